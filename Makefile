@@ -1,0 +1,57 @@
+# `make help` lists the targets. `make run` and `make test` do all the set-up themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.countenance-installed
+ARGS ?=
+T ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench accuracy conformance faults docs lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+$(STAMP): requirements.lock pyproject.toml scripts/setup.sh
+	@PYTHON=$(PYTHON) VENV=$(VENV) bash scripts/setup.sh
+	@touch $@
+
+run: $(STAMP) ## start the server on http://127.0.0.1:8080, data in ./data (ARGS="--port 9000" for more)
+	@exec $(BIN)/countenance serve $(ARGS)
+
+test: $(STAMP) ## run the tests (T=tests/unit/wire for some of them)
+	$(BIN)/python -m pytest -m "not slow" $(T)
+
+check: $(STAMP) ## formatting, lint, types, import rules, generated docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_docs.py --check
+
+format: $(STAMP) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## write the generated pages under docs/reference
+	$(BIN)/python scripts/generate_docs.py
+
+accuracy: $(STAMP) ## verification accuracy on LFW View 1 and faces found against faces labelled
+	$(BIN)/python scripts/accuracy.py $(ARGS)
+
+conformance: $(STAMP) ## the wire against botocore, both ways, for every operation
+	$(BIN)/python -m pytest tests/conformance
+
+faults: $(STAMP) ## kill -9, power cuts, hostile bodies, memory: minutes
+	$(BIN)/python -m pytest tests/faults -m "slow or not slow"
+
+bench: $(STAMP) ## speed and memory as ratios against peers in the same run: minutes
+	@BIN=$(BIN) bash bench/setup.sh
+	$(BIN)/python -m bench $(ARGS)
+
+lock: ## renew requirements.lock from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock
+
+clean: ## remove the environment and caches; ./data stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,33 @@
+"""The root of every error this project raises on purpose.
+
+A message says what happened, a hint says what to do about it. Nothing here knows HTTP, AWS or SQL: which
+code a client sees is decided in `operations.faults`, and an error that is not an `Error` is a bug there.
+
+    Error
+    +-- config.SettingsError           a setting is unknown or has a bad value
+    +-- store.DatabaseError            the database cannot be opened, read or written
+    +-- store.KeyringError             the master key is missing, readable by others or wrong
+    +-- recognition.RecognitionError   an image or a model pack cannot be used
+    +-- gallery.GalleryError           a collection or reference is missing, present or of another model
+    +-- accounts.AccountError          an account or access key is unknown
+    +-- sources.SourceError            an S3 object cannot be had
+"""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """Something a person can understand and mend.
+
+    Args:
+        message: what happened, one sentence, safe to show to whoever made the call.
+        hint: what to do about it; shown to operators and on the command line, never sent to a client.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
