@@ -1,0 +1,23 @@
+"""The store of record: one SQLite file, its writer thread, its outbox, and the keyring beside it.
+
+Every store of the server (gallery, accounts) puts its tables into this one file, so that a change and the
+record of it are one transaction. This package knows no table but its own.
+"""
+
+from __future__ import annotations
+
+from countenance.store.database import Database
+from countenance.store.entry import Entry
+from countenance.store.failures import AfterCommitError, DatabaseBusy, DatabaseError, translate
+from countenance.store.keyring import Keyring, KeyringError
+
+__all__ = [
+    "AfterCommitError",
+    "Database",
+    "DatabaseBusy",
+    "DatabaseError",
+    "Entry",
+    "Keyring",
+    "KeyringError",
+    "translate",
+]

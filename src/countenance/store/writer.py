@@ -1,0 +1,260 @@
+"""The one thread that changes the database: it gathers waiting jobs and commits them with one sync.
+
+A sync of the disk costs the same for one change as for a hundred, so jobs that arrive while a commit is
+being synced are committed together by the next one (group commit). Each job has its own savepoint: a job
+that fails takes back its own changes and nobody else's. Nothing here knows what the jobs do.
+
+Order of a group: BEGIN IMMEDIATE; per job SAVEPOINT, work, outbox row, RELEASE; COMMIT; every job's
+after_commit in order; then the callers are answered. A failed COMMIT fails every job of the group, the ones
+that had already failed included, because their failure may rest on changes that were taken back.
+
+After an input/output error in a commit or a checkpoint the thread refuses to write on: Linux may mark pages
+that it failed to sync as clean, so a later sync can report success for lost data
+(https://www.usenix.org/conference/atc20/presentation/rebello).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from countenance.store.entry import Entry
+from countenance.store.failures import AfterCommitError, DatabaseBusy, DatabaseError, is_io_error, translate
+
+GROUP_LIMIT = 128  # jobs: bounds how long the first of a group waits for the last
+CHECKPOINT_AFTER_CHANGES = 500  # rows; about SQLite's own default of 1000 WAL pages for single enrolments
+_RETRY_TRUNCATE_S = 0.25  # how often an owed truncation is tried again while nothing else is to be done
+
+_INSERT_ENTRY = (
+    "INSERT INTO outbox (operation, account_id, access_key_id, request_id, at, details) VALUES (?, ?, ?, ?, ?, ?)"
+)
+
+
+@dataclass(slots=True)
+class Job:
+    """One change: `work` inside the transaction, `after_commit` with its result once it is durable."""
+
+    entry: Entry | None
+    work: Callable[[sqlite3.Connection], Any]
+    after_commit: Callable[[Any], None] | None
+    answer: Future[Any] = field(default_factory=Future)
+    result: Any = None
+    failure: BaseException | None = None
+
+
+@dataclass(slots=True)
+class Truncation:
+    """A request to move everything from the WAL into the database and cut the WAL to nothing."""
+
+    answer: Future[bool] = field(default_factory=Future)
+
+
+class Stop:
+    """The last thing in the queue."""
+
+
+class Writer:
+    """Owns the writing connection from `start` to `stop`."""
+
+    def __init__(self, connection: sqlite3.Connection, *, queue_limit: int, queue_timeout_s: float) -> None:
+        self._connection = connection
+        self._queue_timeout_s = queue_timeout_s
+        self._queue: queue.Queue[Job | Truncation | Stop] = queue.Queue(queue_limit)
+        self._thread = threading.Thread(target=self._run, name="countenance-writer", daemon=True)
+        self._door = threading.Lock()
+        self._is_closed = False
+        self._broken: DatabaseError | None = None
+        self._owes_truncation = False
+        self._checkpointed_changes = connection.total_changes
+
+    def start(self) -> None:
+        """Begin to serve the queue."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Refuse new jobs, finish the queued ones and end the thread. Safe to call twice."""
+        with self._door:
+            was_closed, self._is_closed = self._is_closed, True
+        if not was_closed:
+            self._queue.put(Stop())
+        self._thread.join()
+
+    @property
+    def queued(self) -> int:
+        """Jobs that wait, about."""
+        return self._queue.qsize()
+
+    def submit(self, task: Job | Truncation) -> Any:
+        """Queue a task and wait until it is done.
+
+        Raises:
+            DatabaseBusy: no place became free in the queue in time.
+            DatabaseError: the database is closed, or refuses to write since a disk error.
+        """
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a job of the writer thread cannot wait for another one")
+        self._enqueue(task)
+        return task.answer.result()
+
+    def _enqueue(self, task: Job | Truncation) -> None:
+        # A place in the queue is awaited outside the lock, or a full queue would also block `stop`.
+        deadline_steps = max(1, int(self._queue_timeout_s / 0.05))
+        for _ in range(deadline_steps):
+            with self._door:
+                if self._is_closed:
+                    raise DatabaseError("The database is closed.")
+                with contextlib.suppress(queue.Full):
+                    self._queue.put_nowait(task)
+                    return
+            threading.Event().wait(0.05)
+        raise DatabaseBusy(
+            "Too many changes wait for the database; nothing was changed.",
+            hint="The disk is slower than the load. Send fewer concurrent changes or use a faster disk.",
+        )
+
+    def _run(self) -> None:
+        postponed: Truncation | Stop | None = None
+        while True:
+            task = postponed or self._next()
+            postponed = None
+            if isinstance(task, Stop):
+                return
+            if isinstance(task, Truncation):
+                task.answer.set_result(self._truncate())
+            elif isinstance(task, Job):
+                group = [task]
+                while len(group) < GROUP_LIMIT:
+                    try:
+                        following = self._queue.get_nowait()
+                    except queue.Empty:
+                        break
+                    if not isinstance(following, Job):
+                        postponed = following
+                        break
+                    group.append(following)
+                self._serve(group)
+                self._checkpoint_when_due()
+            else:
+                self._truncate()
+
+    def _next(self) -> Job | Truncation | Stop | None:
+        try:
+            return self._queue.get(timeout=_RETRY_TRUNCATE_S if self._owes_truncation else None)
+        except queue.Empty:
+            return None
+
+    def _serve(self, group: list[Job]) -> None:
+        try:
+            if self._broken is not None:
+                raise self._broken
+            self._begin()
+            for job in group:
+                self._perform(job)
+            self._commit()
+        except Exception as failure:  # noqa: BLE001 - whatever broke the group is each caller's answer
+            self._abandon(group, failure)
+            return
+        for job in group:
+            if job.failure is None and job.after_commit is not None:
+                try:
+                    job.after_commit(job.result)
+                except BaseException as failure:  # noqa: BLE001 - must not take the writer thread down
+                    job.failure = AfterCommitError(
+                        "The change was stored, but the step after it failed.",
+                        hint="The change will be seen after a restart at the latest.",
+                    )
+                    job.failure.__cause__ = failure
+        for job in group:
+            if job.failure is not None:
+                job.answer.set_exception(job.failure)
+            else:
+                job.answer.set_result(job.result)
+
+    def _perform(self, job: Job) -> None:
+        connection = self._connection
+        connection.execute("SAVEPOINT job")
+        try:
+            job.result = job.work(connection)
+            if job.entry is not None:
+                connection.execute(_INSERT_ENTRY, job.entry.row())
+            connection.execute("RELEASE job")
+        except BaseException as failure:
+            if not connection.in_transaction:
+                raise  # SQLite took back the whole transaction (disk full, disk error): the group is lost
+            connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
+            job.failure = _meaning(failure)
+
+    def _begin(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def _commit(self) -> None:
+        self._connection.execute("COMMIT")
+
+    def _abandon(self, group: list[Job], failure: Exception) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error as second:
+                self._break(second)
+        self._break_on_io_error(failure)
+        meaning = _meaning(failure)
+        if not isinstance(meaning, DatabaseError):
+            meaning = DatabaseError("The group of changes could not be stored; nothing was changed.")
+            meaning.__cause__ = failure
+        for job in group:
+            # one exception object in several threads would mix their tracebacks
+            answer = type(meaning)(meaning.message, hint=meaning.hint)
+            answer.__cause__ = failure
+            job.answer.set_exception(answer)
+
+    def _break_on_io_error(self, failure: BaseException) -> None:
+        if is_io_error(failure):
+            self._break(failure)
+
+    def _break(self, failure: BaseException) -> None:
+        self._broken = DatabaseError(
+            "The database takes no more changes since the disk reported an error.",
+            hint="Look at the system log for disk errors, then restart the server: it recovers what was acknowledged.",
+        )
+        self._broken.__cause__ = failure
+
+    def _checkpoint_when_due(self) -> None:
+        """Our own checkpoints: SQLite's automatic ones run inside the commit and drop their errors."""
+        changes = self._connection.total_changes
+        if changes - self._checkpointed_changes < CHECKPOINT_AFTER_CHANGES or self._broken is not None:
+            return
+        self._checkpointed_changes = changes
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as failure:
+            self._break_on_io_error(failure)  # anything else is tried again at the next checkpoint
+
+    def _truncate(self) -> bool:
+        """Whether the WAL is empty now; when a reader still needs it, it is tried again until it is."""
+        self._owes_truncation = self._broken is None
+        if self._broken is not None:
+            return False
+        try:
+            busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as failure:
+            self._break_on_io_error(failure)
+            return False
+        self._checkpointed_changes = self._connection.total_changes
+        self._owes_truncation = bool(busy)
+        return not busy
+
+
+def _meaning(failure: BaseException) -> BaseException:
+    """What the caller gets: its own errors and broken constraints as they are, SQLite's troubles in words."""
+    if isinstance(failure, sqlite3.Error) and not isinstance(failure, sqlite3.IntegrityError):
+        meaning = translate(failure)
+        meaning.__cause__ = failure
+        return meaning
+    return failure
