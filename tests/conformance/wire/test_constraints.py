@@ -1,0 +1,71 @@
+"""Every constraint of every operation's input, at its bound and one beyond, as botocore reads the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from countenance.wire import constraints, model
+from countenance.wire.faults import Fault, require_declared
+
+
+def test_full_parameters_keep_every_constraint(values: Any, operation: str) -> None:
+    constraints.check(operation, values.full(values.input(operation)))
+
+
+def test_every_constraint_at_its_bound_and_beyond(values: Any, operation: str) -> None:
+    for case in values.broken(operation):
+        if case.inside is not None:
+            try:
+                constraints.check(operation, case.inside)
+            except Fault as fault:
+                pytest.fail(f"{case.name}: refused at its bound: {fault.message}")
+        with pytest.raises(Fault) as caught:
+            constraints.check(operation, case.outside)
+            pytest.fail(f"{case.name}: accepted beyond its bound")
+        fault = require_declared(operation, caught.value)
+        assert fault.code == "ValidationException", case.name
+        assert case.text in fault.message, case.name
+
+
+def test_the_generator_finds_the_constraints(values: Any) -> None:
+    """So that a change in botocore's reading of the model cannot silently empty the test above."""
+    found = {name: sum(1 for _ in values.broken(name)) for name in values.service.operation_names}
+    bounded = {name: sum(case.inside is not None for case in values.broken(name)) for name in found}
+    assert found["SearchFacesByImage"] == 14
+    assert sum(found.values()) > 600
+    assert sum(bounded.values()) > 0.9 * sum(found.values())
+
+
+def test_every_pattern_of_the_model_compiles_and_has_an_example(values: Any) -> None:
+    checked = 0
+    for name in values.service.shape_names:
+        shape = values.service.shape_for(name)
+        pattern = shape.metadata.get("pattern")
+        if pattern is None:
+            continue
+        good, more, bad = values.pattern(shape)
+        compiled = constraints.compiled(pattern)
+        assert compiled.fullmatch(good + more * 3), name
+        assert not compiled.fullmatch(bad), name
+        checked += 1
+    assert checked > 30
+
+
+def test_our_reading_of_the_model_is_botocores(values: Any, operation: str) -> None:
+    theirs = values.service.operation_model(operation)
+    ours = model.operation(operation)
+    assert ours.errors == {shape.name for shape in theirs.error_shapes}
+    assert list(ours.input.members) == list(theirs.input_shape.members)
+    assert list(ours.output.members) == list(theirs.output_shape.members if theirs.output_shape else {})
+    assert sorted(ours.input.required) == sorted(theirs.input_shape.required_members)
+
+
+def test_no_member_is_renamed_on_the_wire(values: Any) -> None:
+    """The codec uses member names as they are: a `locationName` in a later model has to be seen."""
+    for name in values.service.shape_names:
+        shape = values.service.shape_for(name)
+        for member, inner in getattr(shape, "members", {}).items():
+            assert inner.serialization.get("name", member) == member
+            assert not set(inner.serialization) - {"name"}, (name, member, inner.serialization)
