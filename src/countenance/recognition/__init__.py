@@ -1,0 +1,30 @@
+"""Image bytes -> faces and features. Would work in a notebook: no HTTP, no SQL, no AWS word.
+
+`build_engine` makes an `Engine`; everything else in here serves it.
+"""
+
+from countenance.recognition.calibration import Calibration
+from countenance.recognition.engine import Analysis, Engine, build_engine
+from countenance.recognition.faults import (
+    Busy,
+    ImageTooLarge,
+    ImageTooSmall,
+    ImageUnreadable,
+    ModelPackError,
+    RecognitionError,
+)
+from countenance.recognition.quality import rejection_reasons
+
+__all__ = [
+    "Analysis",
+    "Busy",
+    "Calibration",
+    "Engine",
+    "ImageTooLarge",
+    "ImageTooSmall",
+    "ImageUnreadable",
+    "ModelPackError",
+    "RecognitionError",
+    "build_engine",
+    "rejection_reasons",
+]

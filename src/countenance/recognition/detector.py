@@ -1,0 +1,201 @@
+"""Finding faces: YuNet on a fixed ladder of canvases.
+
+Knows the detector network's input and outputs, and at which sizes it has to look; knows no formats, no features.
+YuNet is anchor-free: every cell of three grids (strides 8, 16 and 32) says whether it holds a face, how well its
+box is centred, the box and five landmarks (W. Wu et al., "YuNet: A Tiny Millisecond-level Face Detector",
+Machine Intelligence Research 2023; decoding as in OpenCV's FaceDetectorYN: a cell's score is the geometric mean
+of its two probabilities).
+
+It sees faces of about 10 to 300 pixels. Why these canvases and passes: docs/design/decisions/0003.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from countenance.recognition.session import Session
+
+Floats = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+
+STRIDES: Final = (8, 16, 32)
+SCORE_THRESHOLD: Final = 0.7
+OVERLAP_LIMIT: Final = 0.3
+"""Two boxes with a larger intersection over union are one face (FaceDetectorYN's default)."""
+TOP: Final = 1000
+"""Cells looked at per pass, best first: ten for each of the hundred faces that are returned."""
+
+THUMBNAIL: Final = (256, 256)
+MIDDLE: Final = ((448, 640), (480, 640), (640, 448), (640, 480), (640, 640))
+LARGE: Final = ((864, 1280), (1280, 864))
+CANVASES: Final = (THUMBNAIL, *MIDDLE, *LARGE)
+"""Height and width of everything the session is made for."""
+
+LONG_SIDE: Final = 960
+"""A JPEG decoded scaled down keeps at least this many pixels on its longer side for the large canvases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Faces of one picture, in pixels of the array that was searched, best score first.
+
+    boxes: n x 4, left, top, width, height. scores: n, in (0, 1]. points: n x 5 x 2.
+    """
+
+    boxes: Floats
+    scores: Floats
+    points: Floats
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, which: NDArray[np.intp]) -> Found:
+        """These faces in this order."""
+        return Found(self.boxes[which], self.scores[which], self.points[which])
+
+
+def nothing() -> Found:
+    """No face."""
+    return Found(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
+
+
+class Detector:
+    """Finds faces. Thread-safe as its session is."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def find(self, pixels: Pixels) -> tuple[Found, int]:
+        """Find faces; if nothing is found upright, in the picture turned by 90, 180 and 270 degrees.
+
+        Args:
+            pixels: H x W x 3, R G B.
+
+        Returns:
+            The faces, in pixels of `pixels` whatever way it was turned, and by how many degrees clockwise the
+            picture had to be turned for them (0 when it was upright or nothing was found).
+        """
+        found = self._search(pixels)
+        if len(found):
+            return found, 0
+        for quarters in (1, 3, 2):
+            turned = self._search(np.ascontiguousarray(np.rot90(pixels, -quarters)))
+            if len(turned):
+                return _turn_back(turned, quarters, pixels.shape[1], pixels.shape[0]), quarters * 90
+        return nothing(), 0
+
+    def close(self) -> None:
+        """Let go of the network."""
+        self._session.close()
+
+    def _search(self, pixels: Pixels) -> Found:
+        passes = [self._look(pixels, canvas) for canvas in plan(pixels.shape[1], pixels.shape[0])]
+        return _merge(passes)
+
+    def _look(self, pixels: Pixels, canvas: tuple[int, int]) -> Found:
+        image, scale = fit(pixels, canvas)
+        found = decode(self._session.run(image), canvas)
+        return Found(found.boxes / scale, found.scores, found.points / scale)
+
+
+def plan(width: int, height: int) -> list[tuple[int, int]]:
+    """The canvases that a picture of this size is searched on."""
+    longest = max(width, height)
+    if longest <= max(THUMBNAIL):
+        return [THUMBNAIL]
+    tier = MIDDLE if longest <= 640 else LARGE
+    best = max(tier, key=lambda canvas: (_scale(width, height, canvas), -canvas[0] * canvas[1]))
+    return [best, THUMBNAIL]
+
+
+def _scale(width: int, height: int, canvas: tuple[int, int]) -> float:
+    return min(1.0, canvas[1] / width, canvas[0] / height)
+
+
+def fit(pixels: Pixels, canvas: tuple[int, int]) -> tuple[Pixels, float]:
+    """Shrink a picture into the top left corner of a black canvas, never enlarging it.
+
+    Returns:
+        uint8 1 x H x W x 3, and canvas pixels per picture pixel.
+    """
+    height, width = pixels.shape[:2]
+    scale = _scale(width, height, canvas)
+    if scale < 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        pixels = np.asarray(small)
+    image = np.zeros((1, *canvas, 3), np.uint8)
+    image[0, : pixels.shape[0], : pixels.shape[1]] = pixels
+    return image, scale
+
+
+def decode(outputs: list[NDArray[np.float32]], canvas: tuple[int, int]) -> Found:
+    """Turn the network's twelve outputs (cls, obj, bbox, kps for each stride) into faces on the canvas."""
+    parts: list[tuple[Floats, Floats, Floats]] = []
+    for at, stride in enumerate(STRIDES):
+        cls, obj, box, kps = (outputs[kind * len(STRIDES) + at][0] for kind in range(4))
+        score = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
+        (cells,) = np.nonzero(score >= SCORE_THRESHOLD)
+        if not len(cells):
+            continue
+        corner = np.stack([cells % (canvas[1] // stride), cells // (canvas[1] // stride)], axis=1)
+        centre = (corner + box[cells, :2].astype(np.float64)) * stride
+        size = np.exp(box[cells, 2:].astype(np.float64)) * stride
+        points = (kps[cells].reshape(-1, 5, 2).astype(np.float64) + corner[:, None]) * stride
+        parts.append((np.hstack([centre - size / 2, size]), score[cells].astype(np.float64), points))
+    if not parts:
+        return nothing()
+    found = Found(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    return suppress(found)
+
+
+def suppress(found: Found) -> Found:
+    """Keep the best of every group of overlapping boxes (greedy non-maximum suppression)."""
+    order = np.argsort(-found.scores, kind="stable")[:TOP]
+    found = found.take(order)
+    left, top = found.boxes[:, 0], found.boxes[:, 1]
+    right, bottom = left + found.boxes[:, 2], top + found.boxes[:, 3]
+    area = found.boxes[:, 2] * found.boxes[:, 3]
+    alive = np.ones(len(found), bool)
+    kept: list[int] = []
+    for at in range(len(found)):
+        if not alive[at]:
+            continue
+        kept.append(at)
+        across = np.clip(np.minimum(right, right[at]) - np.maximum(left, left[at]), 0, None)
+        down = np.clip(np.minimum(bottom, bottom[at]) - np.maximum(top, top[at]), 0, None)
+        shared = across * down
+        alive &= shared <= OVERLAP_LIMIT * (area + area[at] - shared)
+    return found.take(np.array(kept, np.intp))
+
+
+def _merge(passes: list[Found]) -> Found:
+    return suppress(
+        Found(
+            np.concatenate([each.boxes for each in passes]),
+            np.concatenate([each.scores for each in passes]),
+            np.concatenate([each.points for each in passes]),
+        )
+    )
+
+
+def _turn_back(found: Found, quarters: int, width: int, height: int) -> Found:
+    """Coordinates in a picture turned clockwise by quarter turns -> in the picture as it was (width x height)."""
+
+    def back(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        if quarters == 1:
+            return y, height - x
+        if quarters == 2:
+            return width - x, height - y
+        return width - y, x
+
+    x0, y0 = back(found.boxes[:, 0], found.boxes[:, 1])
+    x1, y1 = back(found.boxes[:, 0] + found.boxes[:, 2], found.boxes[:, 1] + found.boxes[:, 3])
+    boxes = np.stack([np.minimum(x0, x1), np.minimum(y0, y1), np.abs(x1 - x0), np.abs(y1 - y0)], axis=1)
+    points = np.stack(back(found.points[..., 0], found.points[..., 1]), axis=-1)
+    return Found(boxes, found.scores, points)

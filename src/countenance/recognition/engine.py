@@ -1,0 +1,288 @@
+"""Image bytes -> faces -> features: the one door to this folder.
+
+Knows in which order the parts work, and how many calls may work at once; knows no network, no SQL, no AWS word.
+`Engine` is thread-safe. In front of it stands a gate: as many calls as there are cores for work, a bounded number
+waits, one more is refused at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from countenance.biometrics import BoundingBox, DetectedFace, Landmark
+from countenance.recognition import alignment, modelpack, quality
+from countenance.recognition.calibration import Calibration
+from countenance.recognition.detector import CANVASES, LONG_SIDE, Detector, Found
+from countenance.recognition.extractor import Extractor, batch_shapes
+from countenance.recognition.faults import Busy
+from countenance.recognition.image import ALL_FORMATS, STRICT_FORMATS, Limits, Picture, read
+from countenance.recognition.session import choose, open_session
+
+LANDMARKS = ("eye_left", "eye_right", "nose", "mouth_left", "mouth_right")
+"""Kinds of landmarks in the detector's order, the viewer's left first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What one image shows. Holds the decoded pixels for `Engine.extract`; drop it when done."""
+
+    width: int
+    """Pixels of the upright image."""
+    height: int
+    sha256: bytes
+    """Of the bytes as received."""
+    format: str
+    rotated: int
+    """Degrees clockwise the image had to be turned to find a face: 90, 180 or 270 when nothing was upright."""
+    faces: tuple[DetectedFace, ...]
+    """Largest box first."""
+    picture: Picture = field(repr=False, compare=False)
+
+
+class Gate:
+    """Lets `slots` calls in, lets `queue_limit` more wait, refuses the rest."""
+
+    def __init__(self, *, slots: int, queue_limit: int) -> None:
+        self._slots = threading.BoundedSemaphore(slots)
+        self._places = threading.BoundedSemaphore(slots + queue_limit)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Wait for a slot and hold it.
+
+        Raises:
+            Busy: the queue is full.
+        """
+        if not self._places.acquire(blocking=False):
+            raise Busy("Too many images are waiting to be worked on.", hint="raise inference_queue, or add cores")
+        try:
+            with self._slots:
+                yield
+        finally:
+            self._places.release()
+
+
+class Engine:
+    """Finds faces and turns them into features."""
+
+    def __init__(
+        self,
+        *,
+        detector: Detector,
+        extractor: Extractor,
+        calibration: Calibration,
+        gate: Gate,
+        limits: Limits,
+        model_version: str,
+        dimension: int,
+        runtime: str,
+    ) -> None:
+        self.model_version = model_version
+        self.dimension = dimension
+        self.calibration = calibration
+        self.runtime = runtime
+        self._detector = detector
+        self._extractor = extractor
+        self._gate = gate
+        self._limits = limits
+
+    def analyse(self, image: bytes, *, max_faces: int = 100) -> Analysis:
+        """Decode an image and find its faces.
+
+        Args:
+            image: the file as received.
+            max_faces: keep this many, the largest.
+
+        Raises:
+            ImageTooLarge, ImageTooSmall, ImageUnreadable: see `image.read`.
+            Busy: too many calls are waiting.
+        """
+        with self._gate.entered():
+            picture = self.decode(image)
+            found, rotated = self.detect(picture)
+            faces = self.describe(picture, found, max_faces=max_faces)
+        return Analysis(
+            width=picture.width,
+            height=picture.height,
+            sha256=hashlib.sha256(image).digest(),
+            format=picture.format,
+            rotated=rotated,
+            faces=faces,
+            picture=picture,
+        )
+
+    def extract(self, analysis: Analysis, faces: Sequence[DetectedFace]) -> NDArray[np.float32]:
+        """Features of some faces of an analysed image.
+
+        Returns:
+            float32, len(faces) x dimension, unit length, in the order of `faces`.
+
+        Raises:
+            Busy: too many calls are waiting.
+        """
+        with self._gate.entered():
+            return self.features(self.align(analysis.picture, faces))
+
+    def close(self) -> None:
+        """Let go of the models. No call may be running."""
+        self._detector.close()
+        self._extractor.close()
+
+    # The stages, one by one: `analyse` and `extract` are these in order, and a benchmark times them apart.
+
+    def decode(self, image: bytes) -> Picture:
+        """Stage 1: bytes to pixels, at least as many as the detector wants."""
+        return read(image, self._limits, long_side=LONG_SIDE)
+
+    def detect(self, picture: Picture) -> tuple[Found, int]:
+        """Stage 2: boxes, landmarks and scores, in pixels of `picture.pixels`."""
+        return self._detector.find(picture.pixels)
+
+    def describe(self, picture: Picture, found: Found, *, max_faces: int = 100) -> tuple[DetectedFace, ...]:
+        """Stage 3: ratios, pose and quality; the largest `max_faces`, largest first."""
+        areas = found.boxes[:, 2] * found.boxes[:, 3]
+        order = np.lexsort((found.boxes[:, 1], found.boxes[:, 0], -areas))[:max_faces]
+        return tuple(_describe(picture, found, int(each)) for each in order)
+
+    def align(self, picture: Picture, faces: Sequence[DetectedFace]) -> NDArray[np.uint8]:
+        """Stage 4: uint8 crops, len(faces) x 112 x 112 x 3."""
+        crops = np.empty((len(faces), alignment.CROP, alignment.CROP, 3), np.uint8)
+        scaled = {picture.denominator: picture}
+        for at, face in enumerate(faces):
+            denominator = _denominator(picture, face)
+            if denominator not in scaled:
+                scaled[denominator] = picture.at_scale(denominator)
+            pixels = scaled[denominator].pixels
+            crops[at] = alignment.crop(pixels, _points(face, pixels))
+        return crops
+
+    def features(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Stage 5: the network."""
+        return self._extractor.features(crops)
+
+
+def build_engine(
+    *,
+    cache_dir: Path,
+    runtime: str = "auto",
+    threads: int | None = None,
+    workers: int | None = None,
+    queue_limit: int = 64,
+    strict_formats: bool = False,
+    max_bytes: int = 15 * 1024 * 1024,
+    max_pixels: int = 64_000_000,
+    flip: bool | None = None,
+    pack: str = modelpack.DEFAULT_PACK,
+) -> Engine:
+    """Load a model pack and make it ready to run; after it returns, the first call is as fast as any.
+
+    Args:
+        cache_dir: where imported weights lie and folded graphs are kept.
+        runtime: "auto", "openvino" or "onnxruntime".
+        threads: threads inside one inference; None follows the cores.
+        workers: inferences at once; None follows the cores.
+        queue_limit: calls that may wait; one more raises `Busy`.
+        strict_formats: accept JPEG and PNG only.
+        max_bytes: largest file.
+        max_pixels: largest width times height.
+        flip: average with the mirror image; None is the pack's own default.
+        pack: name of the model pack.
+
+    Raises:
+        ModelPackError: weights missing or wrong, runtime not installed, cache not writable.
+    """
+    loaded = modelpack.load(pack)
+    mirror = loaded.flip if flip is None else flip
+    cores = usable_cores()
+    lanes = workers or 1
+    inside = threads or max(1, cores // lanes)
+    name = choose(runtime)
+    detector = open_session(
+        modelpack.folded(loaded.file("detector"), cache_dir),
+        runtime=name,
+        shapes=[(1, *canvas) for canvas in CANVASES],
+        lanes=lanes,
+        threads=inside,
+        bfloat16=False,
+    )
+    features = open_session(
+        modelpack.folded(loaded.file("features"), cache_dir),
+        runtime=name,
+        shapes=batch_shapes(),
+        lanes=lanes,
+        threads=inside,
+        bfloat16=True,
+    )
+    return Engine(
+        detector=Detector(detector),
+        extractor=Extractor(features, dimension=loaded.dimension, flip=mirror),
+        calibration=Calibration.load(loaded.calibration_text()),
+        gate=Gate(slots=max(lanes, cores), queue_limit=queue_limit),
+        limits=Limits(
+            max_bytes=max_bytes,
+            max_pixels=max_pixels,
+            formats=STRICT_FORMATS if strict_formats else ALL_FORMATS,
+        ),
+        model_version=loaded.version + ("-flip" if mirror else ""),
+        dimension=loaded.dimension,
+        runtime=features.runtime,
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def _describe(picture: Picture, found: Found, at: int) -> DetectedFace:
+    height, width = picture.pixels.shape[:2]
+    left, top, across, down = (float(each) for each in found.boxes[at])
+    points = found.points[at]
+    box = BoundingBox(left / width, top / height, across / width, down / height)
+    return DetectedFace(
+        box=box,
+        detection_confidence=float(found.scores[at]) * 100,
+        landmarks=tuple(
+            Landmark(kind, float(x) / width, float(y) / height) for kind, (x, y) in zip(LANDMARKS, points, strict=True)
+        ),
+        pose=quality.pose(points),
+        quality=quality.measure(picture.pixels, (left, top, across, down)),
+        pixel_box=(
+            round(box.left * picture.width),
+            round(box.top * picture.height),
+            round(box.width * picture.width),
+            round(box.height * picture.height),
+        ),
+    )
+
+
+def _points(face: DetectedFace, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    by_kind = {each.kind: each for each in face.landmarks}
+    height, width = pixels.shape[:2]
+    return np.array([[by_kind[kind].x * width, by_kind[kind].y * height] for kind in LANDMARKS])
+
+
+def _denominator(picture: Picture, face: DetectedFace) -> int:
+    """The coarsest decoding, not coarser than the one at hand, with as many pixels on the face as its crop has.
+
+    It depends on this face alone, so that its features do not depend on which others are asked for.
+    """
+    denominator = picture.denominator
+    while denominator > 1:
+        enlarged = alignment.magnification(_points(face, picture.pixels)) * denominator / picture.denominator
+        if enlarged <= 1:
+            break
+        denominator //= 2
+    return denominator

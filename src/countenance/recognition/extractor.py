@@ -1,0 +1,66 @@
+"""Aligned crops -> features.
+
+Knows the feature network's input and output; knows no pictures and no faces as such. Every crop is worked out
+in a batch of a fixed size, so that a face's features do not depend on what else was in the batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from countenance.recognition.alignment import CROP
+from countenance.recognition.session import Session
+
+BATCH_SIZES = (1,)
+"""Batches that sessions are compiled for, smallest first."""
+
+
+def batch_shapes() -> list[tuple[int, int, int]]:
+    """N, H, W of everything that `Extractor` gives its session."""
+    return [(size, CROP, CROP) for size in BATCH_SIZES]
+
+
+class Extractor:
+    """Features of aligned faces. Thread-safe as its session is."""
+
+    def __init__(self, session: Session, *, dimension: int, flip: bool) -> None:
+        self._session = session
+        self._dimension = dimension
+        self._flip = flip
+
+    def features(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features of each crop.
+
+        Args:
+            crops: uint8, n x 112 x 112 x 3, R G B.
+
+        Returns:
+            float32, n x dimension, unit length (the zero vector never occurs: the network ends in a batch norm
+            with a bias).
+        """
+        if not len(crops):
+            return np.zeros((0, self._dimension), np.float32)
+        raw = self._run(crops)
+        if self._flip:
+            # The mean of a face and its mirror image, each with the same say.
+            raw = _unit(raw) + _unit(self._run(np.ascontiguousarray(crops[:, :, ::-1])))
+        return _unit(raw)
+
+    def close(self) -> None:
+        """Let go of the network."""
+        self._session.close()
+
+    def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        outputs = np.empty((len(crops), self._dimension), np.float32)
+        at = 0
+        while at < len(crops):
+            size = max(each for each in BATCH_SIZES if each <= len(crops) - at)
+            outputs[at : at + size] = self._session.run(np.ascontiguousarray(crops[at : at + size]))[0]
+            at += size
+        return outputs
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(length, 1e-12), np.float32)

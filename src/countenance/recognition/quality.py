@@ -1,0 +1,124 @@
+"""How good a face is for recognising somebody: brightness, sharpness, pose, and the reasons to refuse it.
+
+Knows the pixels and five landmarks of one face. Scales and signs follow what clients of Amazon Rekognition see:
+brightness and sharpness in [0, 100]; roll positive when the head leans clockwise in the picture, yaw positive
+towards the viewer's right, pitch positive upwards (read off the samples in botocore's service model, whose
+landmarks show the same heads).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from countenance.biometrics import DetectedFace, Pose, Quality
+
+Points = NDArray[np.float64]
+
+_LUMA: Final = np.array([0.299, 0.587, 0.114])
+"""ITU-R BT.601, the weights of JPEG's own Y."""
+
+_MEAN_FACE: Final[Points] = np.array(
+    [
+        [-31.5, 36.0, 0.0],
+        [31.5, 36.0, 0.0],
+        [0.0, 0.0, 26.0],
+        [-26.0, -36.8, 2.0],
+        [26.0, -36.8, 2.0],
+    ]
+)
+"""Eyes, nose tip, mouth corners in millimetres, x to the viewer's right, y up, z towards the viewer."""
+
+_MEASURED_SIDE: Final = 128
+_SHARP: Final = 12.0
+
+
+def measure(pixels: NDArray[np.uint8], box: tuple[float, float, float, float]) -> Quality:
+    """Brightness and sharpness of a face.
+
+    Args:
+        pixels: H x W x 3, R G B.
+        box: left, top, width, height in pixels of `pixels`; may reach outside.
+    """
+    height, width = pixels.shape[:2]
+    left, top = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
+    right, bottom = min(width, math.ceil(box[0] + box[2])), min(height, math.ceil(box[1] + box[3]))
+    if right - left < 3 or bottom - top < 3:
+        return Quality(brightness=0.0, sharpness=0.0)
+    face = pixels[top:bottom, left:right]
+    shrink = max(1, math.ceil(max(face.shape[:2]) / _MEASURED_SIDE))
+    if shrink > 1:
+        face = np.asarray(Image.fromarray(face).reduce(shrink))
+    luma = face @ _LUMA
+    across = np.abs(luma[1:-1, 2:] - luma[1:-1, :-2])
+    down = np.abs(luma[2:, 1:-1] - luma[:-2, 1:-1])
+    contrast = float(luma.std()) + 1.0
+    laplace = 4 * luma[1:-1, 1:-1] - luma[1:-1, 2:] - luma[1:-1, :-2] - luma[2:, 1:-1] - luma[:-2, 1:-1]
+    edge = float(np.sqrt((laplace**2).mean())) / contrast
+    del across, down
+    return Quality(
+        brightness=float(np.clip(luma.mean() / 2.55, 0, 100)),
+        sharpness=float(100 * (1 - math.exp(-edge * _SHARP / 4))),
+    )
+
+
+def pose(points: Points) -> Pose:
+    """Head rotation from five landmarks (5 x 2, pixels, y down), by scaled orthographic projection.
+
+    The affine camera with the least squared error is found in closed form, then made a rotation (the first step
+    of D. DeMenthon and L. Davis, "Model-based object pose in 25 lines of code", IJCV 15, 1995).
+    """
+    model = _MEAN_FACE - _MEAN_FACE.mean(axis=0)
+    seen = (points - points.mean(axis=0)) * [1.0, -1.0]
+    camera = np.linalg.lstsq(model, seen, rcond=None)[0].T
+    first = camera[0] / (np.linalg.norm(camera[0]) + 1e-12)
+    second = camera[1] / (np.linalg.norm(camera[1]) + 1e-12)
+    u, _, v = np.linalg.svd(np.vstack([first, second]), full_matrices=False)
+    first, second = u @ v
+    forward = np.cross(first, second)
+    # Columns of the rotation's third column: where the face's own z axis (out of the nose) points.
+    nose = np.array([first[2], second[2], forward[2]])
+    yaw = math.degrees(math.atan2(nose[0], nose[2]))
+    pitch = math.degrees(math.asin(float(np.clip(nose[1], -1, 1))))
+    eyes = points[1] - points[0]
+    roll = math.degrees(math.atan2(eyes[1], eyes[0]))
+    return Pose(roll=roll, yaw=yaw, pitch=pitch)
+
+
+_LEVELS: Final[dict[str, dict[str, float]]] = {
+    "LOW": {"confidence": 70, "side": 20, "yaw": 70, "pitch": 60, "bright": 8, "sharp": 4},
+    "MEDIUM": {"confidence": 80, "side": 30, "yaw": 55, "pitch": 45, "bright": 12, "sharp": 10},
+    "HIGH": {"confidence": 90, "side": 60, "yaw": 35, "pitch": 30, "bright": 20, "sharp": 25},
+}
+
+
+def rejection_reasons(face: DetectedFace, *, image_width: int, image_height: int, level: str) -> tuple[str, ...]:
+    """Why a face is not good enough at a level of NONE, LOW, MEDIUM, HIGH or AUTO; empty when it is.
+
+    Args:
+        face: as `Engine.analyse` returned it.
+        image_width: pixels of the upright image.
+        image_height: pixels of the upright image.
+        level: AUTO is LOW.
+    """
+    if level == "NONE":
+        return ()
+    bar = _LEVELS["LOW" if level == "AUTO" else level]
+    reasons = []
+    if abs(face.pose.yaw) > bar["yaw"] or abs(face.pose.pitch) > bar["pitch"]:
+        reasons.append("extreme_pose")
+    if face.quality.brightness < bar["bright"]:
+        reasons.append("low_brightness")
+    if face.quality.sharpness < bar["sharp"]:
+        reasons.append("low_sharpness")
+    if face.detection_confidence < bar["confidence"]:
+        reasons.append("low_confidence")
+    if min(face.box.width * image_width, face.box.height * image_height) < bar["side"]:
+        reasons.append("small_bounding_box")
+    if len(reasons) >= 2:
+        reasons.append("low_face_quality")
+    return tuple(reasons)

@@ -1,0 +1,174 @@
+"""Running a folded graph: the only module that imports an inference runtime.
+
+Knows ONNX Runtime and OpenVINO, threads and precisions; knows no faces and no files. A session is made for the
+shapes it will be given, because OpenVINO compiles per shape: with dynamic shapes it recompiles on the first use
+of each and keeps what it compiled (measured: 50 ms instead of 9, and 287 MB over 80 shapes).
+
+Thread counts are explicit and set here alone: `lanes` inferences run at once with `threads` threads each. An
+inference request of OpenVINO belongs to one thread at a time: it is taken out of a pool for the call.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import queue
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from countenance.recognition.faults import ModelPackError
+
+RUNTIMES = ("openvino", "onnxruntime")
+
+
+class Session(Protocol):
+    """A graph that is ready to run. Thread-safe."""
+
+    @property
+    def runtime(self) -> str:
+        """Name and precision of what runs it, for `doctor` and the model version."""
+
+    def run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Run the graph.
+
+        Args:
+            images: uint8, N x H x W x 3, R G B; one of the shapes the session was made for.
+
+        Returns:
+            The graph's outputs in its own order, float32; the caller owns them.
+        """
+
+    def close(self) -> None:
+        """Let go of the memory; no `run` after it."""
+
+
+class OnnxRuntimeSession:
+    """ONNX Runtime on the CPU: portable, any shape without compiling."""
+
+    def __init__(self, graph: bytes, *, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._input: str = self._session.get_inputs()[0].name
+
+    @property
+    def runtime(self) -> str:
+        return "onnxruntime float32"
+
+    def run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        return list(self._session.run(None, {self._input: images}))
+
+    def close(self) -> None:
+        self._session = None
+
+
+class OpenVinoSession:
+    """OpenVINO on x86: compiled for fixed shapes, one pool of requests for each."""
+
+    def __init__(
+        self,
+        graph: bytes,
+        *,
+        shapes: Sequence[tuple[int, int, int]],
+        lanes: int,
+        threads: int,
+        bfloat16: bool,
+    ) -> None:
+        import openvino
+
+        core: Any = openvino.Core()
+        self._bfloat16 = bfloat16 and supports_bfloat16()
+        settings = {
+            "INFERENCE_NUM_THREADS": lanes * threads,
+            "NUM_STREAMS": lanes,
+            "INFERENCE_PRECISION_HINT": "bf16" if self._bfloat16 else "f32",
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._pools: dict[tuple[int, ...], queue.LifoQueue[Any]] = {}
+        for height_width in shapes:
+            shape = (*height_width, 3)
+            model = core.read_model(graph)
+            model.reshape({model.input(0): list(shape)})
+            compiled = core.compile_model(model, "CPU", settings)
+            pool: queue.LifoQueue[Any] = queue.LifoQueue()
+            for _ in range(lanes):
+                request = compiled.create_infer_request()
+                request.infer([np.zeros(shape, np.uint8)])
+                pool.put(request)
+            self._pools[shape] = pool
+            self._outputs = len(compiled.outputs)
+
+    @property
+    def runtime(self) -> str:
+        return "openvino " + ("bfloat16" if self._bfloat16 else "float32")
+
+    def run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        pool = self._pools[images.shape]
+        request = pool.get()
+        try:
+            request.infer([images], share_inputs=True)
+            return [request.get_output_tensor(each).data.copy() for each in range(self._outputs)]
+        finally:
+            pool.put(request)
+
+    def close(self) -> None:
+        self._pools = {}
+
+
+def supports_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this CPU (AVX512_BF16 or AMX), by its own account."""
+    if importlib.util.find_spec("openvino") is None:
+        return False
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def choose(runtime: str) -> str:
+    """Which runtime `runtime` means on this machine.
+
+    `auto` is OpenVINO on x86 where it is installed, else ONNX Runtime (docs/design/decisions/0001).
+
+    Raises:
+        ModelPackError: the one asked for is not installed, or unknown.
+    """
+    installed = [each for each in RUNTIMES if importlib.util.find_spec(each) is not None]
+    if runtime == "auto":
+        x86 = platform.machine().lower() in ("x86_64", "amd64")
+        preferred = RUNTIMES if x86 else tuple(reversed(RUNTIMES))
+        runtime = next((each for each in preferred if each in installed), "none")
+    if runtime not in installed:
+        raise ModelPackError(f"inference runtime {runtime} is not installed", hint="pip install onnxruntime")
+    return runtime
+
+
+def open_session(
+    graph: bytes,
+    *,
+    runtime: str,
+    shapes: Sequence[tuple[int, int, int]],
+    lanes: int,
+    threads: int,
+    bfloat16: bool,
+) -> Session:
+    """A session of the named runtime.
+
+    Args:
+        graph: a folded ONNX model taking uint8 N x H x W x 3.
+        runtime: what `choose` returned.
+        shapes: every N, H, W that `run` will be given.
+        lanes: inferences at once.
+        threads: threads inside one inference.
+        bfloat16: compute in bfloat16 where the CPU has it; otherwise float32.
+    """
+    if runtime == "openvino":
+        return OpenVinoSession(graph, shapes=shapes, lanes=lanes, threads=threads, bfloat16=bfloat16)
+    return OnnxRuntimeSession(graph, threads=threads)
