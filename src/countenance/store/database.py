@@ -128,6 +128,14 @@ class Database:
         """Like `write`, for housekeeping whose effect was recorded before: no outbox row."""
         return cast("T", self._writer.submit(Job(None, work, None)))
 
+    def when_in_doubt(self, check: Callable[[], None]) -> None:
+        """Have `check` called in the writer thread whenever a commit failed.
+
+        A commit that reports a failure may have taken effect all the same. Whoever keeps a copy of the
+        database in memory compares it then; the callers of the failed writes wait until it has.
+        """
+        self._writer.when_in_doubt.append(check)
+
     def truncate_wal(self) -> bool:
         """Move the write-ahead log into the database and cut it to zero bytes.
 

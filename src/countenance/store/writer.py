@@ -16,6 +16,7 @@ that it failed to sync as clean, so a later sync can report success for lost dat
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import sqlite3
 import threading
@@ -26,6 +27,8 @@ from typing import Any
 
 from countenance.store.entry import Entry
 from countenance.store.failures import AfterCommitError, DatabaseBusy, DatabaseError, is_io_error, translate
+
+_LOG = logging.getLogger(__name__)
 
 GROUP_LIMIT = 128  # jobs: bounds how long the first of a group waits for the last
 CHECKPOINT_AFTER_CHANGES = 500  # rows; about SQLite's own default of 1000 WAL pages for single enrolments
@@ -72,6 +75,7 @@ class Writer:
         self._broken: DatabaseError | None = None
         self._owes_truncation = False
         self._checkpointed_changes = connection.total_changes
+        self.when_in_doubt: list[Callable[[], None]] = []
 
     def start(self) -> None:
         """Begin to serve the queue."""
@@ -206,8 +210,12 @@ class Writer:
         self._break_on_io_error(failure)
         meaning = _meaning(failure)
         if not isinstance(meaning, DatabaseError):
-            meaning = DatabaseError("The group of changes could not be stored; nothing was changed.")
-            meaning.__cause__ = failure
+            meaning = DatabaseError("The change could not be confirmed as stored.")
+        for check in self.when_in_doubt:
+            try:
+                check()
+            except Exception:  # noqa: BLE001 - the callers below must be answered whatever happens
+                _LOG.exception("a copy in memory could not be compared with the database")
         for job in group:
             # one exception object in several threads would mix their tracebacks
             answer = type(meaning)(meaning.message, hint=meaning.hint)

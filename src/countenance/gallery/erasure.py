@@ -1,0 +1,126 @@
+"""Taking things out again so that they are gone: references one by one, collections as a whole.
+
+Deleting a collection is one short transaction, whatever its size: the wrapped key is overwritten in place,
+the collection's row goes, and from then on nobody can name it or open its templates. Small collections lose
+their rows in the same transaction. The rows of a large one are removed in portions by a thread of their own,
+between other people's changes; what is left to do is written in the table `erasures`, so a crash only delays
+it. The write-ahead log is cut to nothing after the key is gone and again after the last row.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Sequence
+
+from countenance.gallery import records
+from countenance.gallery.enrolment import placeholders, portions
+from countenance.gallery.gallery import Collection
+from countenance.store import Database, DatabaseError
+
+_LOG = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 1_000  # removed in one transaction: some tens of milliseconds for other writers to wait
+
+
+def erase_references(connection: sqlite3.Connection, uid: int, face_ids: Sequence[bytes]) -> tuple[list[bytes], int]:
+    """Remove rows; returns the face ids that were there, in the order given, and the collection's revision."""
+    present: set[bytes] = set()
+    for portion in portions(face_ids):
+        marks = placeholders(len(portion))
+        present.update(
+            row[0]
+            for row in connection.execute(
+                f"DELETE FROM enrolled_references WHERE uid = ? AND face_id IN ({marks}) "  # noqa: S608
+                "RETURNING face_id",
+                (uid, *portion),
+            ).fetchall()
+        )
+    if present:
+        connection.execute(
+            "UPDATE collections SET face_count = face_count - ?, revision = revision + 1 WHERE uid = ?",
+            (len(present), uid),
+        )
+    (revision,) = connection.execute("SELECT revision FROM collections WHERE uid = ?", (uid,)).fetchone()
+    return [face_id for face_id in face_ids if face_id in present], revision
+
+
+def erase_collection(connection: sqlite3.Connection, collection: Collection) -> bool:
+    """Destroy the key and the name of a collection; returns whether rows are left for the sweeper."""
+    uid = collection.uid
+    # The same length as before: SQLite then overwrites the bytes where they are.
+    connection.execute("UPDATE collection_keys SET wrapped = zeroblob(length(wrapped)) WHERE uid = ?", (uid,))
+    connection.execute("DELETE FROM collections WHERE uid = ?", (uid,))
+    if collection.face_count <= ROWS_AT_ONCE:
+        connection.execute("DELETE FROM enrolled_references WHERE ref_id BETWEEN ? AND ?", records.ref_id_range(uid))
+        return False
+    connection.execute("INSERT INTO erasures (uid) VALUES (?)", (uid,))
+    return True
+
+
+def sweep_portion(connection: sqlite3.Connection) -> bool:
+    """Remove some rows of one deleted collection; returns whether there was anything to do."""
+    row = connection.execute("SELECT uid FROM erasures ORDER BY uid LIMIT 1").fetchone()
+    if row is None:
+        return False
+    first, last = records.ref_id_range(row[0])
+    removed = connection.execute(
+        "DELETE FROM enrolled_references WHERE ref_id IN "
+        "(SELECT ref_id FROM enrolled_references WHERE ref_id BETWEEN ? AND ? LIMIT ?)",
+        (first, last, ROWS_AT_ONCE),
+    ).rowcount
+    if removed < ROWS_AT_ONCE:
+        connection.execute("DELETE FROM erasures WHERE uid = ?", row)
+    return True
+
+
+class Sweeper:
+    """The thread that finishes deletions; it runs only while there is something to finish."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._wanted = False
+        self._stopping = threading.Event()
+
+    def wake(self) -> None:
+        """See to it that what is in `erasures` now will be removed."""
+        with self._lock:
+            self._wanted = True
+            if self._thread is None and not self._stopping.is_set():
+                self._thread = threading.Thread(target=self._run, name="countenance-sweeper", daemon=True)
+                self._thread.start()
+
+    def wait(self) -> None:
+        """Block until nothing is left, or `stop` was called."""
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def stop(self) -> None:
+        """End after the current portion; what is left is done after the next start."""
+        self._stopping.set()
+        self.wait()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._wanted or self._stopping.is_set():
+                    self._thread = None
+                    return
+                self._wanted = False
+            try:
+                self._sweep()
+            except DatabaseError as failure:
+                # the next deletion or the next start takes it up again
+                _LOG.warning("removing the rows of a deleted collection stopped: %s", failure)
+
+    def _sweep(self) -> None:
+        has_removed = False
+        while not self._stopping.is_set() and self._database.maintain(sweep_portion):
+            has_removed = True
+        if has_removed:
+            self._database.truncate_wal()

@@ -1,0 +1,238 @@
+"""What a gallery is: collections of references, enrolment, identification, erasure. The contract of all stores.
+
+Words of ISO/IEC 2382-37:2022. A gallery never sees pixels, HTTP or AWS words, and every method is scoped by
+the account: what another account owns does not exist here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from countenance.biometrics import Candidate, Reference
+from countenance.errors import Error
+from countenance.store import Entry
+
+MAX_TAGS = 200  # tags of one collection; Amazon Rekognition's TagResource states the same limit
+MAX_CANDIDATES = 4096  # per probe; the upper bound of MaxFaces in Rekognition's search operations
+SAME_FACE_IOU = 0.7  # two boxes of one image that overlap at least so much are the same face, seen again
+
+
+class GalleryError(Error):
+    """A collection or reference is missing, present, of another model, or cannot be opened."""
+
+
+class CollectionNotFound(GalleryError):
+    """The account has no such collection."""
+
+
+class CollectionExists(GalleryError):
+    """The account has a collection of this name already."""
+
+
+class ReferenceNotFound(GalleryError):
+    """The collection has no reference with this FaceId."""
+
+
+class ModelMismatch(GalleryError):
+    """Features of one model version or dimension met a collection of another: they cannot be compared."""
+
+
+class TagLimitExceeded(GalleryError):
+    """A collection would have more than `MAX_TAGS` tags."""
+
+
+class TemplateCorrupt(GalleryError):
+    """A sealed template does not open: it was changed, or moved to another row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A named set of references of one account, all made by one model version."""
+
+    account_id: str
+    collection_id: str
+    uid: int
+    """Grows with creation and is never used again."""
+    model_version: str
+    dimension: int
+    created_at: datetime
+    face_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """One face to be put into a collection."""
+
+    reference: Reference
+    features: NDArray[np.float32]
+    """(dimension,) float32, of length 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryStats:
+    """How much there is, over all accounts."""
+
+    collections: int
+    references: int
+    loaded_collections: int
+    loaded_references: int
+    index_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    """What `warm` loaded."""
+
+    collections: int
+    references: int
+    seconds: float
+    left_for_first_use: int
+    """Small collections, loaded in milliseconds by their first search."""
+
+
+class Gallery(Protocol):
+    """The enrolment database.
+
+    Every change is durable when its method returns and is seen by the next call of any thread. `entry` is
+    recorded with the effect, or neither is.
+    """
+
+    def create_collection(
+        self,
+        account_id: str,
+        collection_id: str,
+        *,
+        model_version: str,
+        dimension: int,
+        tags: Mapping[str, str],
+        entry: Entry,
+    ) -> Collection:
+        """Make an empty collection.
+
+        Raises:
+            CollectionExists: the account has it already.
+            TagLimitExceeded: more than `MAX_TAGS` tags.
+        """
+        ...
+
+    def collection(self, account_id: str, collection_id: str) -> Collection:
+        """Look a collection up.
+
+        Raises:
+            CollectionNotFound: the account has none of this name. So do all methods below.
+        """
+        ...
+
+    def collections(self, account_id: str, *, after_uid: int | None, limit: int) -> list[Collection]:
+        """The account's collections in the order of creation, those with a greater uid than `after_uid`."""
+        ...
+
+    def delete_collection(self, account_id: str, collection_id: str, *, entry: Entry) -> int:
+        """Delete a collection with its references and destroy its key; returns how many references it had."""
+        ...
+
+    def enrol(
+        self, account_id: str, collection_id: str, enrolments: Sequence[Enrolment], *, entry: Entry
+    ) -> list[Reference]:
+        """Put faces into a collection in one transaction; returns their references in the order given.
+
+        A FaceId that is there already is the same reference. So is a face of the same image id and external
+        image id whose box overlaps a stored one's by `SAME_FACE_IOU`: it keeps the stored FaceId and time,
+        and takes the new box, confidence and template.
+
+        Raises:
+            ModelMismatch: another model version or dimension than the collection's.
+            ValueError: features not finite or not of length 1, or an id that is not a UUID.
+        """
+        ...
+
+    def references(
+        self,
+        account_id: str,
+        collection_id: str,
+        *,
+        after_seq: int | None,
+        limit: int,
+        face_ids: Sequence[str] | None,
+    ) -> list[tuple[int, Reference]]:
+        """References with their sequence numbers, in the order of enrolment, those after `after_seq`.
+
+        With `face_ids`, only those.
+        """
+        ...
+
+    def reference(self, account_id: str, collection_id: str, face_id: str) -> Reference:
+        """One reference.
+
+        Raises:
+            ReferenceNotFound: not in this collection.
+        """
+        ...
+
+    def erase(self, account_id: str, collection_id: str, face_ids: Sequence[str], *, entry: Entry) -> list[str]:
+        """Remove references; returns the FaceIds that were there, in the order given, each once."""
+        ...
+
+    def features_of(self, account_id: str, collection_id: str, face_id: str) -> NDArray[np.float32]:
+        """The stored features, (dimension,) float32 with fp16 precision.
+
+        Raises:
+            ReferenceNotFound: not in this collection.
+        """
+        ...
+
+    def identify(
+        self,
+        account_id: str,
+        collection_id: str,
+        probes: NDArray[np.float32],
+        *,
+        max_candidates: int,
+        minimum_score: float = -1.0,
+        exclude_face_id: str | None = None,
+    ) -> list[list[Candidate]]:
+        """The best candidates of each probe, exactly: highest comparison score first, ties by FaceId.
+
+        Args:
+            probes: (n, dimension) float32.
+            max_candidates: at most `MAX_CANDIDATES`.
+            minimum_score: candidates below it are dropped after the best `max_candidates` were taken.
+
+        Raises:
+            ModelMismatch: the probes have another dimension.
+        """
+        ...
+
+    def tags(self, account_id: str, collection_id: str) -> dict[str, str]:
+        """The tags of a collection."""
+        ...
+
+    def tag(self, account_id: str, collection_id: str, tags: Mapping[str, str], *, entry: Entry) -> dict[str, str]:
+        """Set tags, keep the others; returns all of them.
+
+        Raises:
+            TagLimitExceeded: there would be more than `MAX_TAGS`; nothing was changed.
+        """
+        ...
+
+    def untag(self, account_id: str, collection_id: str, names: Sequence[str], *, entry: Entry) -> dict[str, str]:
+        """Remove tags, unknown ones are ignored; returns those that remain."""
+        ...
+
+    def stats(self) -> GalleryStats:
+        """Totals over all accounts."""
+        ...
+
+    def warm(self) -> RebuildReport:
+        """Load the indexes of the large collections, so that no caller waits for it."""
+        ...
+
+    def close(self) -> None:
+        """End the gallery's own threads. The database is closed by whoever opened it."""
+        ...

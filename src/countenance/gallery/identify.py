@@ -1,0 +1,75 @@
+"""One-to-many search: probes against a collection's index, answered with references and scores.
+
+The index finds and scores face ids; the record of each comes from the database. A reference that is erased
+between the two steps is left out of the answer: its erasure was not acknowledged when the search began.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from countenance.biometrics import Candidate, Reference
+from countenance.gallery import records
+from countenance.gallery.comparison import Ranking
+from countenance.gallery.enrolment import placeholders, portions
+from countenance.gallery.gallery import MAX_CANDIDATES, Collection, ModelMismatch
+from countenance.gallery.shelf import Shelf
+from countenance.store import Database
+
+
+def identify(
+    database: Database,
+    shelf: Shelf,
+    collection: Collection,
+    probes: NDArray[np.float32],
+    *,
+    max_candidates: int,
+    minimum_score: float,
+    excluded: list[bytes],
+) -> list[list[Candidate]]:
+    """The candidates of each probe; see `Gallery.identify`.
+
+    Args:
+        excluded: face ids that are not candidates, such as the probe's own.
+    """
+    if not 0 <= max_candidates <= MAX_CANDIDATES:
+        raise ValueError(f"max_candidates is between 0 and {MAX_CANDIDATES}")
+    probes = np.ascontiguousarray(probes, np.float32)
+    if probes.ndim != 2 or probes.shape[1] != collection.dimension:
+        raise ModelMismatch("The probe has another dimension than the collection's features.")
+    if not bool(np.isfinite(probes).all()):
+        raise ValueError("probes are finite")
+    with shelf.lent(collection.uid) as index:
+        # one more than asked for each face that will be dropped
+        rankings = index.search(probes, max_candidates + len(excluded) if max_candidates else 0)
+    # The threshold comes after the best were taken: FAISS's own range search is over twenty times slower.
+    chosen = [_chosen(ranking, max_candidates, minimum_score, set(excluded)) for ranking in rankings]
+    references = _references(database, collection, list({face_id for ranking in chosen for face_id, _ in ranking}))
+    return [
+        [Candidate(references[face_id], score) for face_id, score in ranking if face_id in references]
+        for ranking in chosen
+    ]
+
+
+def _chosen(ranking: Ranking, count: int, minimum_score: float, excluded: set[bytes]) -> list[tuple[bytes, float]]:
+    kept = [
+        (face_id, score)
+        for face_id, score in zip(ranking.face_ids, ranking.scores, strict=True)
+        if face_id not in excluded
+    ]
+    return [(face_id, score) for face_id, score in kept[:count] if score >= minimum_score]
+
+
+def _references(database: Database, collection: Collection, face_ids: list[bytes]) -> dict[bytes, Reference]:
+    found: dict[bytes, Reference] = {}
+    with database.reading() as connection:
+        for portion in portions(face_ids):
+            marks = placeholders(len(portion))
+            rows = connection.execute(
+                f"SELECT {records.REFERENCE_COLUMNS} FROM enrolled_references "  # noqa: S608
+                f"WHERE uid = ? AND face_id IN ({marks})",
+                (collection.uid, *portion),
+            ).fetchall()
+            found.update((row[0], records.reference_of(row, collection.model_version)) for row in rows)
+    return found

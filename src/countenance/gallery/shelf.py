@@ -1,0 +1,212 @@
+"""Which collections' indexes are in memory, and who may touch them when.
+
+Searches of one collection run side by side; a change waits for them and holds new ones back (readers and one
+writer, the writer first, so that a stream of searches cannot starve it). All changes arrive in the writer
+thread of the store, in the order of their commits, each with the collection's revision. An index is loaded
+from one snapshot of the store, whose revision says which of those changes it already contains; so a load may
+run beside commits and no change is applied twice or missed. Whenever something does not fit, the index is
+dropped, and the next search loads it again: the store is right, the index is a copy.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from countenance.gallery.index import Index
+
+_LOG = logging.getLogger(__name__)
+
+SMALL_COLLECTION = 2_000  # references: loads in about ten milliseconds, so it may leave memory when idle
+KEEP_SMALL = 2_048  # small collections kept in memory, the least recently searched leave first
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one committed transaction did to the references of one collection."""
+
+    uid: int
+    revision: int
+    """The collection's revision after it."""
+    added: NDArray[np.uint8]
+    """(n, 16) face ids that were not there before."""
+    added_templates: NDArray[np.float16]
+    replaced: NDArray[np.uint8]
+    replaced_templates: NDArray[np.float16]
+    removed: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An index made from one snapshot of the store."""
+
+    index: Index
+    revision: int
+
+
+class _Gate:
+    """A readers-writer lock that lets a waiting writer in before later readers. Not reentrant."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._readers = 0
+        self._waiting_writers = 0
+        self._is_written = False
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        with self._changed:
+            while self._is_written or self._waiting_writers:
+                self._changed.wait()
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._readers -= 1
+                if self._readers == 0:
+                    self._changed.notify_all()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        with self._changed:
+            self._waiting_writers += 1
+            while self._is_written or self._readers:
+                self._changed.wait()
+            self._waiting_writers -= 1
+            self._is_written = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._is_written = False
+                self._changed.notify_all()
+
+
+class _Place:
+    """One collection's place on the shelf."""
+
+    __slots__ = ("gate", "loaded")
+
+    def __init__(self) -> None:
+        self.gate = _Gate()
+        self.loaded: Loaded | None = None
+
+
+class Shelf:
+    """The loaded indexes.
+
+    Args:
+        load: makes the index of a collection, by uid, from one snapshot of the store; raises when there is
+            no such collection any more.
+        keep_small: how many small collections stay in memory.
+    """
+
+    def __init__(self, load: Callable[[int], Loaded], *, keep_small: int = KEEP_SMALL) -> None:
+        self._load = load
+        self._keep_small = max(1, keep_small)  # with none, a loaded index would leave before it is searched
+        self._lock = threading.Lock()  # guards the two dictionaries; never held while waiting for a gate
+        self._places: dict[int, _Place] = {}
+        self._small: OrderedDict[int, None] = OrderedDict()
+
+    @contextmanager
+    def lent(self, uid: int) -> Iterator[Index]:
+        """The collection's index, loaded if need be, unchanged as long as the context lasts."""
+        while True:
+            place = self._place(uid)
+            with place.gate.reading():
+                if place.loaded is not None:
+                    self._touch(uid, place.loaded.index)
+                    yield place.loaded.index
+                    return
+            try:
+                with place.gate.writing():
+                    if place.loaded is None:
+                        place.loaded = self._load(uid)
+                        self._touch(uid, place.loaded.index)
+            except BaseException:
+                self.forget(uid)  # a deleted collection must not leave its place behind
+                raise
+            self._evict()
+
+    def apply(self, change: Change) -> None:
+        """Bring a loaded index up to a commit. Called in the writer thread of the store, commit by commit."""
+        with self._lock:
+            place = self._places.get(change.uid)
+        if place is None:
+            return
+        with place.gate.writing():
+            loaded = place.loaded
+            if loaded is None or change.revision <= loaded.revision:
+                return
+            place.loaded = None  # stays so unless everything below succeeds
+            if change.revision != loaded.revision + 1:
+                _LOG.error("an index missed a change; it is loaded again at its next use")
+                return
+            try:
+                if len(change.removed):
+                    loaded.index.remove(change.removed)
+                if len(change.replaced):
+                    loaded.index.replace(change.replaced, change.replaced_templates)
+                if len(change.added):
+                    loaded.index.add(change.added, change.added_templates)
+            except Exception:  # noqa: BLE001 - the change is stored; only the copy of it failed
+                _LOG.exception("an index could not take a stored change; it is loaded again at its next use")
+                return
+            place.loaded = Loaded(loaded.index, change.revision)
+
+    def forget(self, uid: int) -> None:
+        """Drop a collection's index once the searches that use it have ended."""
+        with self._lock:
+            place = self._places.pop(uid, None)
+            self._small.pop(uid, None)
+        if place is not None:
+            with place.gate.writing():
+                place.loaded = None
+
+    def compare(self, revision_of: Callable[[int], int | None]) -> None:
+        """Drop every index that is not at the revision that the store has now. Called in the writer thread."""
+        with self._lock:
+            loaded = {uid: place.loaded for uid, place in self._places.items()}
+        for uid, each in loaded.items():
+            if each is not None and revision_of(uid) != each.revision:
+                self.forget(uid)
+
+    def totals(self) -> tuple[int, int, int]:
+        """Loaded collections, their rows and their bytes; a moment's picture."""
+        with self._lock:
+            loaded = [place.loaded for place in self._places.values()]
+        indexes = [each.index for each in loaded if each is not None]
+        return len(indexes), sum(len(index) for index in indexes), sum(index.nbytes for index in indexes)
+
+    def _place(self, uid: int) -> _Place:
+        with self._lock:
+            place = self._places.get(uid)
+            if place is None:
+                place = self._places[uid] = _Place()
+            return place
+
+    def _touch(self, uid: int, index: Index) -> None:
+        with self._lock:
+            if uid not in self._places:
+                return
+            if len(index) <= SMALL_COLLECTION:
+                self._small[uid] = None
+                self._small.move_to_end(uid)
+            else:
+                self._small.pop(uid, None)
+
+    def _evict(self) -> None:
+        while True:
+            with self._lock:
+                if len(self._small) <= self._keep_small:
+                    return
+                uid = next(iter(self._small))
+            self.forget(uid)

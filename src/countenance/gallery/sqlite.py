@@ -1,0 +1,289 @@
+"""The gallery on the server's SQLite file, with an exact index in memory.
+
+The database is the record; the index is a copy that a search may drop and load again. Every change is one
+transaction of the store's writer thread together with its outbox entry, and reaches the index in that same
+thread right after the commit, before the caller is answered: what was acknowledged is durable and is found.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+
+import numpy as np
+from numpy.typing import NDArray
+
+from countenance.biometrics import Candidate, Reference
+from countenance.gallery import collections as collection_rows
+from countenance.gallery import enrolment, erasure, records
+from countenance.gallery.gallery import (
+    Collection,
+    Enrolment,
+    GalleryStats,
+    RebuildReport,
+    ReferenceNotFound,
+)
+from countenance.gallery.identify import identify
+from countenance.gallery.index import IndexFactory, default_index
+from countenance.gallery.sealing import CollectionSeal, from_template
+from countenance.gallery.shelf import KEEP_SMALL, SMALL_COLLECTION, Change, Loaded, Shelf
+from countenance.store import Database, Entry, Keyring
+
+_LOAD_AT_ONCE = 4_096  # rows opened between two additions to an index: about 1 MB at 128 features
+
+
+class SqliteGallery:
+    """A `Gallery`. Safe to use from any thread; close it before the database.
+
+    Args:
+        index_factory: makes the index of a collection; the default is exact on every installation.
+        keep_small: how many small collections' indexes stay in memory.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        keyring: Keyring,
+        *,
+        index_factory: IndexFactory = default_index,
+        keep_small: int = KEEP_SMALL,
+    ) -> None:
+        """Bring the schema up to date and take up unfinished deletions.
+
+        Raises:
+            DatabaseError: the database is damaged or of a newer version.
+            KeyringError: another master key made this database.
+        """
+        self._database = database
+        self._keyring = keyring
+        self._index_factory = index_factory
+        self._shelf = Shelf(self._load, keep_small=keep_small)
+        self._sweeper = erasure.Sweeper(database)
+        folder = resources.files("countenance.gallery") / "schema"
+        database.migrate("gallery", [(folder / "0001.sql").read_text(encoding="utf-8")])
+        collection_rows.check_master_key(database, keyring)
+        database.when_in_doubt(lambda: self._shelf.compare(self._revision_of))
+        self._sweeper.wake()
+
+    def create_collection(
+        self,
+        account_id: str,
+        collection_id: str,
+        *,
+        model_version: str,
+        dimension: int,
+        tags: Mapping[str, str],
+        entry: Entry,
+    ) -> Collection:
+        at = datetime.now(UTC)
+        return self._database.write(
+            entry,
+            lambda connection: collection_rows.create(
+                connection, self._keyring, account_id, collection_id, model_version, dimension, tags, at
+            ),
+        )
+
+    def collection(self, account_id: str, collection_id: str) -> Collection:
+        with self._database.reading() as connection:
+            return collection_rows.find(connection, account_id, collection_id)
+
+    def collections(self, account_id: str, *, after_uid: int | None, limit: int) -> list[Collection]:
+        with self._database.reading() as connection:
+            return collection_rows.listed(connection, account_id, after_uid, limit)
+
+    def delete_collection(self, account_id: str, collection_id: str, *, entry: Entry) -> int:
+        def work(connection: sqlite3.Connection) -> tuple[Collection, bool]:
+            found = collection_rows.find(connection, account_id, collection_id)
+            return found, erasure.erase_collection(connection, found)
+
+        collection, is_unfinished = self._database.write(
+            entry, work, after_commit=lambda done: self._shelf.forget(done[0].uid)
+        )
+        self._database.truncate_wal()
+        if is_unfinished:
+            self._sweeper.wake()
+        return collection.face_count
+
+    def enrol(
+        self, account_id: str, collection_id: str, enrolments: Sequence[Enrolment], *, entry: Entry
+    ) -> list[Reference]:
+        prepared = enrolment.prepare(enrolments)
+
+        def work(connection: sqlite3.Connection) -> tuple[list[Reference], Change]:
+            found = collection_rows.find(connection, account_id, collection_id)
+            enrolment.check_model(found, prepared)
+            return enrolment.enrol(connection, found, self._seal(connection, found), prepared)
+
+        references, _ = self._database.write(entry, work, after_commit=lambda done: self._shelf.apply(done[1]))
+        return references
+
+    def references(
+        self,
+        account_id: str,
+        collection_id: str,
+        *,
+        after_seq: int | None,
+        limit: int,
+        face_ids: Sequence[str] | None,
+    ) -> list[tuple[int, Reference]]:
+        with self._database.reading(snapshot=True) as connection:
+            found = collection_rows.find(connection, account_id, collection_id)
+            first, last = records.ref_id_range(found.uid)
+            if after_seq is not None:
+                first = records.ref_id(found.uid, after_seq) + 1
+            if face_ids is None:
+                rows = connection.execute(
+                    f"SELECT ref_id, {records.REFERENCE_COLUMNS} FROM enrolled_references "  # noqa: S608
+                    "WHERE ref_id BETWEEN ? AND ? ORDER BY ref_id LIMIT ?",
+                    (first, last, limit),
+                ).fetchall()
+            else:
+                rows = []
+                for portion in enrolment.portions(records.known_id_bytes(face_ids)):
+                    marks = enrolment.placeholders(len(portion))
+                    rows += connection.execute(
+                        f"SELECT ref_id, {records.REFERENCE_COLUMNS} FROM enrolled_references "  # noqa: S608
+                        f"WHERE uid = ? AND face_id IN ({marks}) AND ref_id >= ?",
+                        (found.uid, *portion, first),
+                    ).fetchall()
+                rows = sorted(rows)[:limit]
+        return [(records.seq_of(row[0]), records.reference_of(row[1:], found.model_version)) for row in rows]
+
+    def reference(self, account_id: str, collection_id: str, face_id: str) -> Reference:
+        found = self.references(account_id, collection_id, after_seq=None, limit=1, face_ids=[face_id])
+        if not found:
+            raise ReferenceNotFound("The collection has no such face.")
+        return found[0][1]
+
+    def erase(self, account_id: str, collection_id: str, face_ids: Sequence[str], *, entry: Entry) -> list[str]:
+        wanted = records.known_id_bytes(face_ids)
+
+        def work(connection: sqlite3.Connection) -> tuple[list[bytes], Change]:
+            found = collection_rows.find(connection, account_id, collection_id)
+            erased, revision = erasure.erase_references(connection, found.uid, wanted)
+            none, nothing = records.id_rows([]), np.empty((0, found.dimension), np.float16)
+            return erased, Change(found.uid, revision, none, nothing, none, nothing, records.id_rows(erased))
+
+        erased, _ = self._database.write(entry, work, after_commit=lambda done: self._shelf.apply(done[1]))
+        return [records.id_text(face_id) for face_id in erased]
+
+    def features_of(self, account_id: str, collection_id: str, face_id: str) -> NDArray[np.float32]:
+        with self._database.reading(snapshot=True) as connection:
+            found = collection_rows.find(connection, account_id, collection_id)
+            wanted = records.known_id_bytes([face_id])
+            row = connection.execute(
+                "SELECT template FROM enrolled_references WHERE uid = ? AND face_id = ?",
+                (found.uid, wanted[0] if wanted else b""),
+            ).fetchone()
+            if row is None:
+                raise ReferenceNotFound("The collection has no such face.")
+            template = self._seal(connection, found).open(wanted[0], row[0])
+        return from_template(template).astype(np.float32)
+
+    def identify(
+        self,
+        account_id: str,
+        collection_id: str,
+        probes: NDArray[np.float32],
+        *,
+        max_candidates: int,
+        minimum_score: float = -1.0,
+        exclude_face_id: str | None = None,
+    ) -> list[list[Candidate]]:
+        found = self.collection(account_id, collection_id)
+        return identify(
+            self._database,
+            self._shelf,
+            found,
+            probes,
+            max_candidates=max_candidates,
+            minimum_score=minimum_score,
+            excluded=records.known_id_bytes([] if exclude_face_id is None else [exclude_face_id]),
+        )
+
+    def tags(self, account_id: str, collection_id: str) -> dict[str, str]:
+        with self._database.reading(snapshot=True) as connection:
+            found = collection_rows.find(connection, account_id, collection_id)
+            return collection_rows.tags_of(connection, found.uid)
+
+    def tag(self, account_id: str, collection_id: str, tags: Mapping[str, str], *, entry: Entry) -> dict[str, str]:
+        def work(connection: sqlite3.Connection) -> dict[str, str]:
+            found = collection_rows.find(connection, account_id, collection_id)
+            return collection_rows.tag(connection, found.uid, tags)
+
+        return self._database.write(entry, work)
+
+    def untag(self, account_id: str, collection_id: str, names: Sequence[str], *, entry: Entry) -> dict[str, str]:
+        def work(connection: sqlite3.Connection) -> dict[str, str]:
+            found = collection_rows.find(connection, account_id, collection_id)
+            return collection_rows.untag(connection, found.uid, names)
+
+        return self._database.write(entry, work)
+
+    def stats(self) -> GalleryStats:
+        with self._database.reading() as connection:
+            count, faces = connection.execute(
+                "SELECT count(*), coalesce(sum(face_count), 0) FROM collections"
+            ).fetchone()
+        loaded, rows, size = self._shelf.totals()
+        return GalleryStats(
+            collections=count,
+            references=faces,
+            loaded_collections=loaded,
+            loaded_references=rows,
+            index_bytes=size,
+        )
+
+    def warm(self) -> RebuildReport:
+        started = time.perf_counter()
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT uid, face_count FROM collections ORDER BY uid").fetchall()
+        large = [(uid, count) for uid, count in rows if count > SMALL_COLLECTION]
+        for uid, _ in large:
+            with self._shelf.lent(uid):
+                pass
+        return RebuildReport(
+            collections=len(large),
+            references=sum(count for _, count in large),
+            seconds=time.perf_counter() - started,
+            left_for_first_use=len(rows) - len(large),
+        )
+
+    def finish_deletions(self) -> None:
+        """Block until the rows of deleted collections are gone from the file."""
+        self._sweeper.wake()
+        self._sweeper.wait()
+
+    def close(self) -> None:
+        """End the thread that finishes deletions; what it left is taken up by the next start."""
+        self._sweeper.stop()
+
+    def _seal(self, connection: sqlite3.Connection, collection: Collection) -> CollectionSeal:
+        return collection_rows.seal_of(connection, self._keyring, collection)
+
+    def _revision_of(self, uid: int) -> int | None:
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT revision FROM collections WHERE uid = ?", (uid,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _load(self, uid: int) -> Loaded:
+        """The index of a collection from one snapshot of the database."""
+        with self._database.reading(snapshot=True) as connection:
+            found, revision = collection_rows.find_by_uid(connection, uid)
+            seal = self._seal(connection, found)
+            index = self._index_factory(found.dimension)
+            index.reserve(found.face_count)
+            cursor = connection.execute(
+                "SELECT face_id, template FROM enrolled_references WHERE ref_id BETWEEN ? AND ?",
+                records.ref_id_range(uid),
+            )
+            while rows := cursor.fetchmany(_LOAD_AT_ONCE):
+                templates = b"".join(seal.open(face_id, sealed) for face_id, sealed in rows)
+                index.add(
+                    records.id_rows(face_id for face_id, _ in rows),
+                    from_template(templates).reshape(len(rows), found.dimension),
+                )
+        return Loaded(index, revision)
