@@ -15,6 +15,7 @@ import ipaddress
 import math
 import os
 import re
+import ssl
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -194,9 +195,7 @@ class Settings:
         _seconds(0.1, 3600),
         "Time a client has to send a request's headers, counted from its first byte.",
     )
-    max_connections: int = _setting(
-        1024, _whole(1, 1_000_000), "Connections open at once; one more is answered 503."
-    )
+    max_connections: int = _setting(1024, _whole(1, 1_000_000), "Connections open at once; one more is answered 503.")
     worker_threads: int = _setting(
         16, _whole(1, 1024), "Calls worked on at once, those that wait for inference or S3 included."
     )
@@ -216,9 +215,7 @@ class Settings:
         "Secret access key for the S3 endpoint. `s3_secret_key_file` keeps it out of the environment.",
         secret=True,
     )
-    s3_secret_key_file: Path | None = _setting(
-        None, PATH, "File whose only content is the S3 secret access key."
-    )
+    s3_secret_key_file: Path | None = _setting(None, PATH, "File whose only content is the S3 secret access key.")
     s3_addressing: str = _setting(
         "auto", _choice("auto", "path", "virtual"), "Where the bucket's name goes in the S3 URL."
     )
@@ -267,6 +264,10 @@ class Settings:
             path = getattr(self, name)
             if path is not None and not os.access(path, os.R_OK):
                 yield f"{name} {path} cannot be read", "check the path and its permissions"
+        if self.tls_cert is not None and self.tls_key is not None:
+            yield from _certificate_problems(self.tls_cert, self.tls_key)
+        if "[" in self.host:
+            yield f"host {self.host} has brackets", "an IPv6 address is written without them: ::1"
         if self.tls_cert is None and not self.insecure_http and not is_loopback(self.host):
             yield (
                 f"host {self.host} can be reached from other machines and there is no TLS",
@@ -297,6 +298,18 @@ class Settings:
         if self.s3_access_key is None or not has_secret:
             yield "s3_endpoint is given without its keys", "set s3_access_key and s3_secret_key_file"
         self.s3_secret()
+
+
+def _certificate_problems(cert: Path, key: Path) -> Iterator[tuple[str, str]]:
+    try:
+        # An encrypted key would otherwise be asked for on the terminal, which a service does not have.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or type(error).__name__
+        yield (
+            f"tls_cert {cert} and tls_key {key} cannot be used together: {reason}",
+            "both in PEM, the key without a passphrase and made for the certificate",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +352,7 @@ def is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True
     try:
-        address = ipaddress.ip_address(host.strip("[]"))
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
@@ -424,6 +437,4 @@ def _read(name: str, raw: object, origin: str, *, as_text: bool) -> object:
         return kind.read(raw, as_text)
     except (ValueError, TypeError):
         shown = "that value" if each.metadata["secret"] else repr(raw)[:80]
-        raise SettingsError(
-            f"{name} from {origin} cannot be {shown}", hint=f"it must be {kind.expects}"
-        ) from None
+        raise SettingsError(f"{name} from {origin} cannot be {shown}", hint=f"it must be {kind.expects}") from None

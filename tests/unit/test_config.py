@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from countenance.config import (
     Settings,
@@ -101,9 +106,7 @@ def test_an_unknown_variable_is_an_error(variable: str, hint: str) -> None:
 
 
 def test_variables_of_others_and_of_the_test_suite_are_left_alone() -> None:
-    assert (
-        load({"COUNTENANCE_TEST_DATA": "/somewhere", "PORT": "1", "AWS_PROFILE": "x"}).settings == Settings()
-    )
+    assert load({"COUNTENANCE_TEST_DATA": "/somewhere", "PORT": "1", "AWS_PROFILE": "x"}).settings == Settings()
 
 
 def test_an_unknown_key_in_the_file_is_an_error() -> None:
@@ -148,9 +151,7 @@ def test_a_file_says_what_it_means_in_the_right_type(text: str) -> None:
     assert str(refused.value.hint).startswith("it must be ")
 
 
-@pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost", "LOCALHOST", "::ffff:127.0.0.1"]
-)
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST", "::ffff:127.0.0.1"])
 def test_loopback_needs_no_tls(host: str) -> None:
     assert is_loopback(host)
     load({"COUNTENANCE_HOST": host}).settings.validate()
@@ -165,9 +166,43 @@ def test_beyond_loopback_plain_http_must_be_asked_for(host: str, tmp_path: Path)
         load({"COUNTENANCE_HOST": host}).settings.validate()
     assert "--insecure-http" in str(refused.value.hint)
     load({"COUNTENANCE_HOST": host}, {"insecure_http": True}).settings.validate()
-    pem = tmp_path / "pem"
-    pem.write_text("-")
-    load({"COUNTENANCE_HOST": host}, {"tls_cert": pem, "tls_key": pem}).settings.validate()
+    cert, key = key_pair(tmp_path)
+    load({"COUNTENANCE_HOST": host}, {"tls_cert": cert, "tls_key": key}).settings.validate()
+
+
+def key_pair(folder: Path, passphrase: bytes | None = None) -> tuple[Path, Path]:
+    """A self-signed certificate and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    cert = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(hours=1))
+        .sign(key, hashes.SHA256())
+    )
+    sealed = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+    encoding, kind = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    folder.mkdir(exist_ok=True)
+    (folder / "cert.pem").write_bytes(cert.public_bytes(encoding))
+    (folder / "key.pem").write_bytes(key.private_bytes(encoding, kind, sealed))
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_a_certificate_and_a_key_must_belong_together_and_need_no_passphrase(tmp_path: Path) -> None:
+    cert, key = key_pair(tmp_path / "one")
+    _other, other_key = key_pair(tmp_path / "two")
+    _sealed, sealed_key = key_pair(tmp_path / "three", b"passphrase")
+    load({}, {"tls_cert": cert, "tls_key": key}).settings.validate()
+    for wrong in (other_key, sealed_key, cert, tmp_path):
+        with pytest.raises(SettingsError, match="cannot be used together") as refused:
+            load({}, {"tls_cert": cert, "tls_key": wrong}).settings.validate()
+        assert "without a passphrase" in str(refused.value.hint)
+
+
+def test_an_address_is_written_without_brackets() -> None:
+    with pytest.raises(SettingsError, match="brackets"):
+        load({"COUNTENANCE_HOST": "[::1]"}, {"insecure_http": True}).settings.validate()
 
 
 @pytest.mark.parametrize(

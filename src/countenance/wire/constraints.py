@@ -207,9 +207,10 @@ def _shown(shape: Shape, value: Any) -> str:
 
 
 def _shown_list(element: Shape | None, value: list[Any]) -> str:
-    # Only as many as can be shown; structures are not printed at all.
-    listed = value[:MAX_ECHO] if element is not None and element.kind in _SCALARS - {"blob"} else []
-    return _quoted(f"[{', '.join(str(item)[: MAX_ECHO + 1] for item in listed)}]")
+    # Only as many as can be shown; structures and blobs are not printed at all.
+    if element is None or element.kind not in _SCALARS or element.kind == "blob":
+        return "'[...]'" if value else "'[]'"
+    return _quoted(f"[{', '.join(str(item)[: MAX_ECHO + 1] for item in value[:MAX_ECHO])}]")
 
 
 def _shown_map(value: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import binascii
 import json
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -29,7 +30,8 @@ MAX_DEPTH: Final = 64
 """Nesting a body may have; the deepest input of the model is below ten."""
 
 _INTEGER_BITS: Final = {"integer": 31, "long": 63}
-_ARTICLE: Final = {"integer": "an Integer", "long": "a Long", "float": "a Float", "double": "a Double"}
+# The grammar is AWS's.
+_TARGET: Final = {"integer": "an Integer", "long": "a Long", "boolean": "an Boolean"}
 
 
 def operation_of(request: HttpRequest) -> str:
@@ -70,17 +72,37 @@ def decode(operation: str, body: bytes) -> dict[str, Any]:
 
 
 def _parse(body: bytes) -> Any:
-    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_SEPARATORS:
+    openings = body.count(b"[") + body.count(b"{")
+    if openings + body.count(b",") > MAX_SEPARATORS:
         raise _serialization("The request body has too many elements.")
+    if openings > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+        raise _serialization("The request body is nested too deeply.")
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise _serialization("The request body is not UTF-8.") from None
     try:
         return _DECODER.decode(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         # JSONDecodeError quotes the document: nothing of it is passed on.
         raise _serialization("The request body is not valid JSON.") from None
+
+
+def _depth(body: bytes) -> int:
+    """Deepest nesting of brackets outside strings. Right for every valid document; others fail later."""
+    deepest = depth = 0
+    for found in _BRACKETS.finditer(body):
+        character = body[found.start()]
+        if character in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in b"]}":
+            depth -= 1
+    return deepest
+
+
+# Possessive, and a string need not end: every byte is looked at once, whatever is in the body.
+_BRACKETS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -163,7 +185,7 @@ def _mismatch(kind: str, value: Any) -> str:
         found = "TRUE_VALUE" if value else "FALSE_VALUE"
     else:
         found = "STRING_VALUE" if isinstance(value, str) else "NUMBER_VALUE"
-    return f"{found} can not be converted to {_ARTICLE.get(kind, 'a ' + kind.capitalize())}"
+    return f"{found} can not be converted to {_TARGET.get(kind, f'a {kind.capitalize()}')}"
 
 
 def _string(value: str) -> str:

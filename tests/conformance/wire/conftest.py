@@ -157,7 +157,7 @@ class Values:
         if isinstance(shape, StructureShape):
             for name in shape.required_members:
                 lacking = self._with(operation, (*path, name), None)
-                text = f"Value null at {_where((*path, name))} failed to satisfy constraint: Member must not be null"
+                text = f"Value null {_where((*path, name))} failed to satisfy constraint: Member must not be null"
                 yield Broken(f"{_where((*path, name))} required", self._with(operation, path, ...), lacking, text)
             for name, member in shape.members.items():
                 yield from self._broken(operation, member, (*path, name))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from countenance.wire import constraints, model
 from countenance.wire.faults import Fault, require_declared
 
@@ -14,18 +12,22 @@ def test_full_parameters_keep_every_constraint(values: Any, operation: str) -> N
     constraints.check(operation, values.full(values.input(operation)))
 
 
+def refusal(operation: str, params: dict[str, Any]) -> Fault | None:
+    try:
+        constraints.check(operation, params)
+    except Fault as fault:
+        return fault
+    return None
+
+
 def test_every_constraint_at_its_bound_and_beyond(values: Any, operation: str) -> None:
     for case in values.broken(operation):
         if case.inside is not None:
-            try:
-                constraints.check(operation, case.inside)
-            except Fault as fault:
-                pytest.fail(f"{case.name}: refused at its bound: {fault.message}")
-        with pytest.raises(Fault) as caught:
-            constraints.check(operation, case.outside)
-            pytest.fail(f"{case.name}: accepted beyond its bound")
-        fault = require_declared(operation, caught.value)
-        assert fault.code == "ValidationException", case.name
+            kept = refusal(operation, case.inside)
+            assert kept is None, f"{case.name}: refused at its bound: {kept}"
+        fault = refusal(operation, case.outside)
+        assert fault is not None, f"{case.name}: accepted beyond its bound"
+        assert require_declared(operation, fault).code == "ValidationException", case.name
         assert case.text in fault.message, case.name
 
 
@@ -33,7 +35,7 @@ def test_the_generator_finds_the_constraints(values: Any) -> None:
     """So that a change in botocore's reading of the model cannot silently empty the test above."""
     found = {name: sum(1 for _ in values.broken(name)) for name in values.service.operation_names}
     bounded = {name: sum(case.inside is not None for case in values.broken(name)) for name in found}
-    assert found["SearchFacesByImage"] == 14
+    assert found["SearchFacesByImage"] == 19
     assert sum(found.values()) > 600
     assert sum(bounded.values()) > 0.9 * sum(found.values())
 
@@ -62,10 +64,13 @@ def test_our_reading_of_the_model_is_botocores(values: Any, operation: str) -> N
     assert sorted(ours.input.required) == sorted(theirs.input_shape.required_members)
 
 
-def test_no_member_is_renamed_on_the_wire(values: Any) -> None:
-    """The codec uses member names as they are: a `locationName` in a later model has to be seen."""
+def test_no_member_is_renamed_or_reformatted_on_the_wire(values: Any) -> None:
+    """The codec uses names and default forms as they are: a later model that changes them has to be seen."""
+    special = {}
     for name in values.service.shape_names:
-        shape = values.service.shape_for(name)
-        for member, inner in getattr(shape, "members", {}).items():
-            assert inner.serialization.get("name", member) == member
-            assert not set(inner.serialization) - {"name"}, (name, member, inner.serialization)
+        for member, inner in getattr(values.service.shape_for(name), "members", {}).items():
+            if inner.serialization not in ({}, {"name": member}):
+                special[name, member] = inner.serialization
+    # `jsonvalue` concerns HTTP headers only, and this member travels in a body.
+    known = ("HumanLoopActivationOutput", "HumanLoopActivationConditionsEvaluationResults")
+    assert special == {known: {"jsonvalue": True}}

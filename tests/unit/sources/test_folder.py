@@ -228,9 +228,7 @@ def test_no_descriptor_is_left_open(source: FolderSource) -> None:
     assert descriptors() == before
 
 
-def test_a_folder_swapped_for_a_link_during_the_walk_leads_nowhere_else(
-    source: FolderSource, root: Path
-) -> None:
+def test_a_folder_swapped_for_a_link_during_the_walk_leads_nowhere_else(source: FolderSource, root: Path) -> None:
     inner = root / "photos" / "swap"
     (root / "others" / "a.jpg").write_bytes(b"theirs")
     inner.mkdir()

@@ -105,9 +105,7 @@ def test_the_version_asked_for_is_asked_for(endpoint: Endpoint) -> None:
 def test_a_bucket_can_be_part_of_the_host(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = socket.getaddrinfo
     # Not every system resolves names below localhost (RFC 6761 lets it choose).
-    monkeypatch.setattr(
-        socket, "getaddrinfo", lambda _host, *rest, **named: resolve("127.0.0.1", *rest, **named)
-    )
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _host, *rest, **named: resolve("127.0.0.1", *rest, **named))
     port = endpoint.url.rpartition(":")[2]
     source = endpoint.source(endpoint=f"http://localhost:{port}", addressing="virtual")
     source.fetch(ACCOUNT, "photos", "a.jpg", None)
@@ -151,9 +149,7 @@ def test_the_environment_and_the_users_files_do_not_count(
         (405, "MethodNotAllowed"),
     ],
 )
-def test_an_object_the_endpoint_does_not_give_is_not_available(
-    endpoint: Endpoint, status: int, code: str
-) -> None:
+def test_an_object_the_endpoint_does_not_give_is_not_available(endpoint: Endpoint, status: int, code: str) -> None:
     endpoint.answer = fail(status, code)
     with pytest.raises(ObjectNotAvailable) as refused:
         endpoint.source().fetch(ACCOUNT, "photos", "a.jpg", None)
@@ -302,9 +298,7 @@ def test_nobody_at_the_endpoint_is_an_outage(endpoint: Endpoint) -> None:
         ("photos?versionId=1", "a.jpg"),
     ],
 )
-def test_names_that_reach_beyond_the_bucket_are_never_sent(
-    endpoint: Endpoint, bucket: str, name: str
-) -> None:
+def test_names_that_reach_beyond_the_bucket_are_never_sent(endpoint: Endpoint, bucket: str, name: str) -> None:
     with pytest.raises(ObjectNotAvailable):
         endpoint.source().fetch(ACCOUNT, bucket, name, None)
     assert endpoint.seen == []
