@@ -1,0 +1,190 @@
+"""The composition root: settings in, an assembled server out.
+
+The only place that names concrete classes, and the lowest that knows `config`: everything below gets plain
+values. Parts are closed in the reverse of the order in which they were opened.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from countenance import pipeline
+from countenance.accounts import Accounts, Credentials
+from countenance.config import Settings
+from countenance.gallery import RebuildReport, SqliteGallery
+from countenance.ledger import Consumer
+from countenance.operations import Service
+from countenance.operations.pagination import Cursors
+from countenance.recognition import build_engine
+from countenance.sources import FolderSource, GrantedSource, ImageSource, S3Source
+from countenance.store import Database, Keyring
+from countenance.store.ownership import Ownership
+
+_log = logging.getLogger(__name__)
+
+OWNER_NAME = "owner"
+OWNER_PURPOSE = "owner"
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """The store and the accounts in it: what administrative work needs, without models or indexes."""
+
+    database: Database
+    keyring: Keyring
+    accounts: Accounts
+    consumer: Consumer
+
+    def administer(self, verb: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Carries out one administrative verb. Raises Error."""
+        return pipeline.administer(self.accounts, verb, params, datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A whole server, ready to answer."""
+
+    service: Service
+    register: Register
+    gallery: SqliteGallery
+    rebuilt: RebuildReport
+
+
+@contextmanager
+def open_admin(settings: Settings) -> Iterator[Register]:
+    """Takes the data folder and opens its register, for work on the host while no server runs.
+
+    Raises:
+        FolderOwned: a server owns the folder; use its admin socket.
+    """
+    with Ownership(settings.data_dir), _register(settings) as register:
+        yield register
+
+
+@contextmanager
+def open_service(settings: Settings) -> Iterator[Assembled]:
+    """Takes the data folder and assembles the server in it."""
+    data = settings.data_dir
+    with ExitStack() as stack:
+        stack.enter_context(Ownership(data))
+        register = stack.enter_context(_register(settings))
+        engine = build_engine(
+            cache_dir=data / "models",
+            runtime=settings.runtime,
+            threads=settings.inference_threads,
+            workers=settings.inference_workers,
+            queue_limit=settings.inference_queue,
+            strict_formats=settings.strict_formats,
+            max_pixels=settings.max_image_pixels,
+            max_bytes=settings.max_s3_object_bytes,
+            flip=settings.flip,
+        )
+        stack.callback(engine.close)
+        gallery = SqliteGallery(register.database, register.keyring)
+        rebuilt = gallery.warm()
+        service = Service(
+            engine=engine,
+            gallery=gallery,
+            accounts=register.accounts,
+            source=GrantedSource(_source(settings), register.accounts.may_read_bucket),
+            cursors=Cursors(register.keyring.derive("pagination")),
+            region=settings.region,
+        )
+        yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
+
+
+@contextmanager
+def _register(settings: Settings) -> Iterator[Register]:
+    data = settings.data_dir
+    with ExitStack() as stack:
+        database_file = data / "countenance.db"
+        # A master key is made only together with the database: a missing key beside existing data is a
+        # loss that a fresh key would hide.
+        keyring = Keyring.open(data / "master.key", create=not database_file.exists())
+        database = Database(database_file)
+        stack.callback(database.close)
+        accounts = Accounts(database, keyring)
+        consumer = Consumer(database, data / "ledger" / "entries.jsonl")
+        stack.callback(consumer.close)
+        _first_use(settings, accounts)
+        yield Register(database=database, keyring=keyring, accounts=accounts, consumer=consumer)
+
+
+def _source(settings: Settings) -> ImageSource:
+    if settings.s3_endpoint is None:
+        root = settings.data_dir / "buckets"
+        root.mkdir(mode=0o700, exist_ok=True)
+        return FolderSource(root, max_bytes=settings.max_s3_object_bytes)
+    # `Settings.validate` saw to it that an endpoint comes with both keys.
+    return S3Source(
+        endpoint=settings.s3_endpoint,
+        region=settings.s3_region,
+        access_key=settings.s3_access_key or "",
+        secret_key=settings.s3_secret() or "",
+        addressing=settings.s3_addressing,
+        timeout_s=settings.s3_timeout_s,
+        max_bytes=settings.max_s3_object_bytes,
+        max_connections=settings.worker_threads,
+    )
+
+
+def _first_use(settings: Settings, accounts: Accounts) -> None:
+    """On an empty folder: the owner's account, one access key, and the two files AWS tools read."""
+    data = settings.data_dir
+    owner = accounts.owner()
+    credentials_file = data / "credentials"
+    if owner is None:
+        at = datetime.now(UTC)
+        owner = accounts.create_account(OWNER_NAME, owner=True, request_id=str(uuid.uuid4()), at=at)
+    if not accounts.keys(owner.account_id):
+        # The file is written before anything else can ask for a key; a crash between the two leaves a key
+        # nobody knows, so the presence of the file is what ends first use.
+        issued = accounts.create_key(
+            owner.account_id, purpose=OWNER_PURPOSE, request_id=str(uuid.uuid4()), at=datetime.now(UTC)
+        )
+        _write_private(credentials_file, _credentials_text(issued))
+        _log.info("made the owner's account %s and wrote its access key to %s", owner.account_id, credentials_file)
+    elif not credentials_file.exists():
+        _log.warning(
+            "%s is missing; `countenance key create %s` issues a new key for the owner's account",
+            credentials_file,
+            owner.account_id,
+        )
+
+
+def _credentials_text(issued: Credentials) -> str:
+    return f"[default]\naws_access_key_id = {issued.key.access_key_id}\naws_secret_access_key = {issued.secret}\n"
+
+
+def write_client_config(data: Path, *, region: str, endpoint_url: str) -> None:
+    """Writes `DIR/config`, so that AWS tools pointed at it need neither a region nor an endpoint."""
+    _write_private(
+        data / "config",
+        "[default]\n"
+        f"region = {region}\n"
+        "services = countenance\n"
+        "\n"
+        "[services countenance]\n"
+        "rekognition =\n"
+        f"  endpoint_url = {endpoint_url}\n",
+    )
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replaces a file in one step, readable by its owner only."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(file, "w", encoding="utf-8") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    draft.replace(path)

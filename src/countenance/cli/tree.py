@@ -1,0 +1,45 @@
+"""The tree of verbs: which there are, in the order of a newcomer's day. Knows no verb's work."""
+
+from __future__ import annotations
+
+import click
+
+from countenance import __version__
+from countenance.cli.administration import account, bucket, key
+from countenance.cli.collection import collection
+from countenance.cli.compare import compare
+from countenance.cli.configuration import config
+from countenance.cli.detect import detect
+from countenance.cli.doctor import doctor
+from countenance.cli.enrol import enrol
+from countenance.cli.models import models
+from countenance.cli.options import Root, example
+from countenance.cli.search import search
+from countenance.cli.serve import serve
+
+
+@click.group(cls=Root, epilog=example("countenance serve"), context_settings={"max_content_width": 100})
+@click.version_option(__version__, prog_name="countenance", message="%(prog)s %(version)s")
+def main() -> None:
+    """A face recognition server that speaks Amazon Rekognition's API, and its tools.
+
+    Data goes to stdout, everything else to stderr. Every verb but serve takes --json. Exit status: 0 yes, 1 no, 2 wrong
+    usage or settings, 3 could not decide, 130 stopped.
+    """
+
+
+for _command in (
+    serve,
+    detect,
+    compare,
+    enrol,
+    search,
+    collection,
+    account,
+    key,
+    bucket,
+    models,
+    config,
+    doctor,
+):
+    main.add_command(_command)

@@ -1,0 +1,129 @@
+"""What an operator does on the host: accounts, access keys, bucket grants.
+
+Reached through the admin socket or, when no server runs, in process; both through `pipeline`. Answers are
+plain values for JSON. The only secret that ever leaves is that of a key at the moment of its issue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from countenance.accounts import DEFAULT_PURPOSE, AccessKey, Account, Accounts
+from countenance.errors import Error
+
+
+class AdministrationError(Error):
+    """The verb is unknown or its parameters are not what it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One administrative call: the register it acts on and the moment."""
+
+    accounts: Accounts
+    request_id: str
+    at: datetime
+
+
+def _required(params: dict[str, Any], name: str) -> str:
+    value = params.get(name)
+    if not isinstance(value, str) or not value:
+        raise AdministrationError(f"The parameter {name} is missing.", hint=f"give {name} as a string")
+    return value
+
+
+def _optional(params: dict[str, Any], name: str, default: str | None = None) -> str | None:
+    value = params.get(name)
+    if value is not None and not isinstance(value, str):
+        raise AdministrationError(f"The parameter {name} is not a string.")
+    return value or default
+
+
+def _account(account: Account) -> dict[str, Any]:
+    return {
+        "account_id": account.account_id,
+        "name": account.name,
+        "is_owner": account.is_owner,
+        "created_at": account.created_at.isoformat(),
+    }
+
+
+def _key(key: AccessKey) -> dict[str, Any]:
+    return {
+        "access_key_id": key.access_key_id,
+        "account_id": key.account_id,
+        "purpose": key.purpose,
+        "holder": key.holder,
+        "created_at": key.created_at.isoformat(),
+        "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
+    }
+
+
+def account_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Opens an account; a key is issued separately."""
+    name = _required(params, "name")
+    return _account(on.accounts.create_account(name, request_id=on.request_id, at=on.at))
+
+
+def account_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Every account."""
+    return {"accounts": [_account(account) for account in on.accounts.accounts()]}
+
+
+def key_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Issues an access key and shows its secret, this once."""
+    issued = on.accounts.create_key(
+        _required(params, "account_id"),
+        purpose=_optional(params, "purpose", DEFAULT_PURPOSE) or DEFAULT_PURPOSE,
+        holder=_optional(params, "holder", "") or "",
+        request_id=on.request_id,
+        at=on.at,
+    )
+    return {**_key(issued.key), "secret_access_key": issued.secret}
+
+
+def key_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Access keys with their state, without secrets."""
+    return {"keys": [_key(key) for key in on.accounts.keys(_optional(params, "account_id"))]}
+
+
+def key_revoke(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Ends a key; it is refused on the next request."""
+    key_id = _required(params, "access_key_id")
+    return _key(on.accounts.revoke_key(key_id, request_id=on.request_id, at=on.at))
+
+
+def bucket_grant(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Lets an account read images from a bucket."""
+    account_id, bucket = _required(params, "account_id"), _required(params, "bucket")
+    on.accounts.grant_bucket(account_id, bucket, request_id=on.request_id, at=on.at)
+    return {"account_id": account_id, "bucket": bucket}
+
+
+def bucket_revoke(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Takes a bucket grant back."""
+    account_id, bucket = _required(params, "account_id"), _required(params, "bucket")
+    on.accounts.revoke_bucket(account_id, bucket, request_id=on.request_id, at=on.at)
+    return {"account_id": account_id, "bucket": bucket}
+
+
+def bucket_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Bucket grants; the owner's account may read any bucket without one."""
+    grants = on.accounts.bucket_grants(_optional(params, "account_id"))
+    return {"grants": [{"account_id": account, "bucket": bucket} for account, bucket in grants]}
+
+
+INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]] = {
+    "account.create": account_create,
+    "account.list": account_list,
+    "bucket.grant": bucket_grant,
+    "bucket.list": bucket_list,
+    "bucket.revoke": bucket_revoke,
+    "key.create": key_create,
+    "key.list": key_list,
+    "key.revoke": key_revoke,
+}
+"""Every administrative verb."""

@@ -1,0 +1,50 @@
+"""Where an answer differs from Amazon's, operation by operation; `docs/reference/compatibility.md` is made of it."""
+
+from __future__ import annotations
+
+PAGE = "docs/reference/compatibility.md"
+
+ATTRIBUTES = (
+    "BoundingBox, Confidence, Landmarks (the five of DEFAULT), Pose and Quality are measured. Attributes not "
+    "estimated yet (AgeRange, Beard, Emotions, EyeDirection, Eyeglasses, EyesOpen, FaceOccluded, Gender, "
+    "MouthOpen, Mustache, Smile, Sunglasses, the other 25 landmarks) are accepted in the request and left out "
+    "of the answer; no value is made up."
+)
+IMAGES = (
+    "WebP, AVIF and HEIC are read too unless `strict_formats` is on. An image without EXIF orientation in "
+    "which no upright face is found is tried turned by 90, 180 and 270 degrees; boxes refer to the image as given."
+)
+SCORES = (
+    "Similarity is this server's own scale: 80 stands for a false match rate of 1 in 10,000 and 99 for 1 in "
+    "100,000 on the cross pairs of LFW View 1 (docs/accuracy.md), so thresholds carry over in meaning, not in value."
+)
+
+NOTES: dict[str, tuple[str, ...]] = {
+    "CompareFaces": (IMAGES, SCORES, "Emotions and Smile of ComparedFace are left out."),
+    "CreateCollection": ("The collection is pinned to the FaceModelVersion of this server's model pack.",),
+    "DeleteFaces": ("No face belongs to a user, so FACE_NOT_FOUND is the only reason of a failure.",),
+    "DescribeCollection": ("UserCount is 0.",),
+    "DetectFaces": (IMAGES, ATTRIBUTES),
+    "IndexFaces": (
+        IMAGES,
+        ATTRIBUTES,
+        "The same image under the same ExternalImageId is the same reference: indexing it again adds nothing "
+        "and keeps its FaceId. FaceIds are equal across the collections of an account and unrelated between "
+        "accounts.",
+    ),
+    "ListCollections": ("In the order of creation; 1,000 a page when MaxResults is absent or 0.",),
+    "ListFaces": ("In the order of enrolment; 1,000 a page when MaxResults is absent or 0. A UserId is never found.",),
+    "ListTagsForResource": ("Collections are the only resources with tags.",),
+    "SearchFaces": (SCORES,),
+    "SearchFacesByImage": (
+        IMAGES,
+        SCORES,
+        "Extension: with the request header `x-countenance-all-faces: true` every face of the image is "
+        "searched. FaceMatches then holds, for each enrolled face, its best match over all of them, and the "
+        "additional member CountenanceSearchedFaces one {SearchedFaceBoundingBox, SearchedFaceConfidence, "
+        "FaceMatches} per face, largest first. AWS SDKs drop members they do not know, so they see the former.",
+    ),
+    "TagResource": ("ARNs are accepted with and without the leading `arn:`.",),
+    "UntagResource": ("ARNs are accepted with and without the leading `arn:`.",),
+}
+"""Supported operations that differ in something a client could notice."""

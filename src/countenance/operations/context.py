@@ -1,0 +1,69 @@
+"""What an operation may use, and on whose behalf it runs.
+
+`Service` holds the long-lived parts, put together once in `assembly`; `Invocation` is one call of a known
+caller. Both are values: an operation cannot change them, so calls on different threads share nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from countenance.accounts import Accounts
+from countenance.gallery import Gallery
+from countenance.operations.pagination import Cursors
+from countenance.recognition import Engine
+from countenance.sources import ImageSource
+from countenance.store import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The assembled server, as the operations see it."""
+
+    engine: Engine
+    gallery: Gallery
+    accounts: Accounts
+    source: ImageSource
+    """Where an S3Object comes from; refuses buckets the account was not granted."""
+    cursors: Cursors
+    region: str
+    """The region in every ARN of this server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who signed the call."""
+
+    account_id: str
+    access_key_id: str
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One call: the service, the caller and the moment."""
+
+    service: Service
+    caller: Caller
+    operation: str
+    request_id: str
+    at: datetime
+    search_all_faces: bool = False
+    """The extension header `x-countenance-all-faces: true` was sent."""
+
+    @property
+    def account_id(self) -> str:
+        return self.caller.account_id
+
+    def entry(self, details: Mapping[str, int | str]) -> Entry:
+        """What a state-changing operation commits together with its effect."""
+        return Entry(
+            operation=self.operation,
+            account_id=self.caller.account_id,
+            access_key_id=self.caller.access_key_id,
+            request_id=self.request_id,
+            at=self.at,
+            details=details,
+        )

@@ -1,0 +1,131 @@
+"""IndexFaces, ListFaces, DeleteFaces."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from countenance.biometrics import DetectedFace, Reference
+from countenance.gallery import Enrolment
+from countenance.operations.collections import DEFAULT_PAGE
+from countenance.operations.context import Invocation
+from countenance.operations.faults import UserNotFound
+from countenance.operations.identifiers import face_id, image_id
+from countenance.operations.images import analyse
+from countenance.operations.render import face, face_detail, reasons
+from countenance.recognition import Analysis
+from countenance.recognition.quality import rejection_reasons
+
+
+def index_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
+    """Enrols the faces of an image.
+
+    The order of filtering is Amazon's: first the quality filter (AUTO unless the call says otherwise), then
+    the smallest of what is left beyond MaxFaces. Every face not enrolled is reported with its reasons.
+    """
+    gallery, engine = call.service.gallery, call.service.engine
+    # Asked for first: an unknown collection should not cost an inference.
+    collection = gallery.collection(call.account_id, params["CollectionId"])
+    analysis = analyse(call, params["Image"])
+
+    level = params.get("QualityFilter", "AUTO")
+    usable: list[DetectedFace] = []
+    unindexed: list[tuple[DetectedFace, list[str]]] = []
+    for found in analysis.faces:
+        against = rejection_reasons(found, image_width=analysis.width, image_height=analysis.height, level=level)
+        if against:
+            unindexed.append((found, reasons(against)))
+        else:
+            usable.append(found)
+    if (most := params.get("MaxFaces")) is not None:
+        unindexed += [(found, ["EXCEEDS_MAX_FACES"]) for found in usable[most:]]
+        usable = usable[:most]
+
+    enrolled: list[Reference] = []
+    if usable:
+        features = engine.extract(analysis, usable)
+        references = _references(call, analysis, usable, params.get("ExternalImageId"))
+        enrolled = gallery.enrol(
+            call.account_id,
+            collection.collection_id,
+            [Enrolment(reference=reference, features=row) for reference, row in zip(references, features, strict=True)],
+            entry=call.entry({"collection_id": collection.collection_id, "faces": len(references)}),
+        )
+    return {
+        "FaceRecords": [
+            {"Face": face(reference), "FaceDetail": face_detail(found)}
+            for reference, found in zip(enrolled, usable, strict=True)
+        ],
+        "FaceModelVersion": collection.model_version,
+        "UnindexedFaces": [{"Reasons": why, "FaceDetail": face_detail(found)} for found, why in unindexed],
+    }
+
+
+def _references(
+    call: Invocation, analysis: Analysis, faces: list[DetectedFace], external_image_id: str | None
+) -> list[Reference]:
+    id_key = call.service.accounts.id_key(call.account_id)
+    model_version = call.service.engine.model_version
+    image = image_id(id_key, analysis.sha256)
+    return [
+        Reference(
+            face_id=face_id(
+                id_key,
+                model_version=model_version,
+                image_sha256=analysis.sha256,
+                external_image_id=external_image_id,
+                pixel_box=found.pixel_box,
+            ),
+            image_id=image,
+            external_image_id=external_image_id,
+            box=found.box,
+            detection_confidence=found.detection_confidence,
+            model_version=model_version,
+            enrolled_at=call.at,
+        )
+        for found in faces
+    ]
+
+
+def list_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
+    """A page of a collection's faces in the order in which they were enrolled."""
+    gallery, cursors = call.service.gallery, call.service.cursors
+    collection = gallery.collection(call.account_id, params["CollectionId"])
+    if (user_id := params.get("UserId")) is not None:
+        raise UserNotFound(f"The user id: {user_id} does not exist")
+    limit = params.get("MaxResults") or DEFAULT_PAGE
+    wanted = params.get("FaceIds")
+    filters = hashlib.sha256("\n".join(wanted).encode()).hexdigest() if wanted is not None else ""
+    scope = (call.account_id, call.operation, collection.collection_id, str(collection.uid), filters)
+    token = params.get("NextToken")
+    after = cursors.read(token, *scope, at=call.at) if token is not None else None
+    found = gallery.references(
+        call.account_id, collection.collection_id, after_seq=after, limit=limit + 1, face_ids=wanted
+    )
+    page = found[:limit]
+    result: dict[str, Any] = {
+        "Faces": [face(reference) for _, reference in page],
+        "FaceModelVersion": collection.model_version,
+    }
+    if len(found) > limit:
+        result["NextToken"] = cursors.issue(page[-1][0], *scope, at=call.at)
+    return result
+
+
+def delete_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
+    """Erases faces; ids that the collection does not hold are reported, not refused."""
+    wanted = list(dict.fromkeys(params["FaceIds"]))
+    collection_id = params["CollectionId"]
+    erased = call.service.gallery.erase(
+        call.account_id,
+        collection_id,
+        wanted,
+        entry=call.entry({"collection_id": collection_id, "asked": len(wanted)}),
+    )
+    gone = set(erased)
+    return {
+        "DeletedFaces": [face_id for face_id in wanted if face_id in gone],
+        "UnsuccessfulFaceDeletions": [
+            {"FaceId": face_id, "Reasons": ["FACE_NOT_FOUND"]} for face_id in wanted if face_id not in gone
+        ],
+    }

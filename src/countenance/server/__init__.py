@@ -1,0 +1,1 @@
+"""The ASGI doors: POST / for AWS clients, health, metrics, the admin socket."""

@@ -1,0 +1,127 @@
+"""The ASGI applications: the public one, and the administrative one behind the socket in the data folder."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from countenance.assembly import Assembled
+from countenance.config import Settings
+from countenance.errors import Error
+from countenance.pipeline import Pipeline
+from countenance.server.aws import REQUEST_ID_HEADER, AwsDoor
+from countenance.server.metrics import Metrics
+
+MAX_ADMIN_BODY_BYTES = 64 * 1024
+"""An administrative request is a few names."""
+CORS_MAX_AGE_S = 600
+"""How long a browser may remember a preflight answer; Starlette's own default."""
+
+
+class Readiness:
+    """Whether calls should be sent here: from the end of start-up until a stop is asked for."""
+
+    def __init__(self, assembled: Assembled) -> None:
+        self._assembled = assembled
+        self.stopping = False
+
+    def report(self) -> dict[str, bool]:
+        """Each condition by name; ready when all hold."""
+        return {
+            "accepting": not self.stopping,
+            "models_loaded": True,  # there is no Assembled without them
+            "store_open": self._store_answers(),
+            "ledger_writable": self._assembled.register.consumer.healthy,
+        }
+
+    def _store_answers(self) -> bool:
+        try:
+            self._assembled.gallery.stats()
+        except Error:
+            return False
+        return True
+
+
+def public_app(
+    settings: Settings, assembled: Assembled, door: AwsDoor, metrics: Metrics, readiness: Readiness
+) -> Starlette:
+    """`POST /` for AWS clients, `/healthz`, `/readyz`, `/metrics`."""
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def readyz(request: Request) -> Response:
+        report = await asyncio.to_thread(readiness.report)
+        return JSONResponse(report, 200 if all(report.values()) else 503)
+
+    async def metrics_page(request: Request) -> Response:
+        if not settings.metrics_public and not _is_local(request):
+            return PlainTextResponse("metrics are for this machine only; see metrics_public\n", 403)
+        page = await asyncio.to_thread(metrics.render)
+        return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    middleware = []
+    if settings.cors_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(settings.cors_origins),
+                allow_methods=["POST"],
+                allow_headers=["*"],
+                expose_headers=[REQUEST_ID_HEADER, "x-amzn-errortype", "x-countenance-receipt", "date"],
+                max_age=CORS_MAX_AGE_S,
+            )
+        )
+    return Starlette(
+        routes=[
+            Route("/", door.answer, methods=["POST"]),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics_page),
+        ],
+        middleware=middleware,
+    )
+
+
+def admin_app(pipeline: Pipeline) -> Starlette:
+    """`POST /admin/VERB` with a JSON object; who may open the socket is decided by its file mode."""
+
+    async def administer(request: Request) -> Response:
+        raw = b""
+        async for part in request.stream():
+            raw += part
+            if len(raw) > MAX_ADMIN_BODY_BYTES:
+                return _refusal("The request is too large.", None, 413)
+        try:
+            params = json.loads(raw or b"{}")
+        except ValueError:
+            return _refusal("The request is not JSON.", None)
+        if not isinstance(params, dict):
+            return _refusal("The request is not a JSON object.", None)
+        try:
+            result = await asyncio.to_thread(pipeline.administer, request.path_params["verb"], params)
+        except Error as error:
+            return _refusal(error.message, error.hint)
+        return JSONResponse({"result": result})
+
+    return Starlette(routes=[Route("/admin/{verb}", administer, methods=["POST"])])
+
+
+def _refusal(message: str, hint: str | None, status: int = 400) -> Response:
+    return JSONResponse({"error": {"message": message, "hint": hint}}, status)
+
+
+def _is_local(request: Request) -> bool:
+    # A reverse proxy on this machine makes every client look local: its example forwards POST / only.
+    try:
+        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False

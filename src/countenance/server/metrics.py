@@ -1,0 +1,79 @@
+"""`GET /metrics` in Prometheus' text format.
+
+Labels name operations and error codes only: never an account, a key or a collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from countenance import __version__
+from countenance.assembly import Assembled
+from countenance.pipeline import Outcome
+
+LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""From a listing (about a millisecond) to a queue of large photographs."""
+
+
+class _GalleryCollector(Collector):
+    """Reads the gallery's figures when asked, so that they are never stale."""
+
+    def __init__(self, assembled: Assembled) -> None:
+        self._assembled = assembled
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._assembled.gallery.stats()
+        yield GaugeMetricFamily("countenance_collections", "Collections.", value=stats.collections)
+        yield GaugeMetricFamily("countenance_faces_enrolled", "References stored.", value=stats.references)
+        yield GaugeMetricFamily(
+            "countenance_index_rows", "References loaded into memory for searching.", value=stats.loaded_references
+        )
+        yield GaugeMetricFamily("countenance_index_bytes", "Memory the search indexes take.", value=stats.index_bytes)
+
+
+class Metrics:
+    """The registry of one server; several may live in one process (tests do)."""
+
+    def __init__(self, assembled: Assembled) -> None:
+        self._registry = CollectorRegistry()
+        self._calls = Counter(
+            "countenance_calls",
+            "Calls answered, by operation and by outcome (OK or the error's code).",
+            ["operation", "outcome"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "countenance_call_seconds",
+            "Time from the last byte of a request to its answer.",
+            ["operation"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=self._registry,
+        )
+        self.in_flight = Gauge("countenance_calls_in_flight", "Calls being worked on.", registry=self._registry)
+        self._refused = Counter(
+            "countenance_requests_refused",
+            "Requests that never became a call (too large, too slow, wrong method), by HTTP status.",
+            ["status"],
+            registry=self._registry,
+        )
+        info = Info("countenance_build", "Versions in use.", registry=self._registry)
+        info.info({"version": __version__, "face_model": assembled.service.engine.model_version})
+        self._registry.register(_GalleryCollector(assembled))
+
+    def observe(self, outcome: Outcome) -> None:
+        """Counts one call."""
+        operation = outcome.operation or "none"
+        self._calls.labels(operation, outcome.code).inc()
+        self._seconds.labels(operation).observe(outcome.seconds)
+
+    def refuse(self, status: int) -> None:
+        """Counts one request that never became a call."""
+        self._refused.labels(str(status)).inc()
+
+    def render(self) -> bytes:
+        """The exposition text."""
+        return generate_latest(self._registry)

@@ -1,0 +1,204 @@
+"""`countenance serve`: start, announce, answer until told to stop, stop without losing anything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from countenance.assembly import Assembled, open_service, write_client_config
+from countenance.config import Settings
+from countenance.errors import Error
+from countenance.pipeline import Outcome, Pipeline
+from countenance.server.app import Readiness, admin_app, public_app
+from countenance.server.aws import AwsDoor
+from countenance.server.connection import within
+from countenance.server.metrics import Metrics
+
+KEEP_ALIVE_S = 65
+"""AWS SDKs keep idle connections for a minute; closing earlier than they do makes their next call fail."""
+LISTEN_BACKLOG = 2048
+"""uvicorn's default."""
+ADMIN_SOCKET = "admin.sock"
+STARTED_POLL_S = 0.01
+"""How often start-up looks whether both servers listen; uvicorn offers no event for it."""
+SOCKET_PATH_LIMIT = 107
+"""Bytes in `sockaddr_un.sun_path` on Linux, less the ending NUL (unix(7))."""
+
+_log = logging.getLogger("countenance.requests")
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone: one handler in `_answer` stops both servers, in the right order."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _CannotListen(Error):
+    """The address is taken or not ours."""
+
+
+def serve(settings: Settings) -> int:
+    """Runs the server until SIGINT or SIGTERM; returns the exit status. Raises Error when it cannot start."""
+    settings.validate()
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    started = time.monotonic()
+    listener = _listen(settings)
+    try:
+        with open_service(settings) as assembled:
+            asyncio.run(_answer(settings, assembled, listener, started))
+    finally:
+        listener.close()
+    return 0
+
+
+async def _answer(settings: Settings, assembled: Assembled, listener: socket.socket, started: float) -> None:
+    metrics = Metrics(assembled)
+
+    def observe(outcome: Outcome) -> None:
+        metrics.observe(outcome)
+        _log.info(
+            "%s %s %s %s %d %.1fms",
+            outcome.request_id,
+            outcome.account_id or "-",
+            outcome.operation or "-",
+            outcome.code,
+            outcome.status,
+            outcome.seconds * 1000,
+        )
+
+    pipeline = Pipeline(assembled.service, observe=observe)
+    door = AwsDoor(
+        pipeline,
+        metrics,
+        workers=settings.worker_threads,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+    )
+    readiness = Readiness(assembled)
+    server = _server(
+        public_app(settings, assembled, door, metrics, readiness),
+        settings,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+    admin = _server(admin_app(pipeline), settings)
+    socket_path = settings.data_dir / ADMIN_SOCKET
+    admin_listener = _listen_admin(socket_path)
+
+    def stop() -> None:
+        readiness.stopping = True
+        server.should_exit = admin.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve([listener]))
+            tasks.create_task(admin.serve([admin_listener]))
+            while not (server.started and admin.started) and not readiness.stopping:
+                await asyncio.sleep(STARTED_POLL_S)
+            _announce(settings, assembled, listener, time.monotonic() - started)
+    finally:
+        await asyncio.to_thread(door.close)
+        admin_listener.close()
+        socket_path.unlink(missing_ok=True)
+
+
+def _server(
+    app: Starlette, settings: Settings, ssl_certfile: Path | None = None, ssl_keyfile: Path | None = None
+) -> uvicorn.Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            http=within(settings.header_timeout_s),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,  # set per answer: uvicorn would add a second one
+            proxy_headers=False,
+            limit_concurrency=settings.max_connections,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=int(settings.shutdown_grace_s) or None,
+            ssl_certfile=str(ssl_certfile) if ssl_certfile else None,
+            ssl_keyfile=str(ssl_keyfile) if ssl_keyfile else None,
+        )
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Binds before the models load, so that a taken port is told at once."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise _CannotListen(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}.",
+            hint="stop what uses the port, or choose another with --port",
+        ) from None
+    return listener
+
+
+def _listen_admin(path: Path) -> socket.socket:
+    if len(os.fsencode(path.absolute())) > SOCKET_PATH_LIMIT:
+        raise _CannotListen(
+            f"The path of the admin socket, {path.absolute()}, is too long for the system.",
+            hint=f"choose a data folder whose path leaves it under {SOCKET_PATH_LIMIT + 1} bytes",
+        )
+    # Safe: this process owns the folder, so a socket left there belongs to nobody.
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    previous = os.umask(0o177)
+    try:
+        listener.bind(str(path.absolute()))
+    finally:
+        os.umask(previous)
+    return listener
+
+
+def _announce(settings: Settings, assembled: Assembled, listener: socket.socket, seconds: float) -> None:
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if settings.tls_cert else "http"
+    shown = f"[{host}]" if ":" in host else host
+    endpoint = f"{scheme}://{shown}:{port}"
+    data = settings.data_dir
+    write_client_config(data, region=settings.region, endpoint_url=endpoint)
+    rebuilt = assembled.rebuilt
+    print(  # noqa: T201 -- for the person who typed the command
+        f"""Countenance is ready on {endpoint} after {seconds:.1f} s \
+(search index: {rebuilt.references} faces in {rebuilt.seconds:.1f} s).
+
+In another shell, from this folder:
+
+  export AWS_SHARED_CREDENTIALS_FILE={data}/credentials AWS_CONFIG_FILE={data}/config
+  unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE
+  aws rekognition create-collection --collection-id people
+  aws rekognition list-collections
+
+or, for programs that read the environment only:  eval "$(countenance key env)"
+Stop with Ctrl-C.""",
+        file=sys.stderr,
+        flush=True,
+    )
