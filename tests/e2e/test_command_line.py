@@ -1,0 +1,137 @@
+"""The command line against a running server: the way in for people without an SDK."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from .conftest import People, Server, start
+
+
+def run(server: Server, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "countenance", *words],
+        env=server.environment() | {"COUNTENANCE_DATA_DIR": str(server.data)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def answer(server: Server, *words: str, code: int = 0) -> Any:
+    return json.loads(run(server, *words, "--json", code=code).stdout)
+
+
+@pytest.fixture
+def folder(people: People, tmp_path: Path) -> Path:
+    """Two people in a folder each, a file that is no image and an image without a face."""
+    root = tmp_path / "portraits"
+    for name, paths in zip(("ann", "ben"), list(people.values())[:2], strict=True):
+        (root / name).mkdir(parents=True)
+        for number, path in enumerate(paths[:3]):
+            shutil.copy(path, root / name / f"{number}.jpg")
+    (root / "notes.jpg").write_bytes(b"not an image")
+    Image.new("RGB", (200, 200), "grey").save(root / "wall.png")
+    return root
+
+
+def test_a_folder_is_enrolled_resumed_and_searched(
+    server: Server, folder: Path, people: People, tmp_path: Path
+) -> None:
+    first = answer(server, "enrol", str(folder), "--collection", "cli-enrol", "--create", code=1)
+    text = json.dumps(first)
+    assert "notes.jpg" in text
+    assert "wall.png" in text
+    faces = server.client().list_faces(CollectionId="cli-enrol")["Faces"]
+    assert len(faces) == 6
+    assert {face["ExternalImageId"].split(":")[0] for face in faces} == {"ann", "ben"}
+    answer(server, "enrol", str(folder), "--collection", "cli-enrol", code=1)
+    assert server.client().describe_collection(CollectionId="cli-enrol")["FaceCount"] == 6
+
+    other = next(iter(people.values()))[5]
+    found = answer(server, "search", str(other), "--collection", "cli-enrol")
+    assert "ann:" in json.dumps(found)
+    assert "ben:" not in json.dumps(found)
+    drawn = tmp_path / "who.png"
+    run(server, "search", str(other), "--collection", "cli-enrol", "--all-faces", "--draw", str(drawn))
+    assert Image.open(drawn).size[0] > 0
+    server.client().delete_collection(CollectionId="cli-enrol")
+
+
+def test_compare_answers_by_exit_status(server: Server, people: People, tmp_path: Path) -> None:
+    ann, ben = list(people.values())[:2]
+    run(server, "compare", str(ann[0]), str(ann[1]), "--draw", str(tmp_path / "both.png"))
+    assert Image.open(tmp_path / "both.png").format == "PNG"
+    run(server, "compare", str(ann[0]), str(ben[0]), code=1)
+
+
+def test_detect_draws_what_it_found(server: Server, people: People, tmp_path: Path) -> None:
+    path = next(iter(people.values()))[0]
+    found = answer(server, "detect", str(path), "--draw", str(tmp_path / "faces.png"))
+    assert "BoundingBox" in json.dumps(found) or "box" in json.dumps(found)
+    before, after = Image.open(path).convert("RGB"), Image.open(tmp_path / "faces.png").convert("RGB")
+    assert before.tobytes() != after.resize(before.size).tobytes()
+    wall = tmp_path / "wall.png"
+    Image.new("RGB", (200, 200), "grey").save(wall)
+    run(server, "detect", str(wall), code=1)
+
+
+def test_key_env_points_a_shell_with_real_aws_keys_at_this_server(server: Server) -> None:
+    aws = Path(sys.executable).with_name("aws")
+    script = f'eval "$({sys.executable} -m countenance key env)" && {aws} rekognition list-collections'
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env=server.environment()
+        | {
+            "COUNTENANCE_DATA_DIR": str(server.data),
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "AWS_SESSION_TOKEN": "FwoGZXIvYXdz",
+            "AWS_PROFILE": "work",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "CollectionIds" in done.stdout
+
+
+def test_administration_works_with_and_without_a_server(tmp_path: Path) -> None:
+    server = start(tmp_path / "data")
+    account = answer(server, "account", "create", "Acme")["account_id"]
+    issued = answer(server, "key", "create", account, "--purpose", "door control", "--holder", "gate 3")
+    assert server.client((issued["access_key_id"], issued["secret_access_key"])).list_collections()
+    assert server.stop() == 0
+
+    listed = answer(server, "key", "list", account)
+    assert "secret" not in json.dumps(listed)
+    assert "door control" in json.dumps(listed)
+    answer(server, "key", "revoke", issued["access_key_id"], "--yes")
+    again = start(tmp_path / "data")
+    try:
+        with pytest.raises(Exception, match="UnrecognizedClientException"):
+            again.client((issued["access_key_id"], issued["secret_access_key"])).list_collections()
+        assert len(answer(again, "account", "list")["accounts"]) == 2
+    finally:
+        assert again.stop() == 0
+    assert issued["secret_access_key"] not in server.log.read_text()
+
+
+def test_models_doctor_and_settings(server: Server) -> None:
+    run(server, "models", "verify")
+    assert "yunet-sface" in run(server, "models", "list").stdout
+    assert server.credentials[1] not in run(server, "config", "show").stdout
+    doctor = run(server, "doctor")
+    assert str(server.process.pid) in doctor.stdout
