@@ -24,7 +24,7 @@ from countenance.gallery.sealing import CollectionSeal, to_template
 from countenance.gallery.shelf import Change
 
 IDS_AT_ONCE = 500  # in one IN (...) list; SQLite allows 32,766 and plans short lists as key lookups
-_LENGTH_TOLERANCE = 1e-3  # how far from 1 the length of float32 features may be; fp16 rounding gives 5e-4
+LENGTH_TOLERANCE = 1e-3  # how far from 1 the length of float32 features may be; fp16 rounding gives 5e-4
 
 _INSERT = (
     f"INSERT INTO enrolled_references ({records.REFERENCE_COLUMNS}, template, uid, ref_id) "  # noqa: S608
@@ -79,7 +79,7 @@ def prepare(enrolments: Sequence[Enrolment]) -> Prepared:
     if features.ndim != 2:
         raise ValueError("features have one dimension")
     lengths = np.linalg.norm(features, axis=1)
-    if not bool(np.all(np.abs(lengths - 1.0) <= _LENGTH_TOLERANCE)):  # false for NaN as well
+    if not bool(np.all(np.abs(lengths - 1.0) <= LENGTH_TOLERANCE)):  # false for NaN as well
         raise ValueError("features are finite and of length 1")
     references = [each.reference for each in enrolments]
     return Prepared(references, [records.reference_columns(each) for each in references], to_template(features))

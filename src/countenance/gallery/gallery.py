@@ -200,12 +200,13 @@ class Gallery(Protocol):
         """The best candidates of each probe, exactly: highest comparison score first, ties by FaceId.
 
         Args:
-            probes: (n, dimension) float32.
+            probes: (n, dimension) float32, each of length 1.
             max_candidates: at most `MAX_CANDIDATES`.
             minimum_score: candidates below it are dropped after the best `max_candidates` were taken.
 
         Raises:
             ModelMismatch: the probes have another dimension.
+            ValueError: a probe is not finite or not of length 1, or `max_candidates` is out of range.
         """
         ...
 

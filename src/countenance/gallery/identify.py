@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from countenance.biometrics import Candidate, Reference
 from countenance.gallery import records
 from countenance.gallery.comparison import Ranking
-from countenance.gallery.enrolment import placeholders, portions
+from countenance.gallery.enrolment import LENGTH_TOLERANCE, placeholders, portions
 from countenance.gallery.gallery import MAX_CANDIDATES, Collection, ModelMismatch
 from countenance.gallery.shelf import Shelf
 from countenance.store import Database
@@ -38,8 +38,9 @@ def identify(
     probes = np.ascontiguousarray(probes, np.float32)
     if probes.ndim != 2 or probes.shape[1] != collection.dimension:
         raise ModelMismatch("The probe has another dimension than the collection's features.")
-    if not bool(np.isfinite(probes).all()):
-        raise ValueError("probes are finite")
+    lengths = np.linalg.norm(probes, axis=1)
+    if not bool(np.all(np.abs(lengths - 1.0) <= LENGTH_TOLERANCE)):  # false for NaN as well
+        raise ValueError("probes are finite and of length 1")
     with shelf.lent(collection.uid) as index:
         # one more than asked for each face that will be dropped
         rankings = index.search(probes, max_candidates + len(excluded) if max_candidates else 0)

@@ -169,6 +169,7 @@ class FaissIndex:
             scanned, positions = found[0][0], found[1][0]
 
     def _allocate(self, capacity: int, dimension: int) -> NDArray[np.float16]:
+        self._retired = self._scan  # its memory is read from until the rows have moved
         if capacity < _SCAN_FROM_ROWS:
             self._scan = None
             return allocate_array(capacity, dimension)
@@ -176,7 +177,6 @@ class FaissIndex:
         # A fresh vector takes exactly what it is resized to, where a growing one doubles.
         scan.codes.resize(capacity * dimension * 2)
         memory = faiss.rev_swig_ptr(scan.codes.data(), capacity * dimension * 2)
-        self._retired = self._scan  # its memory is still read from while the rows move
         self._scan = scan
         return np.asarray(memory.view(np.float16).reshape(capacity, dimension))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import signal
@@ -10,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import uvicorn
@@ -34,6 +35,8 @@ STARTED_POLL_S = 0.01
 """How often start-up looks whether both servers listen; uvicorn offers no event for it."""
 SOCKET_PATH_LIMIT = 107
 """Bytes in `sockaddr_un.sun_path` on Linux, less the ending NUL (unix(7))."""
+_M_ARENA_MAX = -8
+"""The parameter's number in glibc's malloc.h."""
 
 _log = logging.getLogger("countenance.requests")
 
@@ -59,6 +62,7 @@ def serve(settings: Settings) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     started = time.monotonic()
+    _share_one_heap()
     listener = _listen(settings)
     try:
         with open_service(settings) as assembled:
@@ -66,6 +70,17 @@ def serve(settings: Settings) -> int:
     finally:
         listener.close()
     return 0
+
+
+def _share_one_heap() -> None:
+    """Keeps one heap for all worker threads, where the C library is glibc.
+
+    By default each thread gets a heap of its own, and each keeps what its largest picture took: sixteen threads
+    and a few large pictures grew the process from 530 to 990 MiB, against 480 to 490 with one heap. Calls took
+    as long with one: threads rarely allocate at the same moment, and large blocks come from the system anyway.
+    """
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 async def _answer(settings: Settings, assembled: Assembled, listener: socket.socket, started: float) -> None:
@@ -180,6 +195,8 @@ def _listen_admin(path: Path) -> socket.socket:
 
 def _announce(settings: Settings, assembled: Assembled, listener: socket.socket, seconds: float) -> None:
     host, port = listener.getsockname()[:2]
+    # A wildcard address is one to listen on, not one to call.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- compared, not bound
     scheme = "https" if settings.tls_cert else "http"
     shown = f"[{host}]" if ":" in host else host
     endpoint = f"{scheme}://{shown}:{port}"
@@ -188,7 +205,7 @@ def _announce(settings: Settings, assembled: Assembled, listener: socket.socket,
     rebuilt = assembled.rebuilt
     print(  # noqa: T201 -- for the person who typed the command
         f"""Countenance is ready on {endpoint} after {seconds:.1f} s \
-(search index: {rebuilt.references} faces in {rebuilt.seconds:.1f} s).
+({assembled.gallery.stats().references} faces enrolled; search index rebuilt in {rebuilt.seconds:.1f} s).
 
 In another shell, from this folder:
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from countenance.wire import constraints, model
 from countenance.wire.faults import Fault, require_declared
 
@@ -31,11 +33,34 @@ def test_every_constraint_at_its_bound_and_beyond(values: Any, operation: str) -
         assert case.text in fault.message, case.name
 
 
+IMAGES = [
+    (operation, member)
+    for operation in model.operations()
+    for member, shape in model.input_shape(operation).members.items()
+    if shape.name == "Image"
+]
+
+
+@pytest.mark.parametrize(("operation_name", "member"), IMAGES)
+def test_the_rules_for_images_raise_what_the_operation_declares(values: Any, operation_name: str, member: str) -> None:
+    refused = {
+        "InvalidParameterException": [{}, {"Bytes": b"x", "S3Object": {"Bucket": "photos", "Name": "a.jpg"}}],
+        "InvalidS3ObjectException": [{"S3Object": {}}, {"S3Object": {"Bucket": "photos"}}, {"S3Object": {"Name": "a"}}],
+    }
+    params = values.full(values.input(operation_name))
+    for code, images in refused.items():
+        for image in images:
+            fault = refusal(operation_name, {**params, member: image})
+            assert fault is not None
+            assert require_declared(operation_name, fault).code == code
+
+
 def test_the_generator_finds_the_constraints(values: Any) -> None:
     """So that a change in botocore's reading of the model cannot silently empty the test above."""
     found = {name: sum(1 for _ in values.broken(name)) for name in values.service.operation_names}
     bounded = {name: sum(case.inside is not None for case in values.broken(name)) for name in found}
     assert found["SearchFacesByImage"] == 19
+    assert len(IMAGES) > 8
     assert sum(found.values()) > 600
     assert sum(bounded.values()) > 0.9 * sum(found.values())
 

@@ -11,7 +11,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -183,7 +183,8 @@ def owned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str,
             self.send_response(state["status"])
             self.send_header("Content-Length", str(len(state["body"])))
             self.end_headers()
-            self.wfile.write(state["body"])
+            with suppress(BrokenPipeError):  # nobody waits for an empty body
+                self.wfile.write(state["body"])
 
         def address_string(self) -> str:
             return "unix"

@@ -157,6 +157,27 @@ def test_erasing_says_what_was_there_and_the_next_search_does_not_find_it(at_hom
     assert at_home.gallery.collection(ACCOUNT, "c").face_count == 3
 
 
+def test_an_index_in_memory_follows_every_change(at_home: World) -> None:
+    rows = unit_rows(4, 16, 1)
+
+    def found() -> set[str]:
+        (ranking,) = at_home.gallery.identify(ACCOUNT, "c", rows[:1], max_candidates=9)
+        assert at_home.gallery.stats().loaded_references == len(ranking)
+        return {each.reference.face_id for each in ranking}
+
+    assert found() == set()
+    at_home.gallery.enrol(ACCOUNT, "c", enrolments([0, 1], rows[:2]), entry=entry())
+    assert found() == {name_id(0), name_id(1)}
+    at_home.gallery.enrol(ACCOUNT, "c", enrolments([2], rows[2:3]), entry=entry())
+    assert found() == {name_id(0), name_id(1), name_id(2)}
+    at_home.gallery.erase(ACCOUNT, "c", [name_id(1)], entry=entry())
+    assert found() == {name_id(0), name_id(2)}
+    at_home.gallery.enrol(ACCOUNT, "c", enrolments([2], rows[3:]), entry=entry())
+    (best,) = at_home.gallery.identify(ACCOUNT, "c", rows[3:], max_candidates=1)[0]
+    assert best.reference.face_id == name_id(2)
+    assert best.comparison_score > 0.999
+
+
 def test_a_face_can_come_back_after_it_was_erased(at_home: World) -> None:
     rows = unit_rows(1, 16, 1)
     for _ in range(2):

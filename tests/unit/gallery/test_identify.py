@@ -65,9 +65,10 @@ def test_more_candidates_than_the_contract_allows_are_refused(full: World, wrong
         found(full, unit_rows(1, 16, 2), max_candidates=wrong)
 
 
-def test_probes_that_are_no_numbers_are_refused(full: World) -> None:
-    with pytest.raises(ValueError, match="finite"):
-        found(full, np.full((1, 16), np.nan, np.float32))
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 1.0])
+def test_probes_that_are_no_features_are_refused(full: World, value: float) -> None:
+    with pytest.raises(ValueError, match="finite and of length 1"):
+        found(full, np.full((1, 16), value, np.float32))
 
 
 def test_a_score_does_not_depend_on_what_is_scored_with_it() -> None:

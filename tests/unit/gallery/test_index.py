@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 from tests.congruence.samples import unit_rows
@@ -50,6 +48,19 @@ def test_memory_per_row_is_what_the_documentation_says(kind: type[NumpyIndex | F
     assert index.nbytes <= 10_001 * 272 * 9 // 8
     index.remove(ids(*range(9_900)))
     assert index.nbytes < 10_000 * 272 // 8
+
+
+@BOTH
+def test_rows_survive_moving_between_small_and_large_memory(kind: type[NumpyIndex | FaissIndex]) -> None:
+    templates = unit_rows(4000, 64, 1).astype(np.float16)
+    index = kind(64)
+    index.add(ids(*range(4000)), templates)
+    for left in (900, 300, 40, 5):
+        index.remove(ids(*range(left, 4000)))
+        assert len(index) == left
+        assert {bytes(each) for each in index._rows.templates} == {bytes(each) for each in templates[:left]}
+    index.add(ids(*range(5, 4000)), templates[5:])
+    assert best(index, templates[3999].astype(np.float32), 1) == [3999]
 
 
 def test_removing_many_and_removing_few_take_the_same_rows() -> None:
@@ -114,7 +125,6 @@ def test_templates_of_another_size_are_refused() -> None:
         NumpyIndex(8).add(ids(1), np.zeros((1, 9), np.float16))
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
 def test_half_precision_keeps_every_bit_through_faiss_memory() -> None:
     values = np.arange(65536, dtype=np.uint16).view(np.float16)
     values = values[np.isfinite(values)][: 63488 // 64 * 64].reshape(-1, 64)

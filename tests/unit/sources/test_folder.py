@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -228,33 +228,27 @@ def test_no_descriptor_is_left_open(source: FolderSource) -> None:
     assert descriptors() == before
 
 
-def test_a_folder_swapped_for_a_link_during_the_walk_leads_nowhere_else(source: FolderSource, root: Path) -> None:
+@pytest.mark.parametrize(("swapped_before", "answer"), [("swap", None), ("a.jpg", b"mine")])
+def test_a_folder_swapped_for_a_link_during_the_walk_leads_nowhere_else(
+    source: FolderSource, root: Path, monkeypatch: pytest.MonkeyPatch, swapped_before: str, answer: bytes | None
+) -> None:
     inner = root / "photos" / "swap"
     (root / "others" / "a.jpg").write_bytes(b"theirs")
     inner.mkdir()
     (inner / "a.jpg").write_bytes(b"mine")
-    stop = threading.Event()
+    real_open = os.open
 
-    def swap() -> None:
-        away, link = root / "away", root / "photos" / "link"
-        while not stop.is_set():
-            inner.rename(away)
-            link.symlink_to(root / "others")
-            link.rename(inner)
-            inner.unlink()
-            away.rename(inner)
+    def swap_and_open(path: Any, *rest: Any, **named: Any) -> int:
+        # At the last moment: everything that was looked at before is now somewhere else.
+        if path == swapped_before:
+            inner.rename(root / "away")
+            inner.symlink_to(root / "others")
+        return real_open(path, *rest, **named)
 
-    swapper = threading.Thread(target=swap)
-    swapper.start()
-    seen = set()
-    try:
-        for _ in range(2000):
-            try:
-                seen.add(source.fetch(ACCOUNT, "photos", "swap/a.jpg", None))
-            except ObjectNotAvailable:
-                seen.add(b"")
-    finally:
-        stop.set()
-        swapper.join()
-    assert b"theirs" not in seen
-    assert b"mine" in seen
+    monkeypatch.setattr(os, "open", swap_and_open)
+    if answer is None:
+        with pytest.raises(ObjectNotAvailable):
+            source.fetch(ACCOUNT, "photos", "swap/a.jpg", None)
+    else:
+        assert source.fetch(ACCOUNT, "photos", "swap/a.jpg", None) == answer
+    assert inner.is_symlink(), "the swap must have happened"

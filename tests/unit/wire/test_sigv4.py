@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -384,7 +385,7 @@ def test_the_hash_has_to_be_the_one_of_the_body(signed: Signer, claim: str) -> N
     fault = refuse(signed(headers={"X-Amz-Content-SHA256": claim}))
     assert (fault.code, fault.message) == ("InvalidSignatureException", MISMATCH)
     assert fault.note is not None
-    assert "x-amz-content-sha256" in fault.note
+    assert fault.note.startswith(f"x-amz-content-sha256 is {claim!r}, the body has ")
 
 
 @pytest.mark.parametrize("expires", [None, 60])
@@ -413,7 +414,11 @@ def http_date(moment: datetime) -> str:
         ("Sun, 30 Aug 2015 14:36:00 +0200", datetime(2015, 8, 30, 12, 36, tzinfo=UTC)),
     ],
 )
-def test_the_date_header_serves_when_there_is_no_amz_date(date: str, expected: datetime) -> None:
+def test_the_date_header_serves_when_there_is_no_amz_date(
+    date: str, expected: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
     request = HttpRequest(
         "POST",
         "/",
@@ -430,7 +435,11 @@ def test_the_date_header_serves_when_there_is_no_amz_date(date: str, expected: d
         b"",
         datetime(2015, 8, 30, tzinfo=timezone(timedelta(hours=2))),
     )
-    assert sigv4.parse(request).signed_at == expected
+    try:
+        assert sigv4.parse(request).signed_at == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def judge(request: HttpRequest) -> None:
