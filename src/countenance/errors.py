@@ -11,6 +11,9 @@ code a client sees is decided in `operations.faults`, and an error that is not a
     +-- gallery.GalleryError           a collection or reference is missing, present or of another model
     +-- accounts.AccountError          an account or access key is unknown
     +-- sources.SourceError            an S3 object cannot be had
+    +-- operations.faults.*            a call asks for what is not there (a face, a user, a resource)
+    +-- wire.Fault                     what a client is told, already worded for it
+    +-- wire.WireBug                   a value the service model does not allow was about to be sent
 """
 
 from __future__ import annotations
