@@ -89,6 +89,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         )
         stack.callback(engine.close)
         gallery = SqliteGallery(register.database, register.keyring)
+        stack.callback(gallery.close)
         rebuilt = gallery.warm()
         service = Service(
             engine=engine,
