@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 
 from countenance.recognition.faults import ModelPackError
 
@@ -36,7 +37,7 @@ class Calibration:
             note = str(raw.get("fitted_on", ""))
         except (ValueError, KeyError, TypeError) as error:
             raise ModelPackError(f"the calibration cannot be read: {type(error).__name__}") from None
-        rising = all(a[0] < b[0] and a[1] < b[1] for a, b in zip(points, points[1:], strict=False))
+        rising = all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(points))
         if len(points) < 2 or not rising or points[0][1] != 0 or points[-1][1] != 100:
             raise ModelPackError("the calibration does not rise strictly from 0 to 100")
         return cls(tuple(each[0] for each in points), tuple(each[1] for each in points), note)

@@ -145,7 +145,7 @@ def _dequantise(
         scale = scale.reshape(along)
         zero_point = None if zero_point is None else zero_point.reshape(along)
     offset = np.int32(0) if zero_point is None else zero_point.astype(np.int32)
-    return ((quantised.astype(np.int32) - offset) * scale).astype(np.float32)
+    return np.asarray((quantised.astype(np.int32) - offset) * scale, np.float32)
 
 
 def _reverse_first_kernel(nodes: list[Any], image: str, constants: dict[str, NDArray[Any]]) -> None:

@@ -202,7 +202,7 @@ def _guarded(work: Callable[[], T]) -> T:
         return work()
     except (RecognitionError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - decoders raise a dozen kinds, from struct.error to RuntimeError
+    except Exception as error:  # decoders raise a dozen kinds, from struct.error to RuntimeError
         raise ImageUnreadable("The image cannot be decoded: it is damaged or incomplete.") from error
 
 

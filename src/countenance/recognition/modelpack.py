@@ -68,7 +68,7 @@ class ModelPack:
 
     def calibration_text(self) -> str:
         """The calibration that was fitted on this pack's scores, as JSON text."""
-        return _packs().joinpath(self.name, self.calibration).read_text(encoding="utf-8")
+        return str(_packs().joinpath(self.name, self.calibration).read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +198,7 @@ def _look_up(file: ModelFile, models_dir: Path) -> tuple[FileReport, bytes | Non
 def _places(file: ModelFile, models_dir: Path) -> Iterator[Path]:
     if models_dir.is_dir():
         for path in sorted(models_dir.iterdir()):
-            if path.is_file() and path.stat().st_size == file.bytes:
-                yield path
-            elif path.name == file.name:
+            if path.name == file.name or (path.is_file() and path.stat().st_size == file.bytes):
                 yield path
     try:
         shipped = importlib.metadata.files(file.distribution) or []

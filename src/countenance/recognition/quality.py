@@ -54,12 +54,9 @@ def measure(pixels: NDArray[np.uint8], box: tuple[float, float, float, float]) -
     if shrink > 1:
         face = np.asarray(Image.fromarray(face).reduce(shrink))
     luma = face @ _LUMA
-    across = np.abs(luma[1:-1, 2:] - luma[1:-1, :-2])
-    down = np.abs(luma[2:, 1:-1] - luma[:-2, 1:-1])
     contrast = float(luma.std()) + 1.0
     laplace = 4 * luma[1:-1, 1:-1] - luma[1:-1, 2:] - luma[1:-1, :-2] - luma[2:, 1:-1] - luma[:-2, 1:-1]
     edge = float(np.sqrt((laplace**2).mean())) / contrast
-    del across, down
     return Quality(
         brightness=float(np.clip(luma.mean() / 2.55, 0, 100)),
         sharpness=float(100 * (1 - math.exp(-edge * _SHARP / 4))),

@@ -102,7 +102,7 @@ def admin_app(pipeline: Pipeline) -> Starlette:
                 return _refusal("The request is too large.", None, 413)
         try:
             params = json.loads(raw or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter from nesting
             return _refusal("The request is not JSON.", None)
         if not isinstance(params, dict):
             return _refusal("The request is not a JSON object.", None)

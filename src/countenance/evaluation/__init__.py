@@ -1,0 +1,33 @@
+"""Error rates on labelled images, in the words of ISO/IEC 19795-1:2021.
+
+Is handed an assembled engine and calls what the operations call: the largest face of an image, its features,
+their product as the comparison score. Evaluating a local folder involves no account, so it leaves no entry.
+"""
+
+from countenance.evaluation.acquisition import Acquired, acquire
+from countenance.evaluation.detection import Labelled, PhotoCount, count_boxes, count_points
+from countenance.evaluation.verification import (
+    ErrorRate,
+    RatesAt,
+    accuracy_at,
+    best_threshold,
+    equal_error_rate,
+    rates_at,
+    threshold_at_fmr,
+)
+
+__all__ = [
+    "Acquired",
+    "ErrorRate",
+    "Labelled",
+    "PhotoCount",
+    "RatesAt",
+    "accuracy_at",
+    "acquire",
+    "best_threshold",
+    "count_boxes",
+    "count_points",
+    "equal_error_rate",
+    "rates_at",
+    "threshold_at_fmr",
+]

@@ -1,0 +1,169 @@
+"""The whole service in this process, without a network: real signatures, wire, pipeline and gallery.
+
+The engine is whatever a test brings; `ScriptedEngine` sees in an image what its bytes say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import botocore.session
+import numpy as np
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.model import ServiceModel
+from botocore.parsers import create_parser
+from botocore.serialize import create_serializer
+
+from countenance.accounts import Accounts
+from countenance.biometrics import BoundingBox, DetectedFace, Landmark, Pose, Quality
+from countenance.gallery import SqliteGallery
+from countenance.operations import Service
+from countenance.operations.pagination import Cursors
+from countenance.pipeline import Outcome, Pipeline
+from countenance.recognition import Calibration, ImageUnreadable
+from countenance.sources import FolderSource, GrantedSource
+from countenance.store import Database, Entry, Keyring
+from countenance.wire.http import HttpRequest, HttpResponse
+
+URL = "http://127.0.0.1:8080/"
+REGION = "eu-west-2"
+
+
+@cache
+def service_model() -> ServiceModel:
+    """botocore's own reading; loading it takes a quarter of a second."""
+    return botocore.session.get_session().get_service_model("rekognition")
+
+
+def face_at(left: float, top: float, side: float) -> DetectedFace:
+    """A face that every quality filter lets through."""
+    kinds = ("eye_left", "eye_right", "nose", "mouth_left", "mouth_right")
+    return DetectedFace(
+        box=BoundingBox(left, top, side, side),
+        detection_confidence=99.5,
+        landmarks=tuple(Landmark(kind, left + side / 2, top + side / 2) for kind in kinds),
+        pose=Pose(1.0, -2.0, 3.0),
+        quality=Quality(60.0, 80.0),
+        pixel_box=(round(left * 1000), round(top * 1000), round(side * 1000), round(side * 1000)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedAnalysis:
+    width: int
+    height: int
+    sha256: bytes
+    faces: tuple[DetectedFace, ...]
+
+
+class ScriptedEngine:
+    """`b"faces: N"` shows N faces; `b"raise"` raises what `error` holds; anything else cannot be read."""
+
+    model_version = "scripted-1"
+    dimension = 8
+    calibration = Calibration((-1.0, 1.0), (0.0, 100.0))
+
+    def __init__(self) -> None:
+        self.error: Exception = RuntimeError("an engine with /a/secret/path in its text")
+
+    def analyse(self, image: bytes, *, max_faces: int = 100) -> ScriptedAnalysis:
+        if image == b"raise":
+            raise self.error
+        word, _, count = image.partition(b": ")
+        if word != b"faces":
+            raise ImageUnreadable("The image is not in an accepted format.")
+        faces = [face_at(0.02 * number, 0.02 * number, 0.5 / (number + 1)) for number in range(int(count))]
+        return ScriptedAnalysis(1000, 1000, hashlib.sha256(image).digest(), tuple(faces[:max_faces]))
+
+    def extract(self, analysis: ScriptedAnalysis, faces: Sequence[DetectedFace]) -> np.ndarray:
+        rows = np.zeros((len(faces), self.dimension), np.float32)
+        for row, face in zip(rows, faces, strict=True):
+            row[face.pixel_box[0] // 20 % self.dimension] = 1.0
+        return rows
+
+
+class InProcess:
+    """One service with one account and a client that signs as boto3 does."""
+
+    def __init__(self, service: Service, database: Database) -> None:
+        self.service, self.database = service, database
+        self.outcomes: list[Outcome] = []
+        self.pipeline = Pipeline(service, observe=self.outcomes.append)
+        at = datetime.now(UTC)
+        self.account = service.accounts.create_account("tests", owner=True, request_id="r", at=at)
+        issued = service.accounts.create_key(self.account.account_id, purpose="tests", request_id="r", at=at)
+        self.credentials = (issued.key.access_key_id, issued.secret)
+        self.model = service_model()
+
+    def arn(self, collection: str) -> str:
+        return f"arn:aws:rekognition:{REGION}:{self.account.account_id}:collection/{collection}"
+
+    def send(self, operation: str, body: bytes, more: dict[str, str] | None = None) -> HttpResponse:
+        """The answer to a signed body."""
+        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"RekognitionService.{operation}"}
+        request = AWSRequest("POST", URL, data=body, headers={**headers, **(more or {})})
+        SigV4Auth(Credentials(*self.credentials), "rekognition", REGION).add_auth(request)
+        lines = [(name.lower(), value) for name, value in request.headers.items()]
+        lines.append(("host", urlsplit(URL).netloc))
+        http = HttpRequest("POST", "/", "", tuple(lines), body, datetime.now(UTC))
+        return self.pipeline.handle(http, "00000000-0000-4000-8000-000000000000")
+
+    def call(self, operation: str, params: dict[str, Any], more: dict[str, str] | None = None) -> HttpResponse:
+        """The answer to parameters as botocore serialises them; it validates nothing first."""
+        serializer = create_serializer("json", include_validation=False)
+        body = serializer.serialize_to_request(params, self.model.operation_model(operation))["body"]
+        return self.send(operation, body, more)
+
+    def parsed(self, operation: str, answer: HttpResponse) -> dict[str, Any]:
+        """What botocore hands to its user."""
+        received = {"status_code": answer.status, "headers": dict(answer.headers), "body": answer.body}
+        shape = self.model.operation_model(operation).output_shape
+        result: dict[str, Any] = create_parser("json").parse(received, shape)
+        return result
+
+    def ok(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        """The parsed answer of a call that has to succeed."""
+        answer = self.call(operation, params)
+        assert answer.status == 200, answer.body
+        return self.parsed(operation, answer)
+
+    def entries(self) -> list[Entry]:
+        """What the calls left in the outbox, without the entries of the account's own making."""
+        return [entry for _, entry in self.database.pending_outbox(10_000) if entry.access_key_id]
+
+
+def code_of(answer: HttpResponse) -> str:
+    return "OK" if answer.status == 200 else str(json.loads(answer.body)["__type"])
+
+
+@contextmanager
+def service_in(folder: Path, engine: Any) -> Iterator[InProcess]:
+    """A service whose store lies in `folder` and whose engine is `engine`."""
+    keyring = Keyring.open(folder / "master.key", create=True)
+    database = Database(folder / "countenance.db")
+    gallery = None
+    try:
+        accounts = Accounts(database, keyring)
+        gallery = SqliteGallery(database, keyring)
+        (folder / "buckets").mkdir(mode=0o700)
+        source = GrantedSource(FolderSource(folder / "buckets", max_bytes=15 << 20), accounts.may_read_bucket)
+        cursors = Cursors(keyring.derive("pagination"))
+        service = Service(
+            engine=engine, gallery=gallery, accounts=accounts, source=source, cursors=cursors, region=REGION
+        )
+        yield InProcess(service, database)
+    finally:
+        if gallery is not None:
+            gallery.close()
+        database.close()

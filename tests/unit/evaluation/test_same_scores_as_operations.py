@@ -1,0 +1,60 @@
+"""The evaluation measures what callers get: its scores are CompareFaces' Similarities."""
+
+from __future__ import annotations
+
+import csv
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from countenance.evaluation import acquire
+from countenance.operations import Caller, Invocation, Service
+from countenance.operations.compare import compare_faces
+from countenance.recognition import build_engine
+
+PAIRS = 100
+
+
+def test_a_hundred_pairs_score_the_same(test_data: Path, tmp_path: Path) -> None:
+    folder = test_data / "faces" / "lfw_view1"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is missing")
+    with (folder / "pairsDevTest.csv").open(newline="") as rows:
+        every = list(csv.DictReader(rows))
+    pairs = [(folder / "images" / row["a"], folder / "images" / row["b"]) for row in every[:: len(every) // PAIRS]]
+    engine = build_engine(cache_dir=tmp_path)
+    first, second = (acquire(engine, list(side)) for side in zip(*pairs, strict=True))
+    call = Invocation(
+        service=cast(Service, _EngineOnly(engine)),
+        caller=Caller("123456789012", "AKCN", "test"),
+        operation="CompareFaces",
+        request_id="r",
+        at=datetime.now(UTC),
+    )
+    compared = 0
+    for (a, b), x, y in zip(pairs, first.features, second.features, strict=True):
+        answer = compare_faces(
+            call,
+            {
+                "SourceImage": {"Bytes": a.read_bytes()},
+                "TargetImage": {"Bytes": b.read_bytes()},
+                "SimilarityThreshold": 0.0,
+            },
+        )
+        largest = max(
+            answer["FaceMatches"],
+            key=lambda match: match["Face"]["BoundingBox"]["Width"] * match["Face"]["BoundingBox"]["Height"],
+        )
+        assert largest["Similarity"] == pytest.approx(engine.calibration.similarity(float(x @ y)), abs=1e-3)
+        compared += 1
+    assert compared >= PAIRS
+    engine.close()
+
+
+class _EngineOnly:
+    """A service of which CompareFaces on bytes uses the engine and nothing else."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
