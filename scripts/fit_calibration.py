@@ -2,7 +2,8 @@
 
 python scripts/fit_calibration.py [--write] [--features FILE.npz]
 
-Every pair of images of different people in LFW View 1 is an impostor comparison (about 12 million). Similarity 80
+LFW's labels name the person in the middle of the image, so that face is used when there are several. Every pair
+of images of different people in LFW View 1 is an impostor comparison (about 12 million). Similarity 80
 is the score with a false match rate of 1 in 10,000 among them and 99 that of 1 in 100,000; the other points
 follow the same idea, so that a higher Similarity is always a rarer false match. LFW's labels have errors (its
 errata page lists some), and a mislabelled pair of one person counts as a false match here: nothing is removed, so
@@ -85,7 +86,7 @@ def main() -> int:
             features, failed = stored["features"], stored["failed"]
         else:
             acquired = acquire(engine, [folder / "images" / image for image, _ in labels])
-            features, failed = acquired.features, acquired.failed
+            features, failed = acquired.central, acquired.failed
             if options.features:
                 np.savez(options.features, features=features, failed=failed)
         engine.close()

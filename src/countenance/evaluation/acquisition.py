@@ -5,6 +5,7 @@ Knows files and the engine; knows no labels and no error rates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from countenance.biometrics import DetectedFace
 from countenance.recognition import Engine, RecognitionError
 
 
@@ -21,9 +23,11 @@ class Acquired:
     """What a set of images gave."""
 
     features: NDArray[np.float32]
-    """Images x dimension, unit length; zero where acquisition failed."""
+    """Images x dimension, unit length, of the largest face, as the operations choose; zero where there is none."""
+    central: NDArray[np.float32]
+    """The same of the face nearest to the middle of the image: for data whose labels name that person."""
     faces: NDArray[np.int64]
-    """Faces found in each image; of several the largest one is used, as the operations do."""
+    """Faces found in each image."""
 
     @property
     def failed(self) -> NDArray[np.bool_]:
@@ -38,7 +42,7 @@ def acquire(
     jobs: int = 2,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Acquired:
-    """Features of the largest face of every image.
+    """Features of the largest and of the most central face of every image.
 
     Args:
         jobs: images worked on at once; no more than the engine's queue takes.
@@ -49,15 +53,22 @@ def acquire(
         try:
             analysis = engine.analyse(path.read_bytes())
         except RecognitionError:
-            return np.zeros(engine.dimension, np.float32), 0
+            return np.zeros((2, engine.dimension), np.float32), 0
         if not analysis.faces:
-            return np.zeros(engine.dimension, np.float32), 0
-        return engine.extract(analysis, analysis.faces[:1])[0], len(analysis.faces)
+            return np.zeros((2, engine.dimension), np.float32), 0
+        chosen = [analysis.faces[0], min(analysis.faces, key=_off_centre)]
+        if chosen[0] is chosen[1]:
+            return np.repeat(engine.extract(analysis, chosen[:1]), 2, axis=0), len(analysis.faces)
+        return engine.extract(analysis, chosen), len(analysis.faces)
 
-    features = np.zeros((len(paths), engine.dimension), np.float32)
+    features = np.zeros((len(paths), 2, engine.dimension), np.float32)
     faces = np.zeros(len(paths), np.int64)
     with ThreadPoolExecutor(jobs, thread_name_prefix="acquire") as pool:
-        for at, (row, found) in enumerate(pool.map(one, paths)):
-            features[at], faces[at] = row, found
+        for at, (rows, found) in enumerate(pool.map(one, paths)):
+            features[at], faces[at] = rows, found
             progress(at + 1)
-    return Acquired(features, faces)
+    return Acquired(features[:, 0], features[:, 1], faces)
+
+
+def _off_centre(face: DetectedFace) -> float:
+    return math.hypot(face.box.left + face.box.width / 2 - 0.5, face.box.top + face.box.height / 2 - 0.5)

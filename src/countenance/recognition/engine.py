@@ -27,6 +27,10 @@ from countenance.recognition.faults import Busy
 from countenance.recognition.image import ALL_FORMATS, STRICT_FORMATS, Limits, Picture, read
 from countenance.recognition.session import choose, open_session
 
+CORES_PER_LANE = 4
+"""An inference over all of two cores serves as many calls a second as two side by side, and each of them sooner;
+these networks are too small to keep many more cores busy (docs/design/decisions/0001-runtimes.md)."""
+
 LANDMARKS = ("eye_left", "eye_right", "nose", "mouth_left", "mouth_right")
 """Kinds of landmarks in the detector's order, the viewer's left first."""
 
@@ -188,8 +192,8 @@ def build_engine(
     Args:
         cache_dir: where imported weights lie and folded graphs are kept.
         runtime: "auto", "openvino" or "onnxruntime".
-        threads: threads inside one inference; None follows the cores.
-        workers: inferences at once; None follows the cores.
+        threads: threads inside one inference; None shares the cores out over the workers.
+        workers: inferences at once; None is one for every four cores, at least one.
         queue_limit: calls that may wait; one more raises `Busy`.
         strict_formats: accept JPEG and PNG only.
         max_bytes: largest file.
@@ -203,7 +207,7 @@ def build_engine(
     loaded = modelpack.load(pack)
     mirror = loaded.flip if flip is None else flip
     cores = usable_cores()
-    lanes = workers or 1
+    lanes = workers or max(1, cores // CORES_PER_LANE)
     inside = threads or max(1, cores // lanes)
     name = choose(runtime)
     detector = open_session(

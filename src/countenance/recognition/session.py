@@ -31,6 +31,10 @@ class Session(Protocol):
     def runtime(self) -> str:
         """Name and precision of what runs it, for `doctor` and the model version."""
 
+    @property
+    def threads(self) -> int:
+        """Threads of all its inferences together, as the runtime itself says it was set."""
+
     def run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Run the graph.
 
@@ -62,6 +66,10 @@ class OnnxRuntimeSession:
     @property
     def runtime(self) -> str:
         return "onnxruntime float32"
+
+    @property
+    def threads(self) -> int:
+        return int(self._session.get_session_options().intra_op_num_threads)
 
     def run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         return list(self._session.run(None, {self._input: images}))
@@ -105,10 +113,15 @@ class OpenVinoSession:
                 pool.put(request)
             self._pools[shape] = pool
             self._outputs = len(compiled.outputs)
+            self._threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
 
     @property
     def runtime(self) -> str:
         return "openvino " + ("bfloat16" if self._bfloat16 else "float32")
+
+    @property
+    def threads(self) -> int:
+        return self._threads
 
     def run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         pool = self._pools[images.shape]
