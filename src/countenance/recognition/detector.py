@@ -109,13 +109,19 @@ class Detector:
         self._session.close()
 
     def _search(self, pixels: Pixels) -> Found:
-        passes = [self._look(pixels, canvas) for canvas in plan(pixels.shape[1], pixels.shape[0])]
+        passes: list[Found] = []
+        whole = 1.0
+        for canvas in plan(pixels.shape[1], pixels.shape[0]):
+            image, scale = fit(pixels, canvas)
+            whole *= scale
+            found = decode(self._session.run(image), canvas)
+            passes.append(Found(found.boxes / whole, found.scores, found.points / whole))
+            if scale < 1:
+                # The thumbnail is made from what the first look was shrunk to: shrinking a large picture twice
+                # costs more than the second look itself.
+                height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+                pixels = np.ascontiguousarray(image[0, :height, :width])
         return _merge(passes)
-
-    def _look(self, pixels: Pixels, canvas: tuple[int, int]) -> Found:
-        image, scale = fit(pixels, canvas)
-        found = decode(self._session.run(image), canvas)
-        return Found(found.boxes / scale, found.scores, found.points / scale)
 
 
 def _best_score(found: Found) -> float:

@@ -3,8 +3,9 @@
 Knows file formats and decoders; knows no faces. The order is what protects the server: length, magic bytes,
 dimensions out of the header, and only then a decoder, restricted to the one format that the magic bytes named.
 
-A JPEG is decoded at 1/2, 1/4 or 1/8 where that still leaves enough pixels to find faces in (the scaled inverse
-DCT of libjpeg); `Picture.at_scale` decodes it again, larger, for a small face that needs its own pixels.
+A large picture is taken at 1/2, 1/4 or 1/8 where that still leaves enough pixels to find faces in (a JPEG by the
+scaled inverse DCT of libjpeg, others by averaging once decoded); `Picture.at_scale` decodes it again, larger, for a
+small face that needs its own pixels.
 
 Formats and limits of the AWS mode: Amazon Rekognition Developer Guide, "Guidelines and quotas" (JPEG and PNG, at
 least 80 pixels on both sides) and "Getting image orientation" (EXIF orientation of JPEG is applied, PNG is not
@@ -14,6 +15,7 @@ rotated).
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
@@ -33,6 +35,9 @@ pi_heif.register_heif_opener()
 # Our own limit is checked on the header, before any decoder allocates; Pillow's global one would only get in the
 # way of an operator who raises ours.
 Image.MAX_IMAGE_PIXELS = None
+
+# Pillow warns of broken EXIF on stderr, with a path of this installation, once per picture a client sends.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 MINIMUM_SIDE: Final = 80
 MAXIMUM_ASPECT: Final = 50
@@ -57,6 +62,11 @@ _PNG_CHUNKS: Final = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 STRICT_FORMATS: Final = ("JPEG", "PNG")
 ALL_FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
+
+
+_FILL: Final = b"\xff" * 65536
+"""Longer than any segment of a JPEG (ITU-T T.81, B.1.1.4: two bytes of length), so a run like this is fill bytes
+between segments, which Pillow skips one at a time: five million of them took it 2.7 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +94,8 @@ class Picture:
     data: bytes = field(repr=False)
 
     def at_scale(self, denominator: int) -> Picture:
-        """The same picture decoded at 1/denominator (1, 2, 4 or 8); only JPEG can be anything but 1."""
-        if denominator == self.denominator or self.format != "JPEG":
+        """The same picture decoded at 1/denominator (1, 2, 4 or 8)."""
+        if denominator == self.denominator:
             return self
         pixels = _guarded(lambda: _decode(self.format, self.data, denominator))
         return replace(self, denominator=denominator, pixels=pixels)
@@ -97,7 +107,8 @@ def read(data: bytes, limits: Limits, *, long_side: int) -> Picture:
     Args:
         data: the file as received.
         limits: what is accepted.
-        long_side: pixels that the longer side must keep where a JPEG is decoded scaled down.
+        long_side: pixels that the longer side must keep when a large picture is scaled down: by the decoder
+            itself for JPEG, right after it otherwise, so that nothing later works on more pixels than it needs.
 
     Raises:
         ImageTooLarge: more bytes, more pixels or a longer strip than accepted.
@@ -110,6 +121,8 @@ def read(data: bytes, limits: Limits, *, long_side: int) -> Picture:
     if name is None or name not in limits.formats:
         accepted = ", ".join(limits.formats)
         raise ImageUnreadable(f"The image is not in an accepted format ({accepted}).")
+    if name == "JPEG" and _FILL in data:
+        raise ImageUnreadable("The JPEG is filled up with padding.")
     announced = _announced_size(name, data)
     if announced is not None:
         _check(*announced, limits)
@@ -121,9 +134,8 @@ def read(data: bytes, limits: Limits, *, long_side: int) -> Picture:
     if orientation >= 5:
         width, height = height, width
     denominator = 1
-    if name == "JPEG":
-        while denominator < 8 and max(width, height) // (denominator * 2) >= long_side:
-            denominator *= 2
+    while denominator < 8 and max(width, height) // (denominator * 2) >= long_side:
+        denominator *= 2
     pixels = _guarded(lambda: _scaled_pixels(picture, orientation, denominator))
     return Picture(name, width, height, denominator, pixels, data)
 
@@ -168,16 +180,22 @@ def _open(name: str, data: bytes) -> tuple[Image.Image, int]:
     return picture, orientation if orientation in _TRANSPOSE else 1
 
 
-def _pixels(picture: Image.Image, orientation: int) -> Pixels:
+def _pixels(picture: Image.Image, orientation: int, shrink: int) -> Pixels:
+    """Upright R G B pixels, each the mean of shrink x shrink of the picture's."""
+    if shrink > 1 and picture.mode in ("L", "RGB", "CMYK", "YCbCr"):
+        picture, shrink = picture.reduce(shrink), 1
     if picture.mode.startswith("I"):
         # 16 bits of grey: keep the upper eight, as libpng does for colour; Pillow's own conversion clips.
         picture.load()
-        picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
         # What lies under full transparency is arbitrary; viewers show it on white.
-        solid = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", solid.size, "white"), solid)
+        seen = picture.convert("RGBA")
+        picture = Image.new("RGB", seen.size, "white")
+        picture.paste(seen, mask=seen.getchannel("A"))
     picture = picture.convert("RGB")
+    if shrink > 1:
+        picture = picture.reduce(shrink)
     if orientation in _TRANSPOSE:
         picture = picture.transpose(_TRANSPOSE[orientation])
     return np.array(picture)
@@ -189,11 +207,12 @@ def _decode(name: str, data: bytes, denominator: int) -> Pixels:
 
 
 def _scaled_pixels(picture: Image.Image, orientation: int, denominator: int) -> Pixels:
-    if denominator > 1:
+    if denominator > 1 and picture.format == "JPEG":
         width, height = picture.size
         # Pillow takes the smallest of libjpeg's scales that is not below the size asked for.
         picture.draft("RGB", (max(1, width // denominator), max(1, height // denominator)))
-    return _pixels(picture, orientation)
+        denominator = 1
+    return _pixels(picture, orientation, denominator)
 
 
 def _guarded(work: Callable[[], T]) -> T:
