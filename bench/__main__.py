@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -27,7 +26,8 @@ def main(arguments: Sequence[str]) -> int:
     wanted = [name for name in SECTIONS if name in chosen.sections or not set(chosen.sections) - {"all"}]
     if unknown := set(chosen.sections) - {*SECTIONS, "all"}:
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    command = shlex.join(["python", "-m", "bench", *arguments])
+    flags = [f"--{flag}" for flag in ("quick", "markdown") if getattr(chosen, flag)]
+    command = " ".join(["python", "-m", "bench", *chosen.sections, *flags])  # paths of this machine left out
     facts = machine.describe()
     at = datetime.now(UTC)
     show = print_markdown if chosen.markdown else print_text
