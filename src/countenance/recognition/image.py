@@ -193,12 +193,13 @@ def _pixels(picture: Image.Image, orientation: int, shrink: int) -> Pixels:
         seen = picture.convert("RGBA")
         picture = Image.new("RGB", seen.size, "white")
         picture.paste(seen, mask=seen.getchannel("A"))
-    picture = picture.convert("RGB")
+    if picture.mode != "RGB":
+        picture = picture.convert("RGB")
     if shrink > 1:
         picture = picture.reduce(shrink)
     if orientation in _TRANSPOSE:
         picture = picture.transpose(_TRANSPOSE[orientation])
-    return np.array(picture)
+    return np.asarray(picture)
 
 
 def _decode(name: str, data: bytes, denominator: int) -> Pixels:

@@ -110,7 +110,7 @@ def test_whatever_the_size_only_known_canvases_are_used() -> None:
     for _ in range(5000):
         width, height = (int(each) for each in np.exp(random.uniform(np.log(80), np.log(9000), 2)))
         canvases = plan(width, height)
-        assert 1 <= len(canvases) <= 2
+        assert 1 <= len(canvases) <= 3
         assert set(canvases) <= set(CANVASES)
         assert canvases[-1] == detector.THUMBNAIL
         used |= set(canvases)
@@ -127,7 +127,7 @@ def test_pictures_up_to_640_are_searched_at_their_own_size(size: tuple[int, int]
 
 @pytest.mark.parametrize("size", [(1920, 1080), (1080, 1920), (4000, 6000)])
 def test_a_face_of_40_pixels_in_1920_keeps_enough_of_them(size: tuple[int, int]) -> None:
-    height, width = plan(*size)[0]
+    height, width = plan(*size)[1]
     scale = min(width / size[0], height / size[1])
     assert 40 * max(size) / 1920 * scale >= 15
 
