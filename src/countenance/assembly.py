@@ -146,8 +146,8 @@ def _first_use(settings: Settings, accounts: Accounts) -> None:
         at = datetime.now(UTC)
         owner = accounts.create_account(OWNER_NAME, owner=True, request_id=str(uuid.uuid4()), at=at)
     if not accounts.keys(owner.account_id):
-        # The file is written before anything else can ask for a key; a crash between the two leaves a key
-        # nobody knows, so the presence of the file is what ends first use.
+        # A crash between the key and the file leaves a key that nobody knows: the warning below then says how
+        # to get another.
         issued = accounts.create_key(
             owner.account_id, purpose=OWNER_PURPOSE, request_id=str(uuid.uuid4()), at=datetime.now(UTC)
         )

@@ -336,6 +336,34 @@ def test_what_was_enrolled_is_there_after_a_restart(tmp_path: Path, two: tuple[l
     assert recorded == ["account.create", "key.create", "CreateCollection", "IndexFaces", "IndexFaces"]
 
 
+def test_templates_of_another_model_version_are_never_compared(
+    tmp_path: Path, two: tuple[list[Path], list[Path]]
+) -> None:
+    first = start(tmp_path / "data")
+    first.client().create_collection(CollectionId="plain")
+    index(first.client(), "plain", two[0][0], "ann")
+    assert first.stop() == 0
+    second = start(tmp_path / "data", environ={"COUNTENANCE_FLIP": "true"})
+    try:
+        client = second.client()
+        for call in (
+            lambda: index(client, "plain", two[0][1], "ann-2"),
+            lambda: client.search_faces_by_image(CollectionId="plain", Image=image(two[0][1])),
+        ):
+            with pytest.raises(ClientError) as refused:
+                call()
+            code, message, _ = error_of(refused)
+            assert code == "InvalidParameterException"
+            assert "face model" in message
+        assert len(client.list_faces(CollectionId="plain")["Faces"]) == 1
+        client.create_collection(CollectionId="flipped")
+        index(client, "flipped", two[0][0], "ann")
+        found = client.search_faces_by_image(CollectionId="flipped", Image=image(two[0][1]))
+        assert len(found["FaceMatches"]) == 1
+    finally:
+        assert second.stop() == 0
+
+
 def test_the_aws_cli_works(server: Server, two: tuple[list[Path], list[Path]]) -> None:
     aws = str(Path(sys.executable).with_name("aws"))
     ann, ben = two

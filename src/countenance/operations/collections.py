@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from countenance.gallery import Collection
+from countenance.gallery import Collection, ModelMismatch
 from countenance.operations.context import Invocation
 from countenance.operations.identifiers import CollectionArn
 
 DEFAULT_PAGE = 1000
 """Rows in a page when the call names no MaxResults (or 0, which the service model allows). Amazon's API
 reference states no default for ListCollections; 1,000 is what its other listings default to."""
+
+
+def comparable_collection(call: Invocation, collection_id: str) -> Collection:
+    """The collection, made sure of before an image is worked on: it exists and is of the model that runs.
+
+    Raises:
+        CollectionNotFound: the account has none of this name.
+        ModelMismatch: its templates are of another model version; features of this one mean nothing among them.
+    """
+    collection = call.service.gallery.collection(call.account_id, collection_id)
+    running = call.service.engine.model_version
+    if collection.model_version != running:
+        raise ModelMismatch(
+            f"The collection is of face model {collection.model_version} and this server runs {running}; "
+            "index its images into a new collection."
+        )
+    return collection
 
 
 def _arn(call: Invocation, collection_id: str) -> CollectionArn:

@@ -7,7 +7,7 @@ from typing import Any
 
 from countenance.biometrics import DetectedFace, Reference
 from countenance.gallery import Enrolment
-from countenance.operations.collections import DEFAULT_PAGE
+from countenance.operations.collections import DEFAULT_PAGE, comparable_collection
 from countenance.operations.context import Invocation
 from countenance.operations.faults import UserNotFound
 from countenance.operations.identifiers import face_id, image_id
@@ -24,8 +24,7 @@ def index_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
     the smallest of what is left beyond MaxFaces. Every face not enrolled is reported with its reasons.
     """
     gallery, engine = call.service.gallery, call.service.engine
-    # Asked for first: an unknown collection should not cost an inference.
-    collection = gallery.collection(call.account_id, params["CollectionId"])
+    collection = comparable_collection(call, params["CollectionId"])
     analysis = analyse(call, params["Image"])
 
     level = params.get("QualityFilter", "AUTO")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from countenance.biometrics import Candidate
+from countenance.operations.collections import comparable_collection
 from countenance.operations.context import Invocation
 from countenance.operations.faults import NoFaceInImage
 from countenance.operations.images import analyse, faces_of_quality
@@ -41,8 +42,8 @@ def search_faces_by_image(call: Invocation, params: dict[str, Any]) -> dict[str,
     image, and `CountenanceSearchedFaces` the same per face, so that SDKs (which drop members they do not know)
     see the union and other clients the detail.
     """
-    gallery, engine = call.service.gallery, call.service.engine
-    collection = gallery.collection(call.account_id, params["CollectionId"])
+    engine = call.service.engine
+    collection = comparable_collection(call, params["CollectionId"])
     analysis = analyse(call, params["Image"])
     faces = faces_of_quality(analysis, params.get("QualityFilter", "NONE"))
     if not faces:
