@@ -194,7 +194,11 @@ def main() -> int:
             "face_model": engine.model_version,
         }
         print("  ".join(f"{name}: {value}" for name, value in machine.items()))
-        result = {**machine, "verification": verification(engine, options.features), "detection": detection(engine)}
+        result: dict[str, Any] = {
+            **machine,
+            "verification": verification(engine, options.features),
+            "detection": detection(engine),
+        }
         engine.close()
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")

@@ -1,6 +1,7 @@
 """Error rates on labelled images, in the words of ISO/IEC 19795-1:2021.
 
-Is handed an assembled engine and calls what the operations call: the largest face of an image, its features,
+Is handed an assembled engine and calls what the operations call: the faces of an image (the largest, and the one
+nearest to the middle for data whose labels name that person), their features,
 their product as the comparison score. Evaluating a local folder involves no account, so it leaves no entry.
 """
 
