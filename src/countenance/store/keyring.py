@@ -68,8 +68,9 @@ class Keyring:
         Raises:
             KeyringError: another master key, another `aad`, or changed bytes.
         """
-        if len(blob) < WRAPPED_OVERHEAD_BYTES:
-            raise KeyringError("A wrapped key is too short to be one.")
+        # A damaged database can hand over anything, a NULL included.
+        if not isinstance(blob, bytes) or len(blob) < WRAPPED_OVERHEAD_BYTES:
+            raise KeyringError("A wrapped key in the database is damaged.", hint="restore the database from a backup")
         try:
             return self._wrapping.decrypt(blob[:_NONCE_BYTES], blob[_NONCE_BYTES:], aad)
         except InvalidTag:
