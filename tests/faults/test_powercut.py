@@ -69,7 +69,7 @@ def cut(events: list[powercut.Event], folder: Path, target: Path, at: int, seed:
             return enrolling.faults_in(opened, enrolling.Acknowledged.of(said))
     except (DatabaseError, KeyringError) as failure:
         return [f"cannot be opened: {failure}"]
-    except Exception as failure:  # pages of a damaged file read as anything; whatever it trips over is a loss
+    except Exception as failure:  # noqa: BLE001 -- pages of a damaged file read as anything; whatever it trips over is a loss
         return [f"damaged: {type(failure).__name__}: {failure}"]
     finally:
         shutil.rmtree(target)
