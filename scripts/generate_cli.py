@@ -31,9 +31,9 @@ prints is in [cli-json.md](cli-json.md).
 |---|---|
 | 0 | yes: there is a face, it matches, it is done, all is well |
 | 1 | no: no face, no match, a file that cannot be used, something is broken |
-| 2 | wrong usage, or a setting that cannot be |
-| 3 | could not decide: no server, a refused key, an image without a face to compare, an unreadable file |
-| 130 | stopped by Ctrl-C |
+| 2 | wrong usage, a file or folder named that is missing or may not be read, or a setting that cannot be |
+| 3 | could not decide: no server, a refused key, an image without a face to compare |
+| 130 | stopped by Ctrl-C; `serve`, which is stopped no other way, ends with 0 |
 
 **Remote verbs** (`detect`, `compare`, `enrol`, `search`, `collection`) are calls of the AWS API over HTTP. Their access
 key comes from `DIR/credentials`; only when there is no such file and no `--data` was given, from `AWS_ACCESS_KEY_ID`

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from countenance import cli
-from countenance.config import Settings
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from countenance.config import Settings
+
+STOPPED = 130
+"""128 + SIGINT, as shells report it."""
 
 
 def _serve(settings: Settings) -> int:
@@ -14,6 +20,10 @@ def _serve(settings: Settings) -> int:
 
 def main() -> None:
     """Runs the command line on this process's arguments."""
+    try:
+        from countenance import cli  # inside: Ctrl-C while modules load is no reason for a traceback
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
     cli.main(obj=_serve, prog_name="countenance")
 
 

@@ -23,9 +23,9 @@ from countenance.gallery import RebuildReport, SqliteGallery
 from countenance.ledger import Consumer
 from countenance.operations import Service
 from countenance.operations.pagination import Cursors
-from countenance.recognition import build_engine
+from countenance.recognition import build_engine, use_calling_thread_only
 from countenance.sources import FolderSource, GrantedSource, ImageSource, S3Source
-from countenance.store import Database, Keyring
+from countenance.store import Database, Keyring, sync_folder
 from countenance.store.ownership import Ownership
 
 _log = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
     with ExitStack() as stack:
         stack.enter_context(Ownership(data))
         register = stack.enter_context(_register(settings))
+        use_calling_thread_only()
         engine = build_engine(
             cache_dir=data / "models",
             runtime=settings.runtime,
@@ -189,3 +190,4 @@ def _write_private(path: Path, text: str) -> None:
         out.flush()
         os.fsync(out.fileno())
     draft.replace(path)
+    sync_folder(path.parent)

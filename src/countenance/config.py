@@ -193,7 +193,7 @@ class Settings:
     header_timeout_s: float = _setting(
         10.0,
         _seconds(0.1, 3600),
-        "Time a client has to send a request's headers, counted from its first byte.",
+        "Time a client has to send a request's headers: from connecting, later ones from their first byte.",
     )
     max_connections: int = _setting(1024, _whole(1, 1_000_000), "Connections open at once; one more is answered 503.")
     worker_threads: int = _setting(

@@ -177,6 +177,14 @@ class Pipeline:
                 _log.warning("request %s: %s: %s", call.request_id, error.code, error.note)
             return error
         if isinstance(error, Error) and (fault := fault_for(error, call.params)) is not None:
+            # What the client may not be told: which of several reasons it was.
+            _log.warning(
+                "request %s: %s: %s%s",
+                call.request_id,
+                fault.code,
+                error.message,
+                f" ({error.hint})" if error.hint else "",
+            )
             return fault
         hint = getattr(error, "hint", None)
         _log.error(

@@ -248,7 +248,7 @@ def test_a_damaged_file_says_so(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database_or_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(DatabaseError, match="not a SQLite database"):
+    with pytest.raises(DatabaseError, match="in the data folder is not a database"):
         Database(tmp_path / "x.db")
     with pytest.raises(DatabaseError, match="cannot be created"):
         Database(tmp_path / "no such folder" / "x.db")

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
+from typing import Any
 
 from countenance.errors import Error
 from countenance.store import Database, Entry, Keyring
@@ -139,25 +140,17 @@ class Accounts:
 
     def accounts(self) -> list[Account]:
         """Every account, oldest first."""
-        rows = self._database.read().execute(
-            "SELECT account_id, name, is_owner, created_at FROM account ORDER BY created_at, account_id"
-        )
+        rows = self._rows("SELECT account_id, name, is_owner, created_at FROM account ORDER BY created_at, account_id")
         return [Account(row[0], row[1], bool(row[2]), _moment(row[3])) for row in rows]
 
     def account(self, account_id: str) -> Account:
         """One account. Raises AccountNotFound."""
-        row = (
-            self._database.read()
-            .execute(
-                "SELECT account_id, name, is_owner, created_at FROM account WHERE account_id = ?",
-                (account_id,),
-            )
-            .fetchone()
-        )
-        if row is None:
+        rows = self._rows("SELECT account_id, name, is_owner, created_at FROM account WHERE account_id = ?", account_id)
+        if not rows:
             raise AccountNotFound(
                 f"There is no account {account_id[:40]!r}.", hint="`countenance account list` shows them"
             )
+        row = rows[0]
         return Account(row[0], row[1], bool(row[2]), _moment(row[3]))
 
     def owner(self) -> Account | None:
@@ -170,10 +163,10 @@ class Accounts:
             known = self._id_keys.get(account_id)
         if known is not None:
             return known
-        row = self._database.read().execute("SELECT id_key FROM account WHERE account_id = ?", (account_id,)).fetchone()
-        if row is None:
+        rows = self._rows("SELECT id_key FROM account WHERE account_id = ?", account_id)
+        if not rows:
             raise AccountNotFound(f"There is no account {account_id[:40]!r}.")
-        key = self._keyring.unwrap(row[0], aad=b"account/" + account_id.encode() + b"/id-key")
+        key = self._keyring.unwrap(rows[0][0], aad=b"account/" + account_id.encode() + b"/id-key")
         with self._lock:
             self._id_keys[account_id] = key
         return key
@@ -221,10 +214,10 @@ class Accounts:
         """Access keys, revoked ones included, oldest first; of one account or of all. Raises AccountNotFound."""
         if account_id is not None:
             self.account(account_id)
-        rows = self._database.read().execute(
+        rows = self._rows(
             "SELECT access_key_id, account_id, purpose, holder, created_at, revoked_at FROM access_key"
             " WHERE ?1 IS NULL OR account_id = ?1 ORDER BY created_at, access_key_id",
-            (account_id,),
+            account_id,
         )
         return [self._key(row) for row in rows]
 
@@ -304,25 +297,22 @@ class Accounts:
         """Pairs of account id and bucket, sorted; of one account or of all. Raises AccountNotFound."""
         if account_id is not None:
             self.account(account_id)
-        rows = self._database.read().execute(
+        rows = self._rows(
             "SELECT account_id, bucket FROM bucket_grant WHERE ?1 IS NULL OR account_id = ?1"
             " ORDER BY account_id, bucket",
-            (account_id,),
+            account_id,
         )
         return [(row[0], row[1]) for row in rows]
 
     def may_read_bucket(self, account_id: str, bucket: str) -> bool:
         """True for a granted bucket, and for any bucket when the account is the owner's."""
-        row = (
-            self._database.read()
-            .execute(
-                "SELECT 1 FROM account WHERE account_id = ?1 AND is_owner = 1"
-                " UNION ALL SELECT 1 FROM bucket_grant WHERE account_id = ?1 AND bucket = ?2",
-                (account_id, bucket),
-            )
-            .fetchone()
+        rows = self._rows(
+            "SELECT 1 FROM account WHERE account_id = ?1 AND is_owner = 1"
+            " UNION ALL SELECT 1 FROM bucket_grant WHERE account_id = ?1 AND bucket = ?2",
+            account_id,
+            bucket,
         )
-        return row is not None
+        return bool(rows)
 
     # -- rows
 
@@ -335,16 +325,16 @@ class Accounts:
                 return account_id
 
     def _key_row(self, access_key_id: str) -> tuple[str, str, str, str, int, int | None, bytes] | None:
-        row: tuple[str, str, str, str, int, int | None, bytes] | None = (
-            self._database.read()
-            .execute(
-                "SELECT access_key_id, account_id, purpose, holder, created_at, revoked_at, secret"
-                " FROM access_key WHERE access_key_id = ?",
-                (access_key_id,),
-            )
-            .fetchone()
+        rows = self._rows(
+            "SELECT access_key_id, account_id, purpose, holder, created_at, revoked_at, secret"
+            " FROM access_key WHERE access_key_id = ?",
+            access_key_id,
         )
-        return row
+        return rows[0] if rows else None
+
+    def _rows(self, statement: str, *values: Any) -> list[Any]:
+        with self._database.reading() as connection:
+            return connection.execute(statement, values).fetchall()
 
     @staticmethod
     def _key(row: tuple[str, str, str, str, int, int | None, bytes]) -> AccessKey:

@@ -57,6 +57,8 @@ def administer(settings: Settings, verb: str, params: dict[str, Any]) -> dict[st
     """
     folder = settings.data_dir
     if not folder.is_dir():
+        if folder.exists():
+            raise AdministrationFailed(f"{folder} is a file, not a data folder.", hint="name a folder with --data")
         raise AdministrationFailed(
             f"There is no data folder {folder}.", hint="name it with --data; `countenance serve` makes a new one"
         )

@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from countenance.config import Settings, SettingsError
+from countenance.errors import Error
 from countenance.recognition import modelpack
 from countenance.store.ownership import owner_pid
 
@@ -64,7 +65,9 @@ def checkup(settings: Settings) -> list[Finding]:
             findings.extend(examine(settings))
         except Exception as error:  # noqa: BLE001 - a doctor that dies of a symptom helps nobody
             name = examine.__name__.strip("_")
-            findings.append(Finding(name, "broken", f"could not be examined: {type(error).__name__}: {error}"))
+            said = error.message if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+            hint = error.hint if isinstance(error, Error) else None
+            findings.append(Finding(name, "broken", f"could not be examined: {said}", hint))
     return findings
 
 
@@ -155,7 +158,10 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
     if not folder.exists():
         yield Finding("data folder", "ok", f"{folder} does not exist yet; `countenance serve` makes it")
         return
-    if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+    if not folder.is_dir():
+        yield Finding("data folder", "broken", f"{folder} is a file", "name a folder with --data")
+        return
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         yield Finding("data folder", "broken", f"{folder} cannot be written", "check its owner and mode")
         return
     mode = stat.S_IMODE(folder.stat().st_mode)

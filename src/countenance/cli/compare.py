@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from countenance.cli.detect import BOX_HEAD, IMAGE, box_cells
-from countenance.cli.options import example, json_option
+from countenance.cli.options import PERCENTAGE, example, json_option
 from countenance.cli.output import Status, columns, emit, end
 from countenance.cli.remote import open_remote, remote_options
 
@@ -19,7 +19,7 @@ from countenance.cli.remote import open_remote, remote_options
 @click.argument("target", metavar="B", type=IMAGE)
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 100),
+    type=PERCENTAGE,
     default=80.0,
     show_default=True,
     help="Least similarity of a match.",

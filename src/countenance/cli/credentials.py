@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from botocore.configloader import load_config, raw_config_parse
 from botocore.exceptions import BotoCoreError
@@ -57,8 +58,12 @@ class Access:
 def from_folder(folder: Path) -> Access | None:
     """What `DIR/credentials` and `DIR/config` say; None when there is no credentials file."""
     keys_file = folder / CREDENTIALS_FILE
-    if not keys_file.exists():
-        return None
+    try:
+        if not keys_file.exists():
+            return None
+    except PermissionError:
+        _require_readable(keys_file)
+        raise
     keys = _read(keys_file).get(PROFILE, {})
     try:
         key_id, secret = keys["aws_access_key_id"], keys["aws_secret_access_key"]
@@ -113,10 +118,22 @@ def find(
             "The server's address is not known.",
             hint="start the server, or give --endpoint-url http://127.0.0.1:8080",
         )
-    if not re.fullmatch(r"https?://[^\s/?#@]+/?", url):
+    if not _is_address(url):
         raise CredentialsError(f"{url} is not the address of a server.", hint="it looks like http://127.0.0.1:8080")
     chosen = region or found.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "eu-west-2"
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,63}", chosen):  # a host label, which is what botocore takes it for
+        raise CredentialsError(f"{chosen[:80]!r} is not the name of a region.", hint="it looks like eu-west-2")
     return Access(url, chosen, found.access_key_id, found.secret_access_key, found.origin)
+
+
+def _is_address(url: str) -> bool:
+    if not re.fullmatch(r"https?://[^\s/?#@]+/?", url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port beyond 65535, a bracket too many
+        return False
 
 
 def shell_lines(access: Access) -> Iterator[str]:

@@ -14,6 +14,7 @@ import click
 from countenance.cli.options import example, json_option
 from countenance.cli.output import Status, columns, emit, end, talk
 from countenance.cli.remote import Remote, RemoteError, open_remote, remote_options
+from countenance.errors import Error
 
 if TYPE_CHECKING:
     from countenance.cli.enrolment import Report
@@ -57,9 +58,10 @@ def enrol(
 ) -> None:
     """Enrol every image below a folder.
 
-    Each file gets an ExternalImageId made of its path below DIR (ann/1.jpg becomes ann:1.jpg). Files whose id is
-    in the collection already are skipped, so a run that was stopped goes on where it ended. Files that cannot
-    be used are listed at the end with the reason.
+    Files and folders whose name begins with a dot are left out, and links to folders are not followed. Each file
+    gets an ExternalImageId made of its path below DIR (ann/1.jpg becomes ann:1.jpg). Files whose id is in the
+    collection already are skipped, so a run that was stopped goes on where it ended. Files that cannot be used are
+    listed at the end with the reason.
 
     Exit status 0 when every file is in, 1 when some cannot be used, 3 when some were not answered.
     """
@@ -67,11 +69,13 @@ def enrol(
     from countenance.cli.folder_images import files_of
 
     remote = open_remote(data_dir, endpoint_url, region, attempts=ATTEMPTS, connections=jobs)
+    images = list(files_of(folder, prefix=prefix))
+    if not images:
+        raise Error(f"There are no files below {folder}.", hint="hidden files and links to folders do not count")
     if create:
         _create(remote, collection_id)
     enrolment = Enrolment(remote, collection_id, max_faces, quality_filter, shrink)
     known = set() if again else enrolment.known_ids()
-    images = list(files_of(folder, prefix=prefix))
     report = Report(already_there=[each.name for each in images if each.external_image_id in known])
     wanted = [each for each in images if each.external_image_id not in known]
     interrupted = False

@@ -56,5 +56,7 @@ def external_image_id(name: str, *, prefix: str = "") -> str:
     if ":" not in name and re.fullmatch(r"[A-Za-z0-9_.:-]{1,255}", readable):
         return readable
     digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:DIGEST_LENGTH]
-    fitted = re.sub(r"[^A-Za-z0-9_.:-]", "_", readable)
+    # By bytes, as the digest: how a name's bytes read as characters depends on the locale. A character of several
+    # bytes is one underscore all the same: UTF-8's continuation bytes are dropped.
+    fitted = re.sub(rb"[^A-Za-z0-9_.:-]", b"_", re.sub(rb"[\x80-\xbf]", b"", os.fsencode(readable))).decode("ascii")
     return f"{fitted[: MAX_ID_LENGTH - DIGEST_LENGTH - 1]}-{digest}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,19 @@ from countenance.config import Settings, SettingsError, load
 from countenance.errors import Error
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Percentage(click.FloatRange):
+    """0 to 100; unlike FloatRange itself it does not take "nan" for a number in the range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+PERCENTAGE = _Percentage(0, 100)
 
 _AS_JSON = "countenance.as_json"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -89,12 +90,21 @@ class Remote:
         Raises:
             RemoteError: it was refused, or nobody answered.
         """
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ParamValidationError, SSLError
 
         try:
             answer: dict[str, Any] = getattr(self._client, operation)(**params)
         except ClientError as error:
             raise self._refusal(error) from None
+        except ParamValidationError as error:
+            # Nothing was sent. The report lists what is wrong, a line for each.
+            wrong = str(error.kwargs.get("report", error)).splitlines()
+            raise RemoteError("Nothing was sent: " + " ".join(each.strip() for each in wrong)) from None
+        except SSLError:
+            raise RemoteError(
+                f"The server at {self._access.endpoint_url} cannot be reached: TLS failed.",
+                hint="a server without TLS is http://, not https://; AWS_CA_BUNDLE names the certificate to trust",
+            ) from None
         except (BotoCoreError, HTTPClientError, OSError, ValueError) as error:
             raise RemoteError(
                 f"The server at {self._access.endpoint_url} cannot be reached ({type(error).__name__}).",
@@ -135,6 +145,12 @@ class Remote:
     def _refusal(self, error: ClientError) -> RemoteError:
         said = error.response.get("Error", {})
         code, message = str(said.get("Code", "")), str(said.get("Message", ""))
+        if code.isdigit() or not re.fullmatch(r"[A-Za-z]+", code):
+            # Not an AWS error: botocore puts the HTTP status, and the whole page as its message.
+            return RemoteError(
+                f"What answers at {self._access.endpoint_url} is not this server (HTTP status {code[:40]}).",
+                hint="another program may have the port; --endpoint-url names another address",
+            )
         hint = None
         if code in ("UnrecognizedClientException", "InvalidSignatureException"):
             hint = f"the access key came from {self._access.origin}"

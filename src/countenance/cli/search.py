@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from countenance.cli.detect import IMAGE
-from countenance.cli.options import example, json_option
+from countenance.cli.options import PERCENTAGE, example, json_option
 from countenance.cli.output import Status, columns, emit, end
 from countenance.cli.remote import open_remote, remote_options
 
@@ -22,7 +22,7 @@ from countenance.cli.remote import open_remote, remote_options
 @click.option("--collection", "collection_id", required=True, metavar="ID", help="The collection to search.")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 100),
+    type=PERCENTAGE,
     default=80.0,
     show_default=True,
     help="Least similarity of a match.",

@@ -162,16 +162,18 @@ def placeholders(count: int) -> str:
 
 def _plan(connection: sqlite3.Connection, collection: Collection, prepared: Prepared) -> _Plan:
     plan = _Plan()
-    for column, position in (("face_id", 0), ("image_id", 1)):
-        wanted = list(dict.fromkeys(columns[position] for columns in prepared.columns))
-        for portion in portions(wanted):
-            rows = connection.execute(
-                f"{_STORED} {column} IN ({placeholders(len(portion))})",
-                (collection.uid, *portion),
-            )
-            for row in rows:
-                reference = records.reference_of(row[1:-1], collection.model_version)
-                plan.by_face[row[1]] = _Stored(row[0], reference, row[-1])
+
+    def found(condition: str, *values: Any) -> None:
+        for row in connection.execute(f"{_STORED} {condition}", (collection.uid, *values)):
+            reference = records.reference_of(row[1:-1], collection.model_version)
+            plan.by_face[row[1]] = _Stored(row[0], reference, row[-1])
+
+    for portion in portions(list(dict.fromkeys(columns[0] for columns in prepared.columns))):
+        found(f"face_id IN ({placeholders(len(portion))})", *portion)
+    # Only what was enrolled from this image under this external image id: one picture of a crowd may be in the
+    # collection under thousands of others.
+    for image_id, external_image_id in dict.fromkeys((columns[1], columns[2]) for columns in prepared.columns):
+        found("image_id = ? AND external_image_id IS ?", image_id, external_image_id)
     if not plan.by_face:
         return plan
     claimed: set[bytes] = set()

@@ -3,9 +3,10 @@
 Searches of one collection run side by side; a change waits for them and holds new ones back (readers and one
 writer, the writer first, so that a stream of searches cannot starve it). All changes arrive in the writer
 thread of the store, in the order of their commits, each with the collection's revision. An index is loaded
-from one snapshot of the store, whose revision says which of those changes it already contains; so a load may
-run beside commits and no change is applied twice or missed. Whenever something does not fit, the index is
-dropped, and the next search loads it again: the store is right, the index is a copy.
+from one snapshot of the store, whose revision says which of those changes it already contains; changes that
+arrive while it loads are kept and applied before it is lent, so a load holds no commit back and no change is
+applied twice or missed. Whenever something does not fit, the index is dropped, and the next search loads it
+again: the store is right, the index is a copy.
 """
 
 from __future__ import annotations
@@ -93,11 +94,15 @@ class _Gate:
 class _Place:
     """One collection's place on the shelf."""
 
-    __slots__ = ("gate", "loaded")
+    __slots__ = ("gate", "loaded", "loading", "meanwhile")
 
     def __init__(self) -> None:
         self.gate = _Gate()
         self.loaded: Loaded | None = None
+        self.loading = threading.Lock()
+        """One load at a time; never awaited by the writer thread."""
+        self.meanwhile: list[Change] | None = None
+        """What was committed since the running load began; None when none runs, or when what it reads is in doubt."""
 
 
 class Shelf:
@@ -127,14 +132,34 @@ class Shelf:
                     yield place.loaded.index
                     return
             try:
-                with place.gate.writing():
-                    if place.loaded is None:
-                        place.loaded = self._load(uid)
-                        self._touch(uid, place.loaded.index)
+                self._fill(place, uid)
             except BaseException:
                 self.forget(uid)  # a deleted collection must not leave its place behind
                 raise
             self._evict()
+
+    def _fill(self, place: _Place, uid: int) -> None:
+        with place.loading:
+            with place.gate.writing():
+                if place.loaded is not None:
+                    return
+                place.meanwhile = []
+            try:
+                loaded = self._load(uid)
+            except BaseException:
+                with place.gate.writing():
+                    place.meanwhile = None
+                raise
+            with place.gate.writing():
+                missed, place.meanwhile = place.meanwhile, None
+                if missed is None:
+                    return  # a commit was in doubt while the store was read: the caller loads again
+                place.loaded = loaded
+                for change in missed:
+                    if place.loaded is not None and change.revision > place.loaded.revision:
+                        place.loaded = _changed(place.loaded, change)
+                if place.loaded is not None:
+                    self._touch(uid, place.loaded.index)
 
     def apply(self, change: Change) -> None:
         """Bring a loaded index up to a commit. Called in the writer thread of the store, commit by commit."""
@@ -143,24 +168,10 @@ class Shelf:
         if place is None:
             return
         with place.gate.writing():
-            loaded = place.loaded
-            if loaded is None or change.revision <= loaded.revision:
-                return
-            place.loaded = None  # stays so unless everything below succeeds
-            if change.revision != loaded.revision + 1:
-                _LOG.error("an index missed a change; it is loaded again at its next use")
-                return
-            try:
-                if len(change.removed):
-                    loaded.index.remove(change.removed)
-                if len(change.replaced):
-                    loaded.index.replace(change.replaced, change.replaced_templates)
-                if len(change.added):
-                    loaded.index.add(change.added, change.added_templates)
-            except Exception:  # noqa: BLE001 - the change is stored; only the copy of it failed
-                _LOG.exception("an index could not take a stored change; it is loaded again at its next use")
-                return
-            place.loaded = Loaded(loaded.index, change.revision)
+            if place.meanwhile is not None:
+                place.meanwhile.append(change)
+            elif place.loaded is not None and change.revision > place.loaded.revision:
+                place.loaded = _changed(place.loaded, change)
 
     def forget(self, uid: int) -> None:
         """Drop a collection's index once the searches that use it have ended."""
@@ -174,9 +185,12 @@ class Shelf:
     def compare(self, revision_of: Callable[[int], int | None]) -> None:
         """Drop every index that is not at the revision that the store has now. Called in the writer thread."""
         with self._lock:
-            loaded = {uid: place.loaded for uid, place in self._places.items()}
-        for uid, each in loaded.items():
-            if each is not None and revision_of(uid) != each.revision:
+            places = dict(self._places)
+        for uid, place in places.items():
+            with place.gate.writing():
+                place.meanwhile = None  # a running load may have read a state that this commit ended
+                loaded = place.loaded
+            if loaded is not None and revision_of(uid) != loaded.revision:
                 self.forget(uid)
 
     def totals(self) -> tuple[int, int, int]:
@@ -210,3 +224,21 @@ class Shelf:
                     return
                 uid = next(iter(self._small))
             self.forget(uid)
+
+
+def _changed(loaded: Loaded, change: Change) -> Loaded | None:
+    """The index with one more change in it; None when it does not fit, so that it is loaded again."""
+    if change.revision != loaded.revision + 1:
+        _LOG.error("an index missed a change; it is loaded again at its next use")
+        return None
+    try:
+        if len(change.removed):
+            loaded.index.remove(change.removed)
+        if len(change.replaced):
+            loaded.index.replace(change.replaced, change.replaced_templates)
+        if len(change.added):
+            loaded.index.add(change.added, change.added_templates)
+    except Exception:  # noqa: BLE001 - the change is stored; only the copy of it failed
+        _LOG.exception("an index could not take a stored change; it is loaded again at its next use")
+        return None
+    return Loaded(loaded.index, change.revision)

@@ -63,7 +63,8 @@ class SqliteGallery:
         self._shelf = Shelf(self._load, keep_small=keep_small)
         self._sweeper = erasure.Sweeper(database)
         folder = resources.files("countenance.gallery") / "schema"
-        database.migrate("gallery", [(folder / "0001.sql").read_text(encoding="utf-8")])
+        scripts = [(folder / name).read_text(encoding="utf-8") for name in ("0001.sql", "0002.sql")]
+        database.migrate("gallery", scripts)
         collection_rows.check_master_key(database, keyring)
         database.when_in_doubt(lambda: self._shelf.compare(self._revision_of))
         self._sweeper.wake()
@@ -102,9 +103,9 @@ class SqliteGallery:
         collection, is_unfinished = self._database.write(
             entry, work, after_commit=lambda done: self._shelf.forget(done[0].uid)
         )
-        self._database.truncate_wal()
         if is_unfinished:
             self._sweeper.wake()
+        self._database.truncate_wal()
         return collection.face_count
 
     def enrol(

@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 
 from countenance.errors import Error
-from countenance.store import Database, Entry
+from countenance.store import Database, Entry, sync_folder
 
 BATCH = 1000
 """Entries moved per round, so that a long backlog is drained in bounded memory."""
@@ -25,6 +25,16 @@ PERIOD_S = 1.0
 """How long a committed entry may wait for the file. It is durable in the database from its commit on."""
 
 _log = logging.getLogger(__name__)
+
+
+class RecordAhead(Error):
+    """The record knows of changes that the database does not: an older database lies beside it."""
+
+    def __init__(self, path: Path, recorded: int, known: int) -> None:
+        super().__init__(
+            f"The record {path} holds {recorded} changes, the database only {known}: the database is older.",
+            hint="Restore the database that belongs to this record, or move the record away and keep it.",
+        )
 
 
 class Consumer:
@@ -40,6 +50,11 @@ class Consumer:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._last = self._recover()
+        sync_folder(path.parent)  # a new file survives a power cut when its folder's entry does
+        sync_folder(path.parent.parent)
+        if self._last > (known := database.last_outbox_position()):
+            os.close(self._file)
+            raise RecordAhead(path, self._last, known)
         self._stop = threading.Event()
         self._failed = False
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -103,7 +118,13 @@ class Consumer:
         whole = last.rfind(b"\n") + 1
         os.ftruncate(self._file, at + whole)
         lines = last[:whole].splitlines()
-        return int(json.loads(lines[-1])["seq"]) if lines else 0
+        try:
+            return int(json.loads(lines[-1])["seq"]) if lines else 0
+        except (ValueError, KeyError, TypeError):
+            raise Error(
+                "The last line of the record of changes is damaged.",
+                hint="Restore ledger/entries.jsonl from the latest backup, or move it away and keep it.",
+            ) from None
 
 
 def _line(number: int, entry: Entry) -> str:

@@ -6,10 +6,11 @@ plain values for JSON. The only secret that ever leaves is that of a key at the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from countenance.accounts import DEFAULT_PURPOSE, AccessKey, Account, Accounts
 from countenance.errors import Error
@@ -31,7 +32,7 @@ class Instruction:
 def _required(params: dict[str, Any], name: str) -> str:
     value = params.get(name)
     if not isinstance(value, str) or not value:
-        raise AdministrationError(f"The parameter {name} is missing.", hint=f"give {name} as a string")
+        raise AdministrationError(f"The {name.replace('_', ' ')} is empty or missing.")
     return value
 
 
@@ -99,6 +100,11 @@ def key_revoke(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 def bucket_grant(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Lets an account read images from a bucket."""
     account_id, bucket = _required(params, "account_id"), _required(params, "bucket")
+    if not BUCKET.fullmatch(bucket):
+        raise AdministrationError(
+            f"{bucket[:80]!r} cannot be the name of a bucket.",
+            hint="names have 3 to 255 of these characters: letters, digits, dot, dash, underscore",
+        )
     on.accounts.grant_bucket(account_id, bucket, request_id=on.request_id, at=on.at)
     return {"account_id": account_id, "bucket": bucket}
 
@@ -115,6 +121,9 @@ def bucket_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     grants = on.accounts.bucket_grants(_optional(params, "account_id"))
     return {"grants": [{"account_id": account, "bucket": bucket} for account, bucket in grants]}
 
+
+BUCKET: Final = re.compile(r"[0-9A-Za-z.\-_]{3,255}")
+"""`S3Bucket` in the Rekognition service model: no other name can be asked for."""
 
 INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]] = {
     "account.create": account_create,

@@ -12,12 +12,15 @@ ATTRIBUTES = (
 )
 IMAGES = (
     "WebP, AVIF and HEIC are read too unless `strict_formats` is on. An image without EXIF orientation in "
-    "which no upright face is found is tried turned by 90, 180 and 270 degrees; boxes refer to the image as given."
+    "which no upright face is found is tried turned by 90, 180 and 270 degrees; boxes refer to the image as given. "
+    "Images longer than 50 to 1 are ImageTooLargeException, whatever their size."
 )
 SCORES = (
     "Similarity is this server's own scale: 80 stands for a false match rate of 1 in 10,000 and 99 for 1 in "
     "100,000 on the cross pairs of LFW View 1 (docs/accuracy.md), so thresholds carry over in meaning, not in value."
 )
+
+ARNS = "ARNs are accepted with and without the leading `arn:`."
 
 NOTES: dict[str, tuple[str, ...]] = {
     "CompareFaces": (IMAGES, SCORES, "Emotions and Smile of ComparedFace are left out."),
@@ -34,7 +37,7 @@ NOTES: dict[str, tuple[str, ...]] = {
     ),
     "ListCollections": ("In the order of creation; 1,000 a page when MaxResults is absent or 0.",),
     "ListFaces": ("In the order of enrolment; 1,000 a page when MaxResults is absent or 0. A UserId is never found.",),
-    "ListTagsForResource": ("Collections are the only resources with tags.",),
+    "ListTagsForResource": (ARNS, "Collections are the only resources with tags."),
     "SearchFaces": (SCORES,),
     "SearchFacesByImage": (
         IMAGES,
@@ -44,7 +47,7 @@ NOTES: dict[str, tuple[str, ...]] = {
         "additional member CountenanceSearchedFaces one {SearchedFaceBoundingBox, SearchedFaceConfidence, "
         "FaceMatches} per face, largest first. AWS SDKs drop members they do not know, so they see the former.",
     ),
-    "TagResource": ("ARNs are accepted with and without the leading `arn:`.",),
-    "UntagResource": ("ARNs are accepted with and without the leading `arn:`.",),
+    "TagResource": (ARNS,),
+    "UntagResource": (ARNS,),
 }
 """Supported operations that differ in something a client could notice."""

@@ -14,6 +14,7 @@ from countenance.recognition.faults import (
     RecognitionError,
 )
 from countenance.recognition.quality import rejection_reasons
+from countenance.recognition.resampling import use_calling_thread_only
 
 __all__ = [
     "Analysis",
@@ -27,4 +28,5 @@ __all__ = [
     "RecognitionError",
     "build_engine",
     "rejection_reasons",
+    "use_calling_thread_only",
 ]

@@ -8,14 +8,17 @@ patterns", IEEE PAMI 13(4), 1991); the template of five points is the one publis
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from countenance.recognition.resampling import shrunk, warped
 
 CROP: Final = 112
 """Side of the crop in pixels."""
+_CORNERS: Final = np.array([[0, 0], [CROP, 0], [0, CROP], [CROP, CROP]])
 
 TEMPLATE: Final[NDArray[np.float64]] = np.array(
     [
@@ -30,19 +33,22 @@ TEMPLATE: Final[NDArray[np.float64]] = np.array(
 
 Points = NDArray[np.float64]
 
+_TEMPLATE_MIDDLE: Final = complex(*TEMPLATE.mean(axis=0))
+_TEMPLATE_CENTRED: Final = TEMPLATE[:, 0] + 1j * TEMPLATE[:, 1] - _TEMPLATE_MIDDLE
+"""The template in the complex plane, x + iy."""
+
 
 def similarity_transform(points: Points) -> NDArray[np.float64]:
     """The 2 x 3 matrix that carries `points` (5 x 2, pixels) onto the template with the least squared error."""
-    source, target = points.mean(axis=0), TEMPLATE.mean(axis=0)
-    centred = points - source
-    covariance = (TEMPLATE - target).T @ centred / len(points)
-    left, singular, right = np.linalg.svd(covariance)
-    mirror = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right)) or 1.0])
-    rotation = left @ np.diag(mirror) @ right
-    spread = float((centred**2).sum() / len(points))
-    scale = float((singular * mirror).sum()) / spread if spread > 0 else 0.0
-    linear = scale * rotation
-    return np.column_stack([linear, target - linear @ source])
+    # A rotation with a scale is one complex factor in the plane, and its least squares a quotient of two sums. That
+    # is Umeyama's solution without its general case: mirror images are left out, as there.
+    source = points[:, 0] + 1j * points[:, 1]
+    middle = source.mean()
+    centred = source - middle
+    spread = float((centred.real**2 + centred.imag**2).sum())
+    factor = complex(centred.conj() @ _TEMPLATE_CENTRED) / spread if spread > 0 else 0j
+    shift = _TEMPLATE_MIDDLE - factor * middle
+    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
 
 def magnification(points: Points) -> float:
@@ -62,30 +68,21 @@ def crop(pixels: NDArray[np.uint8], points: Points) -> NDArray[np.uint8]:
         uint8 112 x 112 x 3; black where the picture ends.
     """
     transform = similarity_transform(points)
-    scale = np.hypot(transform[0, 0], transform[1, 0])
     height, width = pixels.shape[:2]
-    if not scale > 0:
+    determinant = transform[0, 0] ** 2 + transform[1, 0] ** 2
+    if not determinant > 0:
         return np.zeros((CROP, CROP, 3), np.uint8)
-    inverse = np.linalg.inv(np.vstack([transform, [0, 0, 1]]))[:2]
-    corners = np.array([[0, 0], [CROP, 0], [0, CROP], [CROP, CROP]]) @ inverse[:, :2].T + inverse[:, 2]
-    left, top = np.floor(corners.min(axis=0)).astype(int) - 2
-    right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 3
+    linear = np.array([[transform[0, 0], transform[1, 0]], [transform[0, 1], transform[0, 0]]]) / determinant
+    offset = -linear @ transform[:, 2]
+    corners = _CORNERS @ linear.T + offset
+    # Bilinear sampling reads four pixels: a face much larger than the crop is averaged down first.
+    by = max(1, int(1 / math.sqrt(determinant)))
+    left, top = np.floor(corners.min(axis=0)).astype(int) - 2 * by
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 3 * by
     left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-    if right - left < 2 or bottom - top < 2:
+    if right - left < 2 * by or bottom - top < 2 * by:
         return np.zeros((CROP, CROP, 3), np.uint8)
-    source = Image.fromarray(pixels[top:bottom, left:right])
-    shift = np.array([left, top], np.float64)
-    # Bilinear sampling reads four pixels: a face much larger than the crop is averaged down first, or every
-    # second pixel would be skipped and fine structure turn into noise.
-    shrink = max(1, int(1 / scale))
-    if shrink > 1:
-        source = source.reduce(shrink)
-    # Pillow maps output pixel centres (x + 0.5, y + 0.5) to input positions counted from the pixel's corner.
-    linear = inverse[:, :2]
-    offset = (inverse[:, 2] - shift - linear @ [0.5, 0.5] + 0.5) / shrink
-    linear = linear / shrink
-    coefficients = (linear[0, 0], linear[0, 1], offset[0], linear[1, 0], linear[1, 1], offset[1])
-    warped = source.transform(
-        (CROP, CROP), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR, fillcolor=(0, 0, 0)
-    )
-    return np.asarray(warped)
+    source = shrunk(pixels[top:bottom, left:right], by)
+    # The centre of a block of pixels 0 to by - 1 lies at (by - 1) / 2.
+    offset = (offset - [left, top] - (by - 1) / 2) / by
+    return warped(source, np.column_stack([linear / by, offset]), CROP)

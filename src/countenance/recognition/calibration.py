@@ -12,8 +12,14 @@ import json
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 from countenance.recognition.faults import ModelPackError
+
+SAME_FEATURES: Final = 1 - 2e-4
+"""Features are stored as fp16, which changes the length of a unit vector of 128 numbers by 2.5e-5 (one standard
+deviation of its sum of rounding errors, each up to 2^-11 of its number): a face compared with itself scores this or
+more, eight such deviations. A Similarity of 100, asked for as a threshold, is then reached by the identical image, as clients expect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,14 @@ class Calibration:
         return cls(tuple(each[0] for each in points), tuple(each[1] for each in points), note)
 
     def similarity(self, score: float) -> float:
-        """Similarity of a comparison score, in [0, 100]."""
+        """Similarity of a comparison score, in [0, 100]; what cannot be told from the same features is 100."""
+        if score >= SAME_FEATURES:
+            return self.similarities[-1]
         return _interpolate(score, self.scores, self.similarities)
 
     def comparison_score(self, similarity: float) -> float:
         """The lowest comparison score with this Similarity: the decision threshold that a percentage means."""
-        return _interpolate(similarity, self.similarities, self.scores)
+        return min(_interpolate(similarity, self.similarities, self.scores), SAME_FEATURES)
 
 
 def _interpolate(value: float, xs: tuple[float, ...], ys: tuple[float, ...]) -> float:

@@ -16,8 +16,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from countenance.recognition.resampling import resized
 from countenance.recognition.session import Session
 
 Floats = NDArray[np.float64]
@@ -181,9 +181,7 @@ def fit(pixels: Pixels, canvas: tuple[int, int]) -> tuple[Pixels, float]:
     height, width = pixels.shape[:2]
     scale = _scale(width, height, canvas)
     if scale < 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-        pixels = np.asarray(small)
+        pixels = resized(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
     image = np.zeros((1, *canvas, 3), np.uint8)
     image[0, : pixels.shape[0], : pixels.shape[1]] = pixels
     return image, scale

@@ -128,8 +128,8 @@ def weights(file: ModelFile, models_dir: Path) -> bytes:
 def folded(file: ModelFile, models_dir: Path) -> bytes:
     """The folded graph of a weights file, from the cache or made now.
 
-    The weights are read and their digest checked on every call, also when the cache has the graph: what runs is
-    always derived from what the manifest names.
+    The weights are read and their digest checked on every call, also when the cache has the graph. The cached graph
+    is checked against the digest beside it, which tells damage; whoever may write the cache folder may write both.
 
     Raises:
         ModelPackError: see `weights`; or the cache folder cannot be written.

@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from countenance.biometrics import DetectedFace, Pose, Quality
+from countenance.recognition.resampling import shrunk
 
 Points = NDArray[np.float64]
 
@@ -32,6 +32,8 @@ _MEAN_FACE: Final[Points] = np.array(
     ]
 )
 """Eyes, nose tip, mouth corners in millimetres, x to the viewer's right, y up, z towards the viewer."""
+_FITTING: Final = np.linalg.pinv(_MEAN_FACE - _MEAN_FACE.mean(axis=0))
+"""3 x 5: what is seen -> the affine camera with the least squared error."""
 
 _MEASURED_SIDE: Final = 128
 _SHARP: Final = 12.0
@@ -52,7 +54,7 @@ def measure(pixels: NDArray[np.uint8], box: tuple[float, float, float, float]) -
     face = pixels[top:bottom, left:right]
     shrink = max(1, math.ceil(max(face.shape[:2]) / _MEASURED_SIDE))
     if shrink > 1:
-        face = np.asarray(Image.fromarray(face).reduce(shrink))
+        face = shrunk(face, shrink)
     luma = face @ _LUMA
     contrast = float(luma.std()) + 1.0
     laplace = 4 * luma[1:-1, 1:-1] - luma[1:-1, 2:] - luma[1:-1, :-2] - luma[2:, 1:-1] - luma[:-2, 1:-1]
@@ -69,9 +71,8 @@ def pose(points: Points) -> Pose:
     The affine camera with the least squared error is found in closed form, then made a rotation (the first step
     of D. DeMenthon and L. Davis, "Model-based object pose in 25 lines of code", IJCV 15, 1995).
     """
-    model = _MEAN_FACE - _MEAN_FACE.mean(axis=0)
     seen = (points - points.mean(axis=0)) * [1.0, -1.0]
-    camera = np.linalg.lstsq(model, seen, rcond=None)[0].T
+    camera = (_FITTING @ seen).T
     first = camera[0] / (np.linalg.norm(camera[0]) + 1e-12)
     second = camera[1] / (np.linalg.norm(camera[1]) + 1e-12)
     u, _, v = np.linalg.svd(np.vstack([first, second]), full_matrices=False)

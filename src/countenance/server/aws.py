@@ -45,6 +45,28 @@ class BodyRefused(Exception):
         self.fault = fault
 
 
+class _Received:
+    """A body as it arrives, and how many of its bytes are counted as held."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.counted = 0
+
+    def append(self, part: bytes) -> None:
+        self._parts.append(part)
+        self.counted += len(part)
+
+    def drop(self) -> None:
+        self._parts.clear()
+        self.counted = 0
+
+    def taken(self) -> bytes:
+        """The whole body, which is not kept here as well; it stays counted."""
+        body = b"".join(self._parts)
+        self._parts.clear()
+        return body
+
+
 class AwsDoor:
     """Answers `POST /`.
 
@@ -79,7 +101,7 @@ class AwsDoor:
     async def answer(self, request: Request) -> Response:
         """One request, whatever is in it."""
         request_id = str(uuid.uuid4())
-        received = bytearray()
+        received = _Received()
         try:
             try:
                 await asyncio.wait_for(self._read(request, received), self._body_timeout_s)
@@ -95,7 +117,7 @@ class AwsDoor:
                     (name.decode("latin-1").lower(), value.decode("latin-1"))
                     for name, value in request.scope["headers"]
                 ),
-                body=bytes(received),
+                body=received.taken(),
                 received_at=datetime.now(UTC),
             )
             with self._metrics.in_flight.track_inprogress():
@@ -103,10 +125,10 @@ class AwsDoor:
                     self._threads, self._pipeline.handle, http, request_id
                 )
         finally:
-            self._held_bytes -= len(received)
+            self._held_bytes -= received.counted
         return _response(answer)
 
-    async def _read(self, request: Request, received: bytearray) -> None:
+    async def _read(self, request: Request, received: _Received) -> None:
         """Appends the body to `received`, which the caller counts out of memory again."""
         declared = request.headers.get("content-length", "0")
         announced = int(declared) if declared.isdigit() else 0
@@ -118,10 +140,10 @@ class AwsDoor:
             if size > self._max_body_bytes * READ_PAST_THE_CAP:
                 raise BodyRefused(TOO_LARGE)
             if max(size, announced) > self._max_body_bytes:
-                self._held_bytes -= len(received)
-                received.clear()
+                self._held_bytes -= received.counted
+                received.drop()
                 continue
-            received += part
+            received.append(part)
             self._held_bytes += len(part)
             if self._held_bytes > BODIES_IN_MEMORY_BYTES:
                 raise BodyRefused(SLOW_DOWN)

@@ -16,6 +16,7 @@ MAX_HEADER_BYTES = 32 * 1024
 """Request line and headers together. A signed AWS request needs under 2 KiB; nginx and Apache allow 32 and
 8 KiB in their defaults."""
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_NO_TRAILERS = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -28,6 +29,7 @@ class BoundedHeaders(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._header_bytes = 0
         self._in_headers = True
+        self._is_refused = False
         self._header_timer: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -43,6 +45,14 @@ class BoundedHeaders(HttpToolsProtocol):
         if self._header_timer is None:  # a later request on a kept-alive connection
             self._await_headers()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_headers:
+            super().on_header(name, value)
+        elif not self._is_refused:
+            # A trailer of a chunked body. uvicorn would add it to the headers: past their bound, and past a proxy
+            # that looks at headers (RFC 9110, section 6.5.1, forbids that). No AWS client sends one here.
+            self._refuse(_NO_TRAILERS)
+
     def on_headers_complete(self) -> None:
         self._in_headers = False
         self._cancel_timer()
@@ -50,7 +60,8 @@ class BoundedHeaders(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_headers, self._header_bytes = True, 0
-        super().on_message_complete()
+        if not self._is_refused:  # a refused request must not be worked on
+            super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         if self._in_headers:
@@ -71,6 +82,7 @@ class BoundedHeaders(HttpToolsProtocol):
             self._header_timer = None
 
     def _refuse(self, answer: bytes) -> None:
+        self._is_refused = True
         self._cancel_timer()
         if not self.transport.is_closing():
             self.transport.write(answer)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import logging
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -40,6 +42,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 LARGE_BLOCK = 4 * 1024 * 1024
 """Bytes of a block that is the system's own again once freed: the pixels of a 1200 x 1200 picture. What every call
 needs (a canvas is 1.2 MB, the network's input 2.1 MB) stays below and is reused."""
+
+_HOW_TO_LISTEN = {
+    errno.EADDRINUSE: "stop what uses the port, or choose another with --port",
+    errno.EADDRNOTAVAIL: "give an address of this machine with --host",
+    errno.EACCES: "ports below 1024 are for root; choose another with --port",
+}
 
 _log = logging.getLogger("countenance.requests")
 
@@ -180,11 +188,16 @@ def _listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+    except socket.gaierror as error:
+        listener.close()
+        raise _CannotListen(
+            f"Cannot listen on {settings.host}: {error.strerror}.", hint="give an address of this machine with --host"
+        ) from None
     except OSError as error:
         listener.close()
         raise _CannotListen(
             f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}.",
-            hint="stop what uses the port, or choose another with --port",
+            hint=_HOW_TO_LISTEN.get(error.errno or 0, "check --host and --port"),
         ) from None
     return listener
 
@@ -214,6 +227,7 @@ def _announce(settings: Settings, assembled: Assembled, listener: socket.socket,
     shown = f"[{host}]" if ":" in host else host
     endpoint = f"{scheme}://{shown}:{port}"
     data = settings.data_dir
+    quoted = shlex.quote(str(data))
     write_client_config(data, region=settings.region, endpoint_url=endpoint)
     rebuilt = assembled.rebuilt
     print(  # noqa: T201 -- for the person who typed the command
@@ -222,12 +236,12 @@ def _announce(settings: Settings, assembled: Assembled, listener: socket.socket,
 
 In another shell, from this folder:
 
-  export AWS_SHARED_CREDENTIALS_FILE={data}/credentials AWS_CONFIG_FILE={data}/config
+  export AWS_SHARED_CREDENTIALS_FILE={quoted}/credentials AWS_CONFIG_FILE={quoted}/config
   unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE
   aws rekognition create-collection --collection-id people
   aws rekognition list-collections
 
-or, for programs that read the environment only:  eval "$(countenance key env)"
+or, for programs that read the environment only:  eval "$(countenance key env --data {quoted})"
 Stop with Ctrl-C.""",
         file=sys.stderr,
         flush=True,

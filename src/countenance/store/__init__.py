@@ -9,7 +9,7 @@ from __future__ import annotations
 from countenance.store.database import Database
 from countenance.store.entry import Entry
 from countenance.store.failures import AfterCommitError, DatabaseBusy, DatabaseError, translate
-from countenance.store.keyring import Keyring, KeyringError
+from countenance.store.keyring import Keyring, KeyringError, sync_folder
 
 __all__ = [
     "AfterCommitError",
@@ -19,5 +19,6 @@ __all__ = [
     "Entry",
     "Keyring",
     "KeyringError",
+    "sync_folder",
     "translate",
 ]

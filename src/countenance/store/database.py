@@ -139,10 +139,14 @@ class Database:
     def truncate_wal(self) -> bool:
         """Move the write-ahead log into the database and cut it to zero bytes.
 
-        Returns whether it is empty now. A reader in the middle of a statement can hold it; then the writer
-        thread goes on trying until it has succeeded.
+        Returns whether it is empty now. A reader in the middle of a statement can hold it, or the queue be full; then
+        the writer thread goes on trying until it has succeeded. Never raises: what it follows was committed before.
         """
-        return cast("bool", self._writer.submit(Truncation()))
+        try:
+            return cast("bool", self._writer.submit(Truncation()))
+        except DatabaseError:
+            self._writer.owe_truncation()
+            return False
 
     def read(self) -> sqlite3.Connection:
         """This thread's read connection. Fetch every row at once: an open cursor holds the log back.
@@ -217,6 +221,12 @@ class Database:
             connection.execute("DELETE FROM outbox WHERE position <= ?", (upto,))
 
         self.maintain(move)
+
+    def last_outbox_position(self) -> int:
+        """The position given last, whether drained or not; 0 when there was none."""
+        with self.reading() as connection:
+            row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        return int(row[0]) if row else 0
 
     def outbox_position(self) -> int:
         """The position up to which the consumer has everything."""

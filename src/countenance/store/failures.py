@@ -40,7 +40,7 @@ _WORDS: dict[int, tuple[str, str]] = {
         "Stop the server, keep a copy of the file, and restore the latest backup.",
     ),
     sqlite3.SQLITE_NOTADB: (
-        "The file is not a SQLite database.",
+        "The file countenance.db in the data folder is not a database.",
         "Check the path of the data folder; if the file was damaged, restore the latest backup.",
     ),
     sqlite3.SQLITE_CANTOPEN: (

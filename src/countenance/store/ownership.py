@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from countenance.errors import Error
 
 LOCK_FILE = "lock"
+LOOKED_AT_S = 0.2
+"""How long to go on when the lock is taken: a command that only looks who owns the folder holds it for a moment."""
 
 
 class FolderOwned(Error):
@@ -28,6 +31,24 @@ class FolderOwned(Error):
         self.pid = pid
 
 
+class FolderUnusable(Error):
+    """There is something at the data folder's path, or nothing, and this user cannot make it a data folder."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        if folder.exists() and not folder.is_dir():
+            super().__init__(f"{folder} is a file, not a data folder.", hint="name a folder with --data")
+        elif isinstance(error, PermissionError):
+            super().__init__(
+                f"You may not use the data folder {folder}.",
+                hint="it is for the user who runs the server; check its owner and mode",
+            )
+        else:
+            super().__init__(
+                f"The data folder {folder} cannot be made or used: {error.strerror}.",
+                hint="name a folder on a file system that can be written with --data",
+            )
+
+
 class Ownership:
     """The lock on a data folder, as a context manager; makes the folder (mode 0700) when it is missing.
 
@@ -36,15 +57,23 @@ class Ownership:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Not truncated before the lock is ours: the owner's pid must stay readable.
-        self._file = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            pid = _pid(self._file)
-            os.close(self._file)
-            raise FolderOwned(folder, pid) from None
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Not truncated before the lock is ours: the owner's pid must stay readable.
+            self._file = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise FolderUnusable(folder, error) from None
+        deadline = time.monotonic() + LOOKED_AT_S
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                pid = _pid(self._file)
+                if time.monotonic() > deadline:
+                    os.close(self._file)
+                    raise FolderOwned(folder, pid) from None
+                time.sleep(LOOKED_AT_S / 20)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
@@ -66,6 +95,8 @@ def owner_pid(folder: Path) -> int | None:
         file = os.open(folder / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise FolderUnusable(folder, error) from None
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

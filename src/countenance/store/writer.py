@@ -20,6 +20,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -32,7 +33,9 @@ _LOG = logging.getLogger(__name__)
 
 GROUP_LIMIT = 128  # jobs: bounds how long the first of a group waits for the last
 CHECKPOINT_AFTER_CHANGES = 500  # rows; about SQLite's own default of 1000 WAL pages for single enrolments
-_RETRY_TRUNCATE_S = 0.25  # how often an owed truncation is tried again while nothing else is to be done
+_RETRY_TRUNCATE_S = 0.25  # when an owed truncation is tried again; twice as long after each time in vain
+_RETRY_TRUNCATE_MOST_S = 8.0  # an online backup may read for minutes
+_WAIT_FOR_READERS_MS = 100  # of a truncation: every other change waits for it as well
 
 _INSERT_ENTRY = (
     "INSERT INTO outbox (operation, account_id, access_key_id, request_id, at, details) VALUES (?, ?, ?, ?, ?, ?)"
@@ -74,6 +77,8 @@ class Writer:
         self._is_closed = False
         self._broken: DatabaseError | None = None
         self._owes_truncation = False
+        self._retry_in_s = _RETRY_TRUNCATE_S
+        self._retry_at = 0.0
         self._checkpointed_changes = connection.total_changes
         self.when_in_doubt: list[Callable[[], None]] = []
 
@@ -93,6 +98,10 @@ class Writer:
     def queued(self) -> int:
         """Jobs that wait, about."""
         return self._queue.qsize()
+
+    def owe_truncation(self) -> None:
+        """Have the write-ahead log truncated as soon as that is possible."""
+        self._owes_truncation = True
 
     def submit(self, task: Job | Truncation) -> Any:
         """Queue a task and wait until it is done.
@@ -144,12 +153,13 @@ class Writer:
                     group.append(following)
                 self._serve(group)
                 self._checkpoint_when_due()
-            else:
+            if self._owes_truncation and time.monotonic() >= self._retry_at:
                 self._truncate()
 
     def _next(self) -> Job | Truncation | Stop | None:
         try:
-            return self._queue.get(timeout=_RETRY_TRUNCATE_S if self._owes_truncation else None)
+            wait_s = max(0.001, self._retry_at - time.monotonic()) if self._owes_truncation else None
+            return self._queue.get(timeout=wait_s)
         except queue.Empty:
             return None
 
@@ -249,13 +259,23 @@ class Writer:
         self._owes_truncation = self._broken is None
         if self._broken is not None:
             return False
+        connection = self._connection
+        (patience_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
         try:
-            busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            connection.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_READERS_MS}")
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as failure:
             self._break_on_io_error(failure)
-            return False
-        self._checkpointed_changes = self._connection.total_changes
-        self._owes_truncation = bool(busy)
+            busy = 1
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {patience_ms}")
+        self._owes_truncation = bool(busy) and self._broken is None
+        if busy:
+            self._retry_at = time.monotonic() + self._retry_in_s
+            self._retry_in_s = min(2 * self._retry_in_s, _RETRY_TRUNCATE_MOST_S)
+        else:
+            self._retry_in_s = _RETRY_TRUNCATE_S
+            self._checkpointed_changes = connection.total_changes
         return not busy
 
 

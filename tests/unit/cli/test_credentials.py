@@ -136,3 +136,15 @@ def test_key_env_never_passes_on_a_key_of_the_environment(
     result = invoke("key", "env")
     assert (result.exit_code, result.stdout) == (3, "")
     assert "env-secret" not in result.stderr
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:99999", "http://:8080", "http://host:0"])
+def test_an_address_that_cannot_be_is_refused_before_anything_is_sent(folder: Path, url: str) -> None:
+    with pytest.raises(CredentialsError, match="is not the address of a server"):
+        found(folder, endpoint_url=url)
+
+
+@pytest.mark.parametrize("region", ["bad region", "eu-west-2/x", "a" * 64])
+def test_a_region_that_cannot_be_is_refused(folder: Path, region: str) -> None:
+    with pytest.raises(CredentialsError, match="is not the name of a region"):
+        found(folder, region=region)

@@ -183,3 +183,45 @@ def test_warming_loads_the_large_collections_and_says_so(tmp_path: Path, monkeyp
         assert opened.gallery.identify(ACCOUNT, "small", unit_rows(50, 16, 1)[:1], max_candidates=1)[0][
             0
         ].reference.face_id == name_id(0)
+
+
+def test_a_load_holds_no_commit_back_and_ends_up_with_it() -> None:
+    source = Source()
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(uid: int) -> Loaded:
+        loaded = source.load(uid)
+        reading.set()
+        assert go_on.wait(10)
+        return loaded
+
+    books = Shelf(slow)
+    sizes: list[int] = []
+    searcher = threading.Thread(target=lambda: sizes.append(size(books)))
+    searcher.start()
+    assert reading.wait(10)
+    books.apply(adding(1, 8, 3))  # returns while the load still reads: nobody has let it go on yet
+    books.apply(adding(1, 9, 4, 5))
+    go_on.set()
+    searcher.join(10)
+    assert sizes == [5]
+    assert source.loads == 1
+
+
+def test_a_commit_in_doubt_during_a_load_makes_it_load_again() -> None:
+    source = Source()
+    books = Shelf(source.load)
+    doubted = []
+
+    def load(uid: int) -> Loaded:
+        loaded = source.load(uid)
+        if not doubted:
+            doubted.append(uid)
+            source.numbers.append(3)
+            source.revision += 1  # the commit that reported a failure took effect
+            books.compare(lambda _uid: source.revision)
+        return loaded
+
+    books._load = load  # type: ignore[method-assign]
+    assert size(books) == 3
+    assert source.loads == 2

@@ -22,6 +22,7 @@ from countenance.gallery import (
     TagLimitExceeded,
     TemplateCorrupt,
 )
+from countenance.ledger.outbox import RecordAhead
 from countenance.operations import OPERATIONS
 from countenance.operations.administration import AdministrationError
 from countenance.operations.faults import (
@@ -44,7 +45,7 @@ from countenance.recognition import (
 from countenance.sources import ObjectNotAvailable, ObjectTooLarge, SourceError, SourceUnavailable
 from countenance.store import DatabaseBusy, DatabaseError, KeyringError
 from countenance.store.failures import AfterCommitError
-from countenance.store.ownership import FolderOwned
+from countenance.store.ownership import FolderOwned, FolderUnusable
 from countenance.wire import faults as wire_faults
 from countenance.wire import model
 
@@ -63,6 +64,8 @@ INTERNAL: set[type[Error]] = {
     SourceUnavailable,
     # Raised at start-up, on the host or before an operation: no call gets that far with one.
     FolderOwned,
+    FolderUnusable,
+    RecordAhead,
     AdministrationError,
     AccountNotFound,
     AccessKeyNotFound,

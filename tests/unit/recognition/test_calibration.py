@@ -9,6 +9,7 @@ import pytest
 
 import countenance.recognition
 from countenance.recognition import Calibration, ModelPackError
+from countenance.recognition.calibration import SAME_FEATURES
 
 PACK = Path(countenance.recognition.__file__).parent / "packs" / "yunet-sface"
 SHIPPED = json.loads((PACK / "calibration.json").read_text("utf-8"))
@@ -24,19 +25,25 @@ def curve(*points: tuple[float, float]) -> str:
 
 
 def test_the_shipped_curve_rises_strictly_from_0_to_100(calibration: Calibration) -> None:
-    scores = np.linspace(-1, 1, 20_001)
+    scores = np.append(np.linspace(-1, SAME_FEATURES, 20_001)[:-1], 1)
     similarities = [calibration.similarity(float(score)) for score in scores]
     assert (similarities[0], similarities[-1]) == (0, 100)
     assert all(lower < higher for lower, higher in pairwise(similarities))
 
 
-def test_only_a_score_of_one_is_a_similarity_of_100(calibration: Calibration) -> None:
-    assert calibration.comparison_score(100) == 1
-    assert calibration.similarity(0.9999) < 100
+def test_a_similarity_of_100_is_what_cannot_be_told_from_the_same_features(calibration: Calibration) -> None:
+    assert calibration.similarity(SAME_FEATURES) == 100
+    assert calibration.similarity(SAME_FEATURES - 1e-5) < 100
+    assert calibration.comparison_score(100) == SAME_FEATURES
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(2_000, 128))
+    features = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+    stored = features.astype(np.float16).astype(np.float32)
+    assert (features * stored).sum(axis=1).min() > SAME_FEATURES
 
 
 def test_the_inverse_is_exact(calibration: Calibration) -> None:
-    for score in np.linspace(-1, 1, 4_001):
+    for score in np.linspace(-1, 1, 4_001)[:-1]:
         assert calibration.comparison_score(calibration.similarity(float(score))) == pytest.approx(score, abs=1e-9)
     for similarity in np.linspace(0, 100, 4_001):
         assert calibration.similarity(calibration.comparison_score(float(similarity))) == pytest.approx(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -299,3 +300,59 @@ def test_the_outbox_is_drained_in_order_and_remembers_where(tmp_path: Path) -> N
 def test_an_unknown_synchronous_setting_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="synchronous"):
         Database(tmp_path / "x.db", synchronous="full; DROP TABLE outbox")
+
+
+def test_a_reader_that_holds_the_log_does_not_hold_up_the_writers(tmp_path: Path) -> None:
+    database = Database(tmp_path / "x.db")
+    try:
+        database.migrate("t", ["CREATE TABLE t (n INTEGER);"])
+
+        def note(connection: sqlite3.Connection, number: int) -> None:
+            connection.execute("INSERT INTO t VALUES (?)", (number,))
+
+        outside = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+        outside.execute("BEGIN")
+        outside.execute("SELECT count(*) FROM t").fetchall()  # as an online backup does
+        database.maintain(lambda connection: note(connection, 1))
+        started = time.monotonic()
+        assert not database.truncate_wal()
+        for number in range(20):
+            database.maintain(lambda connection, n=number: note(connection, n))  # type: ignore[misc]
+        assert time.monotonic() - started < 3  # SQLite's own patience, 5 s, once for each
+        outside.execute("ROLLBACK")
+        outside.close()
+        deadline = time.monotonic() + 20
+        while (tmp_path / "x.db-wal").stat().st_size and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert (tmp_path / "x.db-wal").stat().st_size == 0
+    finally:
+        database.close()
+
+
+def test_a_truncation_that_finds_the_queue_full_is_owed_and_raises_nothing(tmp_path: Path) -> None:
+    database = Database(tmp_path / "x.db", queue_limit=1, queue_timeout_s=0.1)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def block(connection: sqlite3.Connection) -> None:
+        inside.set()
+        assert go_on.wait(10)
+        connection.execute("CREATE TABLE t (n INTEGER)")
+
+    try:
+        jobs = [threading.Thread(target=database.maintain, args=(block,))]
+        jobs[0].start()
+        assert inside.wait(10)
+        jobs.append(threading.Thread(target=database.maintain, args=(lambda _connection: None,)))
+        jobs[1].start()
+        while database._writer.queued < 1:
+            time.sleep(0.01)
+        assert not database.truncate_wal()
+        go_on.set()
+        for job in jobs:
+            job.join(10)
+        deadline = time.monotonic() + 20
+        while (tmp_path / "x.db-wal").stat().st_size and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert (tmp_path / "x.db-wal").stat().st_size == 0
+    finally:
+        database.close()

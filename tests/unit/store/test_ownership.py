@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from countenance.store.ownership import FolderOwned, Ownership, owner_pid
+from countenance.store.ownership import FolderOwned, FolderUnusable, Ownership, owner_pid
 
 HOLD = """
 import sys, pathlib
@@ -47,3 +47,10 @@ def test_the_folder_is_made_private(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_has_no_owner(tmp_path: Path) -> None:
     assert owner_pid(tmp_path / "nowhere") is None
+
+
+def test_a_file_in_the_place_of_the_folder_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    for use in (Ownership, owner_pid):
+        with pytest.raises(FolderUnusable, match="is a file, not a data folder"):
+            use(tmp_path / "data")
