@@ -18,8 +18,8 @@ from countenance.recognition.faults import ModelPackError
 
 SAME_FEATURES: Final = 1 - 2e-4
 """Features are stored as fp16, which changes the length of a unit vector of 128 numbers by 2.5e-5 (one standard
-deviation of its sum of rounding errors, each up to 2^-11 of its number): a face compared with itself scores this or
-more, eight such deviations. A Similarity of 100, asked for as a threshold, is then reached by the identical image, as clients expect."""
+deviation of its sum of rounding errors, each up to 2^-11 of its number). A face compared with itself scores this or
+more, eight such deviations, and has a Similarity of 100: clients who ask for 100 expect the identical image."""
 
 
 @dataclass(frozen=True, slots=True)

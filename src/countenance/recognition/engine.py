@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +150,9 @@ class Engine:
 
     def detect(self, picture: Picture) -> tuple[Found, int]:
         """Stage 2: boxes, landmarks and scores, in pixels of `picture.pixels`."""
-        return self._detector.find(picture.pixels)
+        # Twice the pixels show a face of 20 as one of 40, which is enough: not all of 60 megapixels are needed.
+        finer = partial(_finer, picture) if picture.denominator > 1 else None
+        return self._detector.find(picture.pixels, finer=finer)
 
     def describe(self, picture: Picture, found: Found, *, max_faces: int = 100) -> tuple[DetectedFace, ...]:
         """Stage 3: ratios, pose and quality; the largest `max_faces`, largest first."""
@@ -240,6 +243,10 @@ def build_engine(
         dimension=loaded.dimension,
         runtime=features.runtime,
     )
+
+
+def _finer(picture: Picture) -> NDArray[np.uint8]:
+    return picture.at_scale(picture.denominator // 2).pixels
 
 
 def usable_cores() -> int:

@@ -153,6 +153,23 @@ def test_small_and_huge_faces_are_found(engine: Engine, portrait: bytes) -> None
     assert analysis.faces[0].box.width > 0.7
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_small_face_is_found_in_the_picture_s_own_pixels_beside_a_larger_one(
+    engine: Engine, portrait: bytes, kind: str
+) -> None:
+    source = Image.open(io.BytesIO(portrait)).convert("RGB")
+    (face,) = engine.analyse(portrait).faces
+    frame = Image.new("RGB", (1920, 1080), (110, 120, 100))
+    for height, place in ((90, (200, 300)), (30, (1500, 700)), (30, (900, 80))):
+        by = height / (face.box.height * source.height)
+        size = (round(source.width * by), round(source.height * by))
+        frame.paste(source.resize(size, Image.Resampling.LANCZOS), place)
+    found = engine.analyse(encoded(frame, kind)).faces
+    assert [round(each.pixel_box[3] / 30) for each in found] == [3, 1, 1]
+    corners = {(each.pixel_box[0] // 100, each.pixel_box[1] // 100) for each in found}
+    assert corners == {(3, 4), (9, 1), (15, 7)}
+
+
 def test_a_picture_without_a_face_has_none(engine: Engine) -> None:
     analysis = engine.analyse(encoded(Image.new("RGB", (300, 200), (90, 120, 150))))
     assert analysis.faces == ()
