@@ -53,7 +53,7 @@ class Shipped:
 
     def stages(self, data: bytes) -> Stages:
         engine = self.engine
-        with _timed(detector, "fit") as fitting:
+        with _timed(detector, "fit") as fitting, _timed(Picture, "at_scale") as finer:
             start = time.perf_counter()
             picture = engine.decode(data)
             decoded = time.perf_counter()
@@ -66,12 +66,12 @@ class Shipped:
             aligned = time.perf_counter()
         engine.features(crops)
         done = time.perf_counter()
-        fit, again = sum(fitting), sum(decoding)
+        fit, closer, again = sum(fitting), sum(finer), sum(decoding)
         return {
             "decode": decoded - start + fit,
-            "detect": detected - decoded - fit,
+            "detect": detected - decoded - fit - closer,
             "describe": described - detected,
-            "again": again,
+            "again": again + closer,
             "align": aligned - described - again,
             "features": done - aligned,
             "faces": len(faces),

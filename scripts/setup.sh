@@ -21,10 +21,10 @@ fi
 if command -v uv >/dev/null; then
   [ -x "$venv/bin/python" ] || uv venv -q --python "$python" "$venv"
   uv pip install -q --python "$venv/bin/python" --require-hashes -r requirements.lock
-  uv pip install -q --python "$venv/bin/python" --no-deps --no-build-isolation -e .
+  uv pip install -q --python "$venv/bin/python" --no-deps --no-build-isolation -e packages/audit -e .
 else
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
   echo "installing the locked dependencies into $venv ..." >&2
   "$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
-  "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e packages/audit -e .
 fi

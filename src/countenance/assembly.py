@@ -6,8 +6,10 @@ values. Parts are closed in the reverse of the order in which they were opened.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,14 +18,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from countenance_audit import canonical
+
+import countenance
 from countenance import pipeline
 from countenance.accounts import Accounts, Credentials
 from countenance.config import Settings
 from countenance.gallery import RebuildReport, SqliteGallery
-from countenance.ledger import Consumer
+from countenance.ledger import Ledger, Log
 from countenance.operations import Service
 from countenance.operations.pagination import Cursors
-from countenance.recognition import build_engine, use_calling_thread_only
+from countenance.recognition import build_engine, modelpack, use_calling_thread_only
 from countenance.sources import FolderSource, GrantedSource, ImageSource, S3Source
 from countenance.store import Database, Keyring, sync_folder
 from countenance.store.ownership import Ownership
@@ -41,11 +46,11 @@ class Register:
     database: Database
     keyring: Keyring
     accounts: Accounts
-    consumer: Consumer
+    ledger: Ledger
 
     def administer(self, verb: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carries out one administrative verb. Raises Error."""
-        return pipeline.administer(self.accounts, verb, params, datetime.now(UTC))
+        return pipeline.administer(self.accounts, self.ledger, verb, params, datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
     data = settings.data_dir
     with ExitStack() as stack:
         stack.enter_context(Ownership(data))
-        register = stack.enter_context(_register(settings))
+        register = stack.enter_context(_register(settings, serving=True))
         use_calling_thread_only()
         engine = build_engine(
             cache_dir=data / "models",
@@ -98,13 +103,14 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             accounts=register.accounts,
             source=GrantedSource(_source(settings), register.accounts.may_read_bucket),
             cursors=Cursors(register.keyring.derive("pagination")),
+            ledger=register.ledger,
             region=settings.region,
         )
         yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
 
 
 @contextmanager
-def _register(settings: Settings) -> Iterator[Register]:
+def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register]:
     data = settings.data_dir
     with ExitStack() as stack:
         database_file = data / "countenance.db"
@@ -113,11 +119,28 @@ def _register(settings: Settings) -> Iterator[Register]:
         keyring = Keyring.open(data / "master.key", create=not database_file.exists())
         database = Database(database_file)
         stack.callback(database.close)
+        log = Log(database, keyring, data, origin=settings.ledger_origin)
+        ledger = Ledger(log, _start_members(settings) if serving else None)
+        stack.callback(ledger.close)
         accounts = Accounts(database, keyring)
-        consumer = Consumer(database, data / "ledger" / "entries.jsonl")
-        stack.callback(consumer.close)
         _first_use(settings, accounts)
-        yield Register(database=database, keyring=keyring, accounts=accounts, consumer=consumer)
+        yield Register(database=database, keyring=keyring, accounts=accounts, ledger=ledger)
+
+
+def _start_members(settings: Settings) -> dict[str, Any]:
+    """What the log says publicly about the program that starts: see docs/reference/leaf.md, kind `start`."""
+    source = Path(countenance.__file__).parent
+    build = hashlib.sha256()
+    for file in sorted(each for each in source.rglob("*") if each.is_file() and "__pycache__" not in each.parts):
+        build.update(file.relative_to(source).as_posix().encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    pack = modelpack.load()
+    return {
+        "software": countenance.__version__,
+        "build": build.hexdigest(),
+        "settings": hashlib.sha256(canonical.encode(settings.public())).hexdigest(),
+        "models": [{"name": each.name, "sha256": each.sha256} for each in pack.files],
+        "clock": {"monotonic_us": time.monotonic_ns() // 1000, "synchronised": None},
+    }
 
 
 def _source(settings: Settings) -> ImageSource:

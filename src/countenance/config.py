@@ -227,6 +227,12 @@ class Settings:
         _whole(1024, 1024 * MIB),
         "Largest image taken from a bucket. Amazon Rekognition's limit is 15 MB.",
     )
+    ledger_origin: str | None = _setting(
+        None,
+        TEXT,
+        "Name of the log, for good, such as `faces.example.org/log`; a C2SP origin without spaces or `+`. Without it "
+        "one is made up on first use.",
+    )
     metrics_public: bool = _setting(
         False, SWITCH, "Answer `GET /metrics` to other machines; otherwise only to this one."
     )
@@ -242,6 +248,10 @@ class Settings:
         """
         for problem, hint in self._problems():
             raise SettingsError(problem, hint=hint)
+
+    def public(self) -> dict[str, str]:
+        """Every setting but the secret ones as text, for the hash of them that the log publishes at a start."""
+        return {each.name: str(getattr(self, each.name)) for each in fields(self) if not each.metadata["secret"]}
 
     def s3_secret(self) -> str | None:
         """The S3 secret access key, from wherever it is kept. Never print it."""

@@ -3,6 +3,10 @@
 `STEPS` is a literal: no plugins, no registration. Every door leads through here: the AWS endpoint through
 `Pipeline.handle`, the admin socket and the command line through `Pipeline.administer`.
 
+No answer and no effect without a leaf: an effect commits together with its entry, and `Pipeline.handle` records every
+call of a known key, with the hash of the answer, before it gives the answer away. If the ledger cannot be written, the
+caller gets InternalServerError and no result.
+
 A step reads and fills in the `Call`; it ends the call by raising a `Fault` (what the client is told) or a
 domain error (which `operations.faults` turns into one). Anything else is a bug: it is logged with its
 request id and answered as InternalServerError without a word of its own.
@@ -10,19 +14,23 @@ request id and answered as InternalServerError without a word of its own.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from countenance.accounts import AccessKeyNotFound, Accounts
 from countenance.errors import Error
+from countenance.ledger import Ledger, Opaque, accounting, microseconds, person
 from countenance.operations import OPERATIONS, Caller, Invocation, Service
 from countenance.operations.administration import INSTRUCTIONS, AdministrationError, Instruction
 from countenance.operations.compatibility import PAGE
+from countenance.operations.context import Trace
 from countenance.operations.faults import fault_for
 from countenance.wire import constraints, faults, request, response, sigv4
 from countenance.wire.faults import Fault
@@ -30,6 +38,13 @@ from countenance.wire.http import HttpRequest, HttpResponse
 
 ALL_FACES_HEADER = "x-countenance-all-faces"
 """Extension: `true` makes SearchFacesByImage search every face of the image."""
+
+RECEIPT_HEADER = "x-countenance-receipt"
+"""The signed promise that this call is in the log; docs/reference/leaf.md has its format."""
+GET_RECEIPT = "GetReceipt"
+"""What `GET /receipts/ID` is called in the ledger; no operation of Amazon's."""
+THROTTLED = "ThrottlingException"
+"""Folded into one entry a second, or a caller could grow the log by being refused."""
 
 INTERNAL_SERVER_ERROR = Fault("InternalServerError", "Internal server error", 500)
 """What a bug looks like from outside: Amazon's text and nothing of ours."""
@@ -48,6 +63,7 @@ class Call:
     caller: Caller | None = None
     params: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
+    trace: Trace = field(default_factory=Trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +89,7 @@ def authenticate(service: Service, call: Call) -> None:
         raise sigv4.unrecognized_client() from None
     sigv4.verify(call.http, parsed, credentials.secret, call.at)
     key = credentials.key
-    call.caller = Caller(key.account_id, key.access_key_id, key.purpose)
+    call.caller = Caller(key.account_id, key.access_key_id, key.purpose, key.holder)
 
 
 def name_operation(service: Service, call: Call) -> None:
@@ -108,6 +124,7 @@ def operate(service: Service, call: Call) -> None:
             request_id=call.request_id,
             at=call.at,
             search_all_faces=_header(call.http, ALL_FACES_HEADER) == "true",
+            trace=call.trace,
         ),
         call.params,
     )
@@ -155,9 +172,60 @@ class Pipeline:
             fault = self._declared(self._fault(error, call), call)
             code = fault.code
             answer = faults.fault_response(fault, request_id)
+        return self._finished(call, code, answer, started)
+
+    def receipt(self, http: HttpRequest, wanted: str, request_id: str) -> HttpResponse:
+        """Answers `GET /receipts/ID`: what opens the leaves of one of the caller's own calls, and the proof that the
+        call's leaf is in the latest checkpoint. Signed and recorded like any call; never raises."""
+        started = time.perf_counter()
+        call = Call(http=http, request_id=request_id, at=self._clock())
+        code = "OK"
+        try:
+            authenticate(self._service, call)
+            answer = self._kept_receipt(call, wanted)
+        except Exception as error:  # noqa: BLE001 -- as in `handle`
+            fault = self._fault(error, call)
+            code = fault.code
+            answer = faults.fault_response(fault, request_id)
+        call.operation = GET_RECEIPT
+        return self._finished(call, code, answer, started)
+
+    def _kept_receipt(self, call: Call, wanted: str) -> HttpResponse:
+        log = self._service.ledger.log
+        assert call.caller is not None  # authenticated
+        found = [
+            (index, opening)
+            for index, opening in log.calls(wanted)
+            if opening.accounting["account"] == call.caller.account_id
+        ]
+        of_call = [(index, opening) for index, opening in found if opening.accounting["kind"] == "call"]
+        if not of_call:
+            raise Fault("ResourceNotFoundException", "There is no receipt of this account with that id.")
+        index, opening = of_call[-1]
+        size, note = log.checkpoint()
+        if index >= size:
+            size, note = log.publish()
+        body = {
+            "index": index,
+            "opening": opening.to_json(),
+            "proof": [each.hex() for each in log.inclusion(index, size)],
+            "checkpoint": note.decode(),
+            "effects": [{"index": at, "opening": other.to_json()} for at, other in found if at != index],
+        }
+        headers = (("content-type", "application/json"), ("x-amzn-requestid", call.request_id))
+        return HttpResponse(200, headers, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+
+    def _finished(self, call: Call, code: str, answer: HttpResponse, started: float) -> HttpResponse:
+        """Records the call, tells the observer and gives the answer out."""
+        try:
+            answer = self._recorded(call, code, answer)
+        except Exception:  # noqa: BLE001 -- no answer without a leaf: what was computed is not told, whatever it was
+            _log.exception("request %s: not recorded, so not answered", call.request_id)
+            code = INTERNAL_SERVER_ERROR.code
+            answer = faults.fault_response(INTERNAL_SERVER_ERROR, call.request_id)
         self._observe(
             Outcome(
-                request_id=request_id,
+                request_id=call.request_id,
                 operation=call.operation,
                 account_id=call.caller.account_id if call.caller else "",
                 code=code,
@@ -169,7 +237,45 @@ class Pipeline:
 
     def administer(self, verb: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carries out one administrative verb. Raises Error."""
-        return administer(self._service.accounts, verb, params, self._clock())
+        return administer(self._service.accounts, self._service.ledger, verb, params, self._clock())
+
+    def _recorded(self, call: Call, code: str, answer: HttpResponse) -> HttpResponse:
+        """The answer with its receipt, once the call is in the log. Raises when it is not."""
+        ledger, caller = self._service.ledger, call.caller
+        if caller is None:
+            ledger.count_unauthenticated(code)
+            return answer
+        if code == THROTTLED:
+            ledger.fold_throttled(
+                account=caller.account_id,
+                access_key=caller.access_key_id,
+                purpose=caller.purpose,
+                operation=call.operation,
+                at=call.at,
+            )
+            return answer
+        trace = call.trace
+        entry = Opaque(
+            accounting(
+                kind="call",
+                time=microseconds(call.at),
+                account=caller.account_id,
+                access_key=caller.access_key_id,
+                holder=caller.holder,
+                purpose=caller.purpose,
+                operation=call.operation,
+                request_id=call.request_id,
+                code=code,
+                status=answer.status,
+                request=hashlib.sha256(call.http.body).hexdigest(),
+                response=hashlib.sha256(answer.body).hexdigest(),
+                reference_database=trace.reference_database,
+                details=trace.details,
+            ),
+            person(images=trace.images, face_ids=trace.face_ids, external_image_ids=trace.external_image_ids),
+        )
+        receipt = ledger.record(entry).receipt
+        return replace(answer, headers=(*answer.headers, (RECEIPT_HEADER, receipt)))
 
     def _fault(self, error: Exception, call: Call) -> Fault:
         if isinstance(error, Fault):
@@ -205,12 +311,12 @@ class Pipeline:
             return INTERNAL_SERVER_ERROR
 
 
-def administer(accounts: Accounts, verb: str, params: dict[str, Any], at: datetime) -> dict[str, Any]:
+def administer(accounts: Accounts, ledger: Ledger, verb: str, params: dict[str, Any], at: datetime) -> dict[str, Any]:
     """Carries out one administrative verb on the host. Raises Error."""
     instruction = INSTRUCTIONS.get(verb)
     if instruction is None:
         raise AdministrationError(f"There is no administrative verb {verb[:40]!r}.")
-    return instruction(Instruction(accounts=accounts, request_id=str(uuid.uuid4()), at=at), params)
+    return instruction(Instruction(accounts=accounts, ledger=ledger, request_id=str(uuid.uuid4()), at=at), params)
 
 
 def _header(http: HttpRequest, name: str) -> str:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from botocore.serialize import create_serializer
 from countenance.accounts import Accounts
 from countenance.biometrics import BoundingBox, DetectedFace, Landmark, Pose, Quality
 from countenance.gallery import SqliteGallery
+from countenance.ledger import Ledger, Log
 from countenance.operations import Service
 from countenance.operations.pagination import Cursors
 from countenance.pipeline import Outcome, Pipeline
@@ -38,6 +39,7 @@ from countenance.wire.http import HttpRequest, HttpResponse
 
 URL = "http://127.0.0.1:8080/"
 REGION = "eu-west-2"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @cache
@@ -139,8 +141,20 @@ class InProcess:
         return self.parsed(operation, answer)
 
     def entries(self) -> list[Entry]:
-        """What the calls left in the outbox, without the entries of the account's own making."""
-        return [entry for _, entry in self.database.pending_outbox(10_000) if entry.access_key_id]
+        """The effects in the log, without the entries of the account's own making."""
+        log = self.pipeline._service.ledger.log
+        return [
+            Entry(
+                operation=said["operation"],
+                account_id=said["account"],
+                access_key_id=said["access_key"],
+                request_id=said["request_id"],
+                at=EPOCH + timedelta(microseconds=said["time"]),
+                details=said["details"],
+            )
+            for _, opening in log.storage.openings(0, log.size)
+            if (said := opening.accounting)["kind"] == "effect"
+        ]
 
 
 def code_of(answer: HttpResponse) -> str:
@@ -154,13 +168,20 @@ def service_in(folder: Path, engine: Any) -> Iterator[InProcess]:
     database = Database(folder / "countenance.db")
     gallery = None
     try:
+        ledger = Ledger(Log(database, keyring, folder, origin="log.example/test"))
         accounts = Accounts(database, keyring)
         gallery = SqliteGallery(database, keyring)
         (folder / "buckets").mkdir(mode=0o700)
         source = GrantedSource(FolderSource(folder / "buckets", max_bytes=15 << 20), accounts.may_read_bucket)
         cursors = Cursors(keyring.derive("pagination"))
         service = Service(
-            engine=engine, gallery=gallery, accounts=accounts, source=source, cursors=cursors, region=REGION
+            engine=engine,
+            gallery=gallery,
+            accounts=accounts,
+            source=source,
+            cursors=cursors,
+            ledger=ledger,
+            region=REGION,
         )
         yield InProcess(service, database)
     finally:

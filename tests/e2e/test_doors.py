@@ -254,7 +254,7 @@ def test_calls_in_flight_finish_when_the_server_is_told_to_stop(tmp_path: Path, 
 
 
 def test_private_files_are_private(server: Server) -> None:
-    for name in ("credentials", "config", "master.key", "countenance.db", "admin.sock", "lock", "ledger/entries.jsonl"):
+    for name in ("credentials", "config", "master.key", "countenance.db", "admin.sock", "lock", "high-water"):
         assert (server.data / name).stat().st_mode & 0o077 == 0, name
     assert server.data.stat().st_mode & 0o077 == 0
 

@@ -82,12 +82,24 @@ def test_the_check_notices_what_it_is_there_for(tmp_path: Path) -> None:
         for number in (1, 2, 3):
             enrolling.enrol(opened, number)
         enrolling.erase(opened, 3)
-        told = enrolling.Acknowledged({1, 2, 3}, {3}, is_ready=True)
+        log = enrolling.Log(opened.database, opened.keyring, tmp_path, origin=enrolling.ORIGIN)
+        place = log.append(enrolling.call(1))
+        size, _ = log.publish()
+        promised = {place.index: place.leaf_hash.hex()}
+        seen = {size: log.root(size).hex()}
+        told = enrolling.Acknowledged({1, 2, 3}, {3}, True, promised, seen)
         assert enrolling.faults_in(opened, told) == []
         missing = enrolling.Acknowledged({1, 2, 3, 4}, {3}, is_ready=True)
-        assert enrolling.faults_in(opened, missing) == ["1 acknowledged enrolments have no outbox row"]
+        assert enrolling.faults_in(opened, missing) == ["1 acknowledged enrolments have no leaf"]
         missing = enrolling.Acknowledged({1, 2, 3}, {3, 2}, is_ready=True)
-        assert enrolling.faults_in(opened, missing) == ["1 acknowledged erasures have no outbox row"]
+        assert enrolling.faults_in(opened, missing) == ["1 acknowledged erasures have no leaf"]
+
+        other = enrolling.Acknowledged({1}, set(), True, {place.index: "00" * 32, 99: "00" * 32}, {size: "00" * 32})
+        assert enrolling.faults_in(opened, other) == [
+            f"acknowledged leaf {place.index} is another",
+            "acknowledged leaf 99 is missing",
+            f"the published checkpoint over {size} leaves is of another log",
+        ]
 
         def harm(statement: str) -> list[str]:
             opened.database.maintain(lambda connection: connection.execute(statement))
@@ -97,4 +109,6 @@ def test_the_check_notices_what_it_is_there_for(tmp_path: Path) -> None:
         assert "image 1 is recorded but not whole" in harm(
             "DELETE FROM enrolled_references WHERE ref_id = (SELECT min(ref_id) FROM enrolled_references)"
         )
-        assert "image 2 is there without a record of it" in harm("DELETE FROM outbox WHERE request_id = '2'")
+        found = harm("DELETE FROM log_openings WHERE request_id = '2'")
+        assert "image 2 is there without a record of it" in found
+        assert any("its opening is missing" in each for each in found)

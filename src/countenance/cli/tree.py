@@ -12,6 +12,7 @@ from countenance.cli.configuration import config
 from countenance.cli.detect import detect
 from countenance.cli.doctor import doctor
 from countenance.cli.enrol import enrol
+from countenance.cli.ledger import ledger
 from countenance.cli.models import models
 from countenance.cli.options import Root, example
 from countenance.cli.search import search
@@ -38,6 +39,7 @@ for _command in (
     account,
     key,
     bucket,
+    ledger,
     models,
     config,
     doctor,

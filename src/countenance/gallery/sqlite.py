@@ -101,7 +101,9 @@ class SqliteGallery:
             return found, erasure.erase_collection(connection, found)
 
         collection, is_unfinished = self._database.write(
-            entry, work, after_commit=lambda done: self._shelf.forget(done[0].uid)
+            lambda done: entry.with_details({"removed": done[0].face_count}),
+            work,
+            after_commit=lambda done: self._shelf.forget(done[0].uid),
         )
         if is_unfinished:
             self._sweeper.wake()
@@ -118,7 +120,11 @@ class SqliteGallery:
             enrolment.check_model(found, prepared)
             return enrolment.enrol(connection, found, self._seal(connection, found), prepared)
 
-        references, _ = self._database.write(entry, work, after_commit=lambda done: self._shelf.apply(done[1]))
+        references, _ = self._database.write(
+            lambda done: entry.with_details({"added": len(done[1].added), "updated": len(done[1].replaced)}),
+            work,
+            after_commit=lambda done: self._shelf.apply(done[1]),
+        )
         return references
 
     def references(
@@ -168,7 +174,11 @@ class SqliteGallery:
             none, nothing = records.id_rows([]), np.empty((0, found.dimension), np.float16)
             return erased, Change(found.uid, revision, none, nothing, none, nothing, records.id_rows(erased))
 
-        erased, _ = self._database.write(entry, work, after_commit=lambda done: self._shelf.apply(done[1]))
+        erased, _ = self._database.write(
+            lambda done: entry.with_details({"removed": len(done[0])}),
+            work,
+            after_commit=lambda done: self._shelf.apply(done[1]),
+        )
         return [records.id_text(face_id) for face_id in erased]
 
     def features_of(self, account_id: str, collection_id: str, face_id: str) -> NDArray[np.float32]:

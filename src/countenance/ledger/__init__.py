@@ -1,5 +1,22 @@
-"""What was done, in an append-only record."""
+"""The record of every use and every change: entries, the log they are leaves of, receipts and checkpoints.
 
-from countenance.ledger.outbox import Consumer
+Formats and their verification are in the distribution `countenance-audit`, which this package builds on. Does not know
+what a face is.
+"""
 
-__all__ = ["Consumer"]
+from countenance.ledger.entry import Opaque, Place, Public, accounting, microseconds, person
+from countenance.ledger.ledger import Ledger, Recorded
+from countenance.ledger.log import Log, LogBehind
+
+__all__ = [
+    "Ledger",
+    "Log",
+    "LogBehind",
+    "Opaque",
+    "Place",
+    "Public",
+    "Recorded",
+    "accounting",
+    "microseconds",
+    "person",
+]

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from countenance.accounts import DEFAULT_PURPOSE, AccessKey, Account, Accounts
 from countenance.errors import Error
+from countenance.ledger import Ledger, focus, fsck
+from countenance.ledger.statement import check
 
 
 class AdministrationError(Error):
@@ -25,6 +27,7 @@ class Instruction:
     """One administrative call: the register it acts on and the moment."""
 
     accounts: Accounts
+    ledger: Ledger
     request_id: str
     at: datetime
 
@@ -122,6 +125,48 @@ def bucket_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     return {"grants": [{"account_id": account, "bucket": bucket} for account, bucket in grants]}
 
 
+def ledger_status(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """The log's name, key, size and latest checkpoint."""
+    log = on.ledger.log
+    size, note = log.publish()
+    return {
+        "origin": log.origin,
+        "key": str(log.signer.verifier),
+        "size": log.size,
+        "checkpoint": note.decode(),
+        "checkpoint_size": size,
+        "healthy": on.ledger.healthy,
+    }
+
+
+def ledger_statement(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """What an account used in a month, as `form` says: table, json, html or focus."""
+    account, month = on.accounts.account(_required(params, "account_id")), _required(params, "month")
+    form = _optional(params, "form", "table")
+    statement, openings = on.ledger.statement(account.account_id, month)
+    if form == "focus":
+        operator = next(each.name for each in on.accounts.accounts() if each.is_owner)
+        text = focus.as_csv(statement, openings, operator=operator, account_name=account.name)
+    elif form == "json":
+        text = statement.as_json().decode()
+    elif form in ("table", "html"):
+        text = statement.as_table() if form == "table" else statement.as_html()
+    else:
+        raise AdministrationError(f"There is no form {form!r} of a statement.", hint="table, json, html or focus")
+    return {"statement": text, "problems": check(statement, openings, prices=on.ledger.prices)}
+
+
+def ledger_fsck(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Looks at every leaf, opening, tile and checkpoint."""
+    found = fsck.examine(on.ledger.log)
+    return {
+        "leaves": found.leaves,
+        "openings": found.openings,
+        "references": found.references,
+        "problems": found.problems,
+    }
+
+
 BUCKET: Final = re.compile(r"[0-9A-Za-z.\-_]{3,255}")
 """`S3Bucket` in the Rekognition service model: no other name can be asked for."""
 
@@ -134,5 +179,8 @@ INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]]
     "key.create": key_create,
     "key.list": key_list,
     "key.revoke": key_revoke,
+    "ledger.fsck": ledger_fsck,
+    "ledger.statement": ledger_statement,
+    "ledger.status": ledger_status,
 }
 """Every administrative verb."""

@@ -7,11 +7,12 @@ caller. Both are values: an operation cannot change them, so calls on different 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from countenance.accounts import Accounts
 from countenance.gallery import Gallery
+from countenance.ledger import Ledger
 from countenance.operations.pagination import Cursors
 from countenance.recognition import Engine
 from countenance.sources import ImageSource
@@ -28,6 +29,8 @@ class Service:
     source: ImageSource
     """Where an S3Object comes from; refuses buckets the account was not granted."""
     cursors: Cursors
+    ledger: Ledger
+    """Where every call of a known key is recorded before it is answered."""
     region: str
     """The region in every ARN of this server."""
 
@@ -39,6 +42,23 @@ class Caller:
     account_id: str
     access_key_id: str
     purpose: str
+    holder: str = ""
+    """Who the key was issued to; empty when nobody is named."""
+
+
+@dataclass(slots=True)
+class Trace:
+    """What a call's entry says about it besides who and when; operations add to it as they go."""
+
+    images: list[bytes] = field(default_factory=list)
+    """SHA-256 of each image looked at."""
+    face_ids: list[str] = field(default_factory=list)
+    """Of references enrolled, erased, searched with or found."""
+    external_image_ids: list[str] = field(default_factory=list)
+    details: dict[str, int | str] = field(default_factory=dict)
+    """Counts and settings, nothing about persons."""
+    reference_database: dict[str, str | int] | None = None
+    """What was searched: collection, model, references."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +72,7 @@ class Invocation:
     at: datetime
     search_all_faces: bool = False
     """The extension header `x-countenance-all-faces: true` was sent."""
+    trace: Trace = field(default_factory=Trace)
 
     @property
     def account_id(self) -> str:

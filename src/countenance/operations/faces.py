@@ -50,6 +50,9 @@ def index_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
             [Enrolment(reference=reference, features=row) for reference, row in zip(references, features, strict=True)],
             entry=call.entry({"collection_id": collection.collection_id, "faces": len(references)}),
         )
+        call.trace.face_ids += [reference.face_id for reference in enrolled]
+        if params.get("ExternalImageId") is not None:
+            call.trace.external_image_ids.append(params["ExternalImageId"])
     return {
         "FaceRecords": [
             {"Face": face(reference), "FaceDetail": face_detail(found)}
@@ -121,6 +124,7 @@ def delete_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
         wanted,
         entry=call.entry({"collection_id": collection_id, "asked": len(wanted)}),
     )
+    call.trace.face_ids += erased
     gone = set(erased)
     return {
         "DeletedFaces": [face_id for face_id in wanted if face_id in gone],

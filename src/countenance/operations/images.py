@@ -6,6 +6,7 @@ goes through here, so that both doors have the same limits.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from countenance.biometrics import DetectedFace
@@ -27,7 +28,9 @@ def image_bytes(call: Invocation, image: dict[str, Any]) -> bytes:
 
 def analyse(call: Invocation, image: dict[str, Any]) -> Analysis:
     """Finds the faces of an Image structure, largest first."""
-    return call.service.engine.analyse(image_bytes(call, image), max_faces=MAX_FACES)
+    given = image_bytes(call, image)
+    call.trace.images.append(hashlib.sha256(given).digest())  # also when it turns out to be no image
+    return call.service.engine.analyse(given, max_faces=MAX_FACES)
 
 
 def faces_of_quality(analysis: Analysis, level: str) -> list[DetectedFace]:

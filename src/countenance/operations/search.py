@@ -17,6 +17,8 @@ DEFAULT_SIMILARITY = 80.0
 """FaceMatchThreshold when the call names none (API reference, SearchFaces and SearchFacesByImage)."""
 SCORE_SLACK = 1e-4
 """Margin on the pre-selection by comparison score, above the rounding of a calibration curve and its inverse."""
+FACE_IDS_NAMED = 100
+"""Matches named in a search's entry, the best first: 4 KB. `matches` says how many there were."""
 DEFAULT_CANDIDATES = 4096
 """Faces returned when the call names no MaxFaces: the most that one call may return (API reference)."""
 
@@ -26,6 +28,7 @@ def search_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
     gallery = call.service.gallery
     collection_id, face_id = params["CollectionId"], params["FaceId"]
     collection = gallery.collection(call.account_id, collection_id)
+    call.trace.face_ids.append(face_id)
     probe = gallery.features_of(call.account_id, collection_id, face_id)
     matches = _identify(call, params, probe[np.newaxis, :], exclude_face_id=face_id)[0]
     return {
@@ -83,7 +86,13 @@ def _identify(
         minimum_score=calibration.comparison_score(threshold) - SCORE_SLACK,
         exclude_face_id=exclude_face_id,
     )
-    answer = []
+    collection = call.service.gallery.collection(call.account_id, params["CollectionId"])
+    call.trace.reference_database = {
+        "collection": collection.collection_id,
+        "model": collection.model_version,
+        "references": collection.face_count,
+    }
+    answer: list[list[dict[str, Any]]] = []
     for candidates in found:
         scored = [(calibration.similarity(one.comparison_score), one.reference) for one in candidates]
         answer.append(
@@ -93,6 +102,9 @@ def _identify(
                 if similarity >= threshold
             ]
         )
+    matched = [match["Face"]["FaceId"] for matches in answer for match in matches]
+    call.trace.details["matches"] = len(matched)
+    call.trace.face_ids += matched[:FACE_IDS_NAMED]
     return answer
 
 

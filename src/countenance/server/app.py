@@ -6,6 +6,8 @@ import asyncio
 import ipaddress
 import json
 
+from countenance_audit.errors import Malformed
+from countenance_audit.tiles import TILE_WIDTH, Tile, encode_bundle, parse_path
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -16,6 +18,7 @@ from starlette.routing import Route
 from countenance.assembly import Assembled
 from countenance.config import Settings
 from countenance.errors import Error
+from countenance.ledger import Log
 from countenance.pipeline import Pipeline
 from countenance.server.aws import REQUEST_ID_HEADER, AwsDoor
 from countenance.server.metrics import Metrics
@@ -39,7 +42,7 @@ class Readiness:
             "accepting": not self.stopping,
             "models_loaded": True,  # there is no Assembled without them
             "store_open": self._store_answers(),
-            "ledger_writable": self._assembled.register.consumer.healthy,
+            "ledger_writable": self._assembled.register.ledger.healthy,
         }
 
     def _store_answers(self) -> bool:
@@ -53,7 +56,7 @@ class Readiness:
 def public_app(
     settings: Settings, assembled: Assembled, door: AwsDoor, metrics: Metrics, readiness: Readiness
 ) -> Starlette:
-    """`POST /` for AWS clients, `/healthz`, `/readyz`, `/metrics`."""
+    """`POST /` for AWS clients, `/receipts/ID`, `/log/`, `/healthz`, `/readyz`, `/metrics`."""
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("alive\n")
@@ -67,6 +70,27 @@ def public_app(
             return PlainTextResponse("metrics are for this machine only; see metrics_public\n", 403)
         page = await asyncio.to_thread(metrics.render)
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    log = assembled.register.ledger.log
+
+    async def checkpoint(request: Request) -> Response:
+        _, note = await asyncio.to_thread(log.checkpoint)
+        return PlainTextResponse(note, headers={"cache-control": "no-cache"})
+
+    async def tile(request: Request) -> Response:
+        try:
+            wanted = parse_path(request.path_params["path"])
+        except Malformed:
+            return PlainTextResponse("there is no such file in the log\n", 404)
+        content = await asyncio.to_thread(_tile, log, wanted)
+        if content is None:
+            return PlainTextResponse("no published checkpoint covers that yet\n", 404)
+        # A tile of this name never changes (C2SP tlog-tiles).
+        return Response(
+            content,
+            media_type="application/octet-stream",
+            headers={"cache-control": "public, max-age=31536000, immutable"},
+        )
 
     middleware = []
     if settings.cors_origins:
@@ -83,6 +107,9 @@ def public_app(
     return Starlette(
         routes=[
             Route("/", door.answer, methods=["POST"]),
+            Route("/receipts/{id}", door.receipt, methods=["GET"]),
+            Route("/log/checkpoint", checkpoint),
+            Route("/log/{path:path}", tile),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics_page),
@@ -113,6 +140,14 @@ def admin_app(pipeline: Pipeline) -> Starlette:
         return JSONResponse({"result": result})
 
     return Starlette(routes=[Route("/admin/{verb}", administer, methods=["POST"])])
+
+
+def _tile(log: Log, wanted: Tile) -> bytes | None:
+    if wanted.level is not None:
+        return log.tile(wanted.level, wanted.index, wanted.width)
+    start = wanted.index * TILE_WIDTH
+    leaves = log.leaves(start, start + wanted.width)
+    return None if leaves is None else encode_bundle(leaves)
 
 
 def _refusal(message: str, hint: str | None, status: int = 400) -> Response:

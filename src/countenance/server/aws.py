@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -98,8 +99,16 @@ class AwsDoor:
         """Waits for the calls that are being worked on."""
         self._threads.shutdown(wait=True)
 
+    async def receipt(self, request: Request) -> Response:
+        """`GET /receipts/ID`, signed."""
+        wanted = request.path_params["id"]
+        return await self._answer(request, lambda http, request_id: self._pipeline.receipt(http, wanted, request_id))
+
     async def answer(self, request: Request) -> Response:
         """One request, whatever is in it."""
+        return await self._answer(request, self._pipeline.handle)
+
+    async def _answer(self, request: Request, work: Callable[[HttpRequest, str], HttpResponse]) -> Response:
         request_id = str(uuid.uuid4())
         received = _Received()
         try:
@@ -121,9 +130,7 @@ class AwsDoor:
                 received_at=datetime.now(UTC),
             )
             with self._metrics.in_flight.track_inprogress():
-                answer = await asyncio.get_running_loop().run_in_executor(
-                    self._threads, self._pipeline.handle, http, request_id
-                )
+                answer = await asyncio.get_running_loop().run_in_executor(self._threads, work, http, request_id)
         finally:
             self._held_bytes -= received.counted
         return _response(answer)

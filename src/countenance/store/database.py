@@ -28,7 +28,7 @@ from countenance.store import migration
 from countenance.store.entry import Entry
 from countenance.store.failures import DatabaseError, translate
 from countenance.store.keyring import sync_folder
-from countenance.store.writer import Job, Truncation, Writer
+from countenance.store.writer import Job, Sequencer, Truncation, Writer
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ class Database:
 
     def write(
         self,
-        entry: Entry,
+        entry: Entry | object | Callable[[T], object],
         work: Callable[[sqlite3.Connection], T],
         *,
         after_commit: Callable[[T], None] | None = None,
@@ -113,6 +113,8 @@ class Database:
         """Run `work` in the writer thread and make its effect and `entry` durable together.
 
         Args:
+            entry: an `Entry`, something else that the sequencer knows, or a function of the work's result that makes
+                one, so that a record can say what was really changed.
             work: gets the writing connection inside a savepoint; must not begin, commit or keep it.
             after_commit: gets the result in the writer thread once it is durable, before this returns.
 
@@ -127,6 +129,14 @@ class Database:
     def maintain(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Like `write`, for housekeeping whose effect was recorded before: no outbox row."""
         return cast("T", self._writer.submit(Job(None, work, None)))
+
+    def sequence_with(self, sequencer: Sequencer) -> None:
+        """Have what `write` records given its order by `sequencer`, in the same transaction, from now on.
+
+        Until then an `Entry` goes to the outbox. The sequencer's `in_doubt`, if it has one, is to be registered with
+        `when_in_doubt`.
+        """
+        self._writer.sequencer = sequencer
 
     def when_in_doubt(self, check: Callable[[], None]) -> None:
         """Have `check` called in the writer thread whenever a commit failed.

@@ -21,10 +21,10 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from countenance.store.entry import Entry
 from countenance.store.failures import AfterCommitError, DatabaseBusy, DatabaseError, is_io_error, translate
@@ -46,11 +46,13 @@ _INSERT_ENTRY = (
 class Job:
     """One change: `work` inside the transaction, `after_commit` with its result once it is durable."""
 
-    entry: Entry | None
+    entry: object | Callable[[Any], object] | None
+    """An `Entry`, something else that the sequencer knows, or what makes one of them from the work's result."""
     work: Callable[[sqlite3.Connection], Any]
     after_commit: Callable[[Any], None] | None
     answer: Future[Any] = field(default_factory=Future)
     result: Any = None
+    record: object | None = None
     failure: BaseException | None = None
 
 
@@ -59,6 +61,16 @@ class Truncation:
     """A request to move everything from the WAL into the database and cut the WAL to nothing."""
 
     answer: Future[bool] = field(default_factory=Future)
+
+
+class Sequencer(Protocol):
+    """Gives records their order inside the transaction of their effects; called in the writer thread only."""
+
+    def sequence(self, connection: sqlite3.Connection, records: Sequence[object]) -> None:
+        """Write the records of a group, in order, before the group's commit. Raising loses the whole group."""
+
+    def committed(self) -> None:
+        """The group is durable."""
 
 
 class Stop:
@@ -80,6 +92,7 @@ class Writer:
         self._retry_in_s = _RETRY_TRUNCATE_S
         self._retry_at = 0.0
         self._checkpointed_changes = connection.total_changes
+        self.sequencer: Sequencer | None = None
         self.when_in_doubt: list[Callable[[], None]] = []
 
     def start(self) -> None:
@@ -170,7 +183,12 @@ class Writer:
             self._begin()
             for job in group:
                 self._perform(job)
+            records = [job.record for job in group if job.failure is None and job.record is not None]
+            if self.sequencer is not None and records:
+                self.sequencer.sequence(self._connection, records)
             self._commit()
+            if self.sequencer is not None:
+                self.sequencer.committed()
         except Exception as failure:  # noqa: BLE001 - whatever broke the group is each caller's answer
             self._abandon(group, failure)
             return
@@ -195,8 +213,11 @@ class Writer:
         connection.execute("SAVEPOINT job")
         try:
             job.result = job.work(connection)
-            if job.entry is not None:
-                connection.execute(_INSERT_ENTRY, job.entry.row())
+            job.record = job.entry(job.result) if callable(job.entry) else job.entry
+            if job.record is not None and self.sequencer is None:
+                if not isinstance(job.record, Entry):
+                    raise TypeError("without a sequencer only an Entry can be recorded")
+                connection.execute(_INSERT_ENTRY, job.record.row())
             connection.execute("RELEASE job")
         except BaseException as failure:
             if not connection.in_transaction:

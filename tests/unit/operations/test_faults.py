@@ -22,7 +22,8 @@ from countenance.gallery import (
     TagLimitExceeded,
     TemplateCorrupt,
 )
-from countenance.ledger.outbox import RecordAhead
+from countenance.ledger.log import LedgerError, LogBehind
+from countenance.ledger.storage import LogDamaged
 from countenance.operations import OPERATIONS
 from countenance.operations.administration import AdministrationError
 from countenance.operations.faults import (
@@ -65,7 +66,9 @@ INTERNAL: set[type[Error]] = {
     # Raised at start-up, on the host or before an operation: no call gets that far with one.
     FolderOwned,
     FolderUnusable,
-    RecordAhead,
+    LedgerError,
+    LogBehind,
+    LogDamaged,
     AdministrationError,
     AccountNotFound,
     AccessKeyNotFound,

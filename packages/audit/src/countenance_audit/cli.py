@@ -1,0 +1,327 @@
+"""The command line: what may be asked, in plain words, with one exit status for each kind of answer.
+
+Knows arguments and files; the checks are elsewhere. Exit status: 0 yes, 1 no, 2 wrong usage, 3 could not decide.
+Without a trust policy nothing is decided: the keys that signed are printed, so that they can be compared with those
+the operator published elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from countenance_audit import __version__, canonical, receipt, vectors
+from countenance_audit.errors import AuditError, Malformed, Unavailable
+from countenance_audit.fetching import open_location
+from countenance_audit.keeping import mirror
+from countenance_audit.leaf import Opening, check_opening
+from countenance_audit.merkle import leaf_hash
+from countenance_audit.mirror import Log
+from countenance_audit.note import SignedNote
+from countenance_audit.policy import Cosigned, TrustPolicy
+from countenance_audit.tiles import CHECKPOINT
+
+YES: Final = 0
+NO: Final = 1
+USAGE: Final = 2
+UNDECIDED: Final = 3
+
+_WORDS: Final = {YES: "yes", NO: "no", USAGE: "usage", UNDECIDED: "could not decide"}
+_MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+"""Longest local file: request and response bodies are 16 MiB at most."""
+
+
+class Usage(AuditError):
+    """A file that was named cannot be read, or the policy in it is not one."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What is printed. `facts` are members of the JSON output and lines of the text."""
+
+    status: int = YES
+    lines: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def say(self, *lines: str) -> None:
+        self.lines += lines
+
+    def worst(self, status: int) -> None:
+        """No outweighs could-not-decide, which outweighs yes."""
+        self.status = max(self.status, status, key=(YES, UNDECIDED, NO).index)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Does what the arguments ask, prints the answer, and returns the exit status."""
+    parser = _parser()
+    try:
+        parsed = parser.parse_args(arguments)
+    except SystemExit as ending:
+        return USAGE if ending.code else YES
+    answer = Answer()
+    command: Callable[[argparse.Namespace, Answer], None] = parsed.command
+    try:
+        command(parsed, answer)
+    except AuditError as failure:
+        if isinstance(failure, Usage):
+            answer.status = USAGE
+        else:
+            answer.worst(UNDECIDED if isinstance(failure, Unavailable) else NO)
+        answer.say(failure.message, *([f"hint: {failure.hint}"] if failure.hint else []))
+        answer.facts |= {"error": failure.message, "hint": failure.hint}
+    if parsed.json:
+        body = {"answer": _WORDS[answer.status], "status": answer.status, "notes": answer.lines, **answer.facts}
+        sys.stdout.write(json.dumps(body, indent=2) + "\n")
+    else:
+        sys.stdout.write("".join(f"{_plain(line)}\n" for line in (*answer.lines, f"=> {_WORDS[answer.status]}")))
+    return answer.status
+
+
+def receipt_verify(parsed: argparse.Namespace, answer: Answer) -> None:
+    """`receipt verify`: signature, bodies, opening and place in the log, as far as they are given."""
+    text = _read(parsed.file).decode("utf-8", "replace").strip()
+    claimed = receipt.parse(text)
+    answer.facts["receipt"] = claimed.to_json()
+    policy = _policy(parsed)
+    if policy is None:
+        _undecided(answer, [f"{claimed.origin} with key {claimed.key}"])
+        return
+    found = receipt.verify(text, policy.key_of(claimed.origin, claimed.key))
+    answer.say(f"signed by {found.origin} with key {found.key}, for leaf {found.index}")
+    bodies = (_read(name) if name else None for name in (parsed.request, parsed.response))
+    compared = receipt.check_call(found, *bodies)
+    answer.say(*(f"it is for this {name} body" for name in compared))
+    if parsed.opening is None and parsed.log is None:
+        answer.say("not checked: whether the leaf is in the log (give --opening or --log)")
+        return
+    _place(parsed, answer, found, policy)
+
+
+def _place(parsed: argparse.Namespace, answer: Answer, found: receipt.Receipt, policy: TrustPolicy) -> None:
+    """Whether the receipt's promise was kept, by the operator's answer or by the log itself."""
+    opening, proof, note = _answer_file(parsed.opening) if parsed.opening else (None, None, None)
+    if opening is not None and leaf_hash(opening.leaf()).hex() != found.leaf:
+        answer.worst(NO)
+        answer.say("the opening does not belong to the receipt's leaf")
+    other = None
+    if parsed.log is not None:
+        log = Log(open_location(parsed.log), policy)
+        checkpoint = log.checkpoint().checkpoint
+        note = log.note
+        if found.index < checkpoint.size:
+            leaf, proof = log.leaf_at(found.index, checkpoint.size)
+            other = leaf_hash(leaf)
+    if note is None:
+        answer.worst(UNDECIDED)
+        answer.say("not checked: whether the leaf is in the log (no checkpoint was given)")
+        return
+    result = receipt.check_inclusion(found, opening, proof, note, policy, other_leaf=other)
+    answer.say(*result.checked, *(f"not shown: {line}" for line in result.unchecked))
+    answer.facts |= {"included": result.included, "evidence": result.evidence}
+    if result.evidence is not None:
+        answer.say(f"EVIDENCE ({result.evidence}): keep the receipt, the checkpoint, the proof and the opening")
+    answer.worst({True: YES, False: NO, None: UNDECIDED}[result.decided])
+
+
+def checkpoint_verify(parsed: argparse.Namespace, answer: Answer) -> None:
+    """`checkpoint verify`: the log's signature and the quorum of witnesses."""
+    data = _read(parsed.file)
+    policy = _policy(parsed)
+    if policy is None:
+        _undecided(answer, _signers(data))
+        return
+    _describe(policy.cosigned(data), answer)
+
+
+def consistency(parsed: argparse.Namespace, answer: Answer) -> None:
+    """`consistency`: whether the log only grew from one checkpoint to another."""
+    old, new = _read(parsed.old), _read(parsed.new)
+    policy = _policy(parsed)
+    if policy is None:
+        _undecided(answer, _signers(old) + _signers(new))
+        return
+    checkpoints = [policy.cosigned(note).checkpoint for note in (old, new)]
+    Log(open_location(parsed.log), policy).check_consistency(*checkpoints)
+    answer.facts |= {"old_size": checkpoints[0].size, "new_size": checkpoints[1].size}
+    answer.say(f"the first {checkpoints[0].size} of {checkpoints[1].size} leaves are the same")
+
+
+def mirror_log(parsed: argparse.Namespace, answer: Answer) -> None:
+    """`mirror`: fetches, checks and keeps a log."""
+    fetch = open_location(parsed.url)
+    policy = _policy(parsed)
+    if policy is None:
+        _undecided(answer, _signers(fetch(CHECKPOINT)))
+        return
+    result = mirror(fetch, Path(parsed.folder), policy)
+    _describe(result.cosigned, answer)
+    answer.say(f"{result.cosigned.checkpoint.size - result.previous_size} leaves are new; all were checked")
+    for finding in result.findings:
+        where = "" if finding.index is None else f"leaf {finding.index}: "
+        answer.say(f"{'WRONG' if finding.serious else 'note'}: {where}{finding.text}")
+    if any(finding.serious for finding in result.findings):
+        answer.worst(NO)
+    answer.facts["findings"] = [
+        {"kind": f.kind, "index": f.index, "text": f.text, "serious": f.serious} for f in result.findings
+    ]
+
+
+def leaf_show(parsed: argparse.Namespace, answer: Answer) -> None:
+    """`leaf show`: what an opening says, and whether it belongs to a leaf."""
+    opening, _, _ = _answer_file(parsed.opening)
+    if opening is None:
+        raise Malformed("The file holds no opening.")
+    leaf = opening.leaf()
+    answer.facts |= {"opening": opening.to_json(), "leaf": leaf.hex(), "leaf_hash": leaf_hash(leaf).hex()}
+    answer.say(f"leaf {leaf.hex()}", f"leaf hash {leaf_hash(leaf).hex()}")
+    if not parsed.json:
+        answer.say(*json.dumps(opening.to_json(), indent=2, sort_keys=True).split("\n"))
+    if parsed.leaf:
+        check_opening(opening, _leaf_file(parsed.leaf))
+        answer.say("the opening belongs to the leaf")
+
+
+def run_vectors(parsed: argparse.Namespace, answer: Answer) -> None:
+    """`vectors`: the committed test vectors."""
+    outcomes = vectors.run(Path(parsed.folder) if parsed.folder else vectors.default_folder())
+    wrong = [outcome for outcome in outcomes if outcome.wrong is not None]
+    answer.facts |= {"vectors": len(outcomes), "wrong": [f"{o.file}: {o.name}: {o.wrong}" for o in wrong]}
+    answer.say(f"{len(outcomes) - len(wrong)} of {len(outcomes)} vectors as expected", *answer.facts["wrong"])
+    answer.worst(NO if wrong else YES)
+
+
+def _describe(cosigned: Cosigned, answer: Answer) -> None:
+    checkpoint = cosigned.checkpoint
+    answer.facts |= {
+        "origin": checkpoint.origin,
+        "size": checkpoint.size,
+        "root": checkpoint.root.hex(),
+        "witnesses": dict(cosigned.witnesses),
+        "missing": list(cosigned.missing),
+        "quorum": cosigned.satisfied,
+    }
+    answer.say(f"{checkpoint.origin}: {checkpoint.size} leaves, root {checkpoint.root.hex()}", "signed by the log")
+    answer.say(*(f"cosigned by {name} at {time_s} s since 1970" for name, time_s in cosigned.witnesses.items()))
+    answer.say(*(f"not cosigned by {name}" for name in cosigned.missing))
+    if not cosigned.satisfied:
+        answer.worst(UNDECIDED)
+        answer.say("UNWITNESSED: the policy's quorum is missing; others may have been shown another log")
+
+
+def _undecided(answer: Answer, keys: list[str]) -> None:
+    answer.worst(UNDECIDED)
+    answer.facts["claimed_keys"] = keys
+    answer.say(
+        "no trust policy was given (--trust), so nothing was checked against a key",
+        *(f"claims to be signed by {key}" for key in keys),
+        "hint: get the verifier keys from a source you trust and write them into a policy file",
+    )
+
+
+def _signers(data: bytes) -> list[str]:
+    return [f"{s.name} with key {s.key_id.hex()}" for s in SignedNote.parse(data).signatures]
+
+
+def _policy(parsed: argparse.Namespace) -> TrustPolicy | None:
+    if parsed.trust is None:
+        return None
+    try:
+        return TrustPolicy.parse(_read(parsed.trust))
+    except Malformed as failure:
+        raise Usage(failure.message, hint=failure.hint) from None
+
+
+def _answer_file(name: str) -> tuple[Opening | None, list[bytes] | None, bytes | None]:
+    """An opening alone, or the answer to GET /receipts/<id>: {"opening", "proof", "checkpoint", ..}."""
+    content = canonical.read(_read(name).strip())
+    if not isinstance(content, dict):
+        raise Malformed("The file holds no JSON object.")
+    if "accounting" in content:
+        return Opening.from_json(content), None, None
+    opening, proof, note = (content.get(member) for member in ("opening", "proof", "checkpoint"))
+    if not isinstance(note, str | None) or not isinstance(proof, list | None):
+        raise Malformed("The answer's proof is not an array, or its checkpoint is not a string.")
+    try:
+        hashes = None if proof is None else [bytes.fromhex(item) for item in proof]
+    except (TypeError, ValueError):
+        raise Malformed("The answer's proof is not an array of hexadecimal hashes.") from None
+    return Opening.from_json(opening) if opening else None, hashes, note.encode() if note else None
+
+
+def _leaf_file(name: str) -> bytes:
+    """A leaf as it is, or in hexadecimal."""
+    data = _read(name)
+    try:
+        return bytes.fromhex(data.decode("ascii").strip())
+    except ValueError:
+        return data
+
+
+def _read(name: str) -> bytes:
+    try:
+        with Path(name).open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as failure:
+        raise Usage(f"{name} cannot be read: {failure.strerror}.") from None
+    if len(data) > _MAX_FILE_BYTES:
+        raise Usage(f"{name} is longer than {_MAX_FILE_BYTES} bytes.")
+    return data
+
+
+def _plain(text: str) -> str:
+    """Text that cannot steer a terminal: what is not printable is shown as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print one JSON object")
+    trusting = argparse.ArgumentParser(add_help=False, parents=[common])
+    trusting.add_argument("--trust", metavar="POLICY", help="your C2SP tlog-policy file; keys come from it only")
+    parser = argparse.ArgumentParser(
+        prog="countenance-audit", description="Checks what a Countenance server says about its own use."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    top = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def under(name: str, what: str) -> Any:
+        return top.add_parser(name, help=what).add_subparsers(required=True, metavar="COMMAND")
+
+    one = under("receipt", "receipt verify: is a receipt genuine, was its promise kept").add_parser(
+        "verify", parents=[trusting], help="is a receipt genuine, was it kept"
+    )
+    one.add_argument("file", help="the text of the header x-countenance-receipt")
+    one.add_argument("--request", metavar="FILE", help="the request's body")
+    one.add_argument("--response", metavar="FILE", help="the response's body")
+    one.add_argument("--opening", metavar="FILE", help="the answer to GET /receipts/<id>, or an opening alone")
+    one.add_argument("--log", metavar="URL|DIR", help="look in the log, or a copy of it, as well")
+    one.set_defaults(command=receipt_verify)
+    one = under("checkpoint", "checkpoint verify: who signed a checkpoint").add_parser(
+        "verify", parents=[trusting], help="who signed a checkpoint"
+    )
+    one.add_argument("file")
+    one.set_defaults(command=checkpoint_verify)
+    one = top.add_parser("consistency", parents=[trusting], help="did the log only grow between two checkpoints")
+    one.add_argument("old")
+    one.add_argument("new")
+    one.add_argument("--log", metavar="URL|DIR", required=True, help="where the log's tiles are")
+    one.set_defaults(command=consistency)
+    one = top.add_parser("mirror", parents=[trusting], help="fetch, check and keep a log")
+    one.add_argument("url", metavar="URL")
+    one.add_argument("folder", metavar="DIR")
+    one.set_defaults(command=mirror_log)
+    one = under("leaf", "leaf show: what an opening says").add_parser(
+        "show", parents=[common], help="what an opening says"
+    )
+    one.add_argument("opening")
+    one.add_argument("--leaf", metavar="FILE", help="the leaf it should belong to, as bytes or in hexadecimal")
+    one.set_defaults(command=leaf_show)
+    one = top.add_parser("vectors", parents=[common], help="run the committed test vectors")
+    one.add_argument("folder", nargs="?", help="where they are, if not in a checkout")
+    one.set_defaults(command=run_vectors)
+    return parser

@@ -1,0 +1,173 @@
+"""`countenance ledger`: the log's key and state, whether it is sound, and receipts held against it.
+
+Knows these verbs' words; verification is that of `countenance-audit`, which an outsider installs without this server.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from countenance.cli import admin_client
+from countenance.cli.options import data_option, example, json_option, settings_for
+from countenance.cli.output import Status, emit, end, talk
+from countenance.cli.remote import remote_options
+from countenance.errors import Error
+
+
+def _ask(data_dir: Path | None, verb: str) -> dict[str, Any]:
+    return admin_client.administer(settings_for(data_dir), verb, {})
+
+
+@click.group(short_help="The record of every use.", epilog=example("countenance ledger status"))
+def ledger() -> None:
+    """The ledger: every call of a known key and every change is a leaf of one log."""
+
+
+@ledger.command("status", epilog=example("countenance ledger status --json"))
+@data_option
+@json_option
+def ledger_status(data_dir: Path | None, as_json: bool) -> None:
+    """Print the log's name, verifier key, size and latest checkpoint."""
+    answer = _ask(data_dir, "ledger.status")
+    lines = [f"{name}: {answer[name]}" for name in ("origin", "key", "size", "checkpoint_size")]
+    emit(answer, [*lines, "", *answer["checkpoint"].splitlines()], as_json=as_json)
+
+
+@ledger.command("key", epilog=example("countenance ledger key"))
+@data_option
+@json_option
+def ledger_key(data_dir: Path | None, as_json: bool) -> None:
+    """Print the log's verifier key as a line of a trust policy: give it to those who will check you."""
+    key = _ask(data_dir, "ledger.status")["key"]
+    emit({"key": key}, [f"log {key}"], as_json=as_json)
+
+
+@ledger.command("fsck", epilog=example("countenance ledger fsck && echo sound"))
+@data_option
+@json_option
+def ledger_fsck(data_dir: Path | None, as_json: bool) -> None:
+    """Look at every leaf, opening, tile and checkpoint.
+
+    Exit status 0 when all is sound, 1 when something is missing or wrong.
+    """
+    answer = _ask(data_dir, "ledger.fsck")
+    emit(answer, answer["problems"], as_json=as_json)
+    if not as_json:
+        talk(
+            f"{answer['leaves']} leaves, {answer['openings']} openings, {answer['references']} references by the log, "
+            f"{len(answer['problems'])} problems."
+        )
+    if answer["problems"]:
+        end(Status.NO)
+
+
+@ledger.command("statement", epilog=example("countenance ledger statement 123456789012 2026-11 --form focus"))
+@click.argument("account_id", metavar="ACCOUNT")
+@click.argument("month", metavar="YYYY-MM")
+@click.option("--form", type=click.Choice(["table", "json", "html", "focus"]), default="table", show_default=True)
+@data_option
+@json_option
+def ledger_statement(account_id: str, month: str, form: str, data_dir: Path | None, as_json: bool) -> None:
+    """Print what an account used in a UTC month: calls, units, amounts and the leaves they come from.
+
+    FOCUS is the FinOps Foundation's CSV, version 1.2. The statement is compared with the openings it is made of; exit
+    status 1 when they differ.
+    """
+    params = {"account_id": account_id, "month": month, "form": form}
+    answer = admin_client.administer(settings_for(data_dir), "ledger.statement", params)
+    emit(answer, answer["statement"].rstrip("\n").split("\n"), as_json=as_json)
+    for each in answer["problems"]:
+        talk(each)
+    if answer["problems"]:
+        end(Status.NO)
+
+
+@ledger.group(short_help="What calls were promised.")
+def receipt() -> None:
+    """Receipts: the header x-countenance-receipt of every answer."""
+
+
+@receipt.command(
+    "verify", epilog=example("countenance ledger receipt verify receipt.txt --trust policy.txt --response answer.json")
+)
+@click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--trust",
+    required=True,
+    metavar="POLICY",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Whose signatures count: a C2SP tlog-policy file; `countenance ledger key` prints its first line.",
+)
+@click.option("--request", "request_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="BODY")
+@click.option(
+    "--response", "response_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="BODY"
+)
+@remote_options
+@json_option
+def receipt_verify(
+    file: Path,
+    trust: Path,
+    request_file: Path | None,
+    response_file: Path | None,
+    data_dir: Path | None,
+    endpoint_url: str | None,
+    region: str | None,
+    as_json: bool,
+) -> None:
+    """Compare a receipt with the call it is for, and with what the server shows of its log.
+
+    FILE holds the receipt's text. --request and --response are the exact bodies of the call. Exit status 0 when the
+    promise was kept, 1 when it was broken, 3 when neither is shown (a policy that asks for witnesses needs them).
+    """
+    from countenance_audit import receipt as receipts
+    from countenance_audit.errors import AuditError, Rejected
+    from countenance_audit.leaf import Opening
+    from countenance_audit.policy import TrustPolicy
+
+    from countenance.cli.receipts import fetch
+
+    try:
+        policy = TrustPolicy.parse(trust.read_text("utf-8"))
+        text = file.read_text("utf-8").strip()
+        claimed = receipts.parse(text)
+        promise = receipts.verify(text, policy.key_of(claimed.origin, claimed.key))
+    except (AuditError, UnicodeDecodeError) as error:
+        raise Error(f"The receipt cannot be checked: {error}") from None
+    try:
+        compared = receipts.check_call(
+            promise,
+            request_file.read_bytes() if request_file else None,
+            response_file.read_bytes() if response_file else None,
+        )
+    except Rejected as error:
+        emit({"kept": False, "why": str(error)}, [str(error)], as_json=as_json)
+        end(Status.NO)
+    kept = json.loads(fetch(promise.id, data_dir, endpoint_url, region))
+    try:
+        shown = receipts.check_inclusion(
+            promise,
+            Opening.from_json(kept["opening"]),
+            [bytes.fromhex(each) for each in kept["proof"]],
+            kept["checkpoint"].encode(),
+            policy,
+        )
+    except AuditError as error:
+        raise Error(f"What the server shows of its log cannot be checked: {error}") from None
+    checked = [*(f"the {name} body is the call's" for name in compared), *shown.checked]
+    answer = {
+        "kept": shown.decided,
+        "included": shown.included,
+        "checked": checked,
+        "unchecked": list(shown.unchecked),
+        "evidence": shown.evidence,
+    }
+    lines = [f"checked: {each}" for each in checked] + [f"not checked: {each}" for each in shown.unchecked]
+    emit(answer, lines, as_json=as_json)
+    if shown.decided is None:
+        end(Status.UNDECIDED)
+    if not shown.decided:
+        end(Status.NO)

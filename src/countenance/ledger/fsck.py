@@ -1,0 +1,116 @@
+"""Whether the log is what its own leaves say: every leaf, opening, tile and checkpoint looked at once.
+
+Knows the formats and the rows; repairs nothing. What an operator who forges all of it together could hide is for
+witnesses and auditors to find; this finds damage, half restores and edits by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from countenance_audit.checkpoint import open_checkpoint
+from countenance_audit.errors import AuditError
+from countenance_audit.leaf import Opaque, check_opening, parse
+from countenance_audit.merkle import Frontier, leaf_hash
+
+from countenance.errors import Error
+from countenance.ledger.log import Log
+from countenance.ledger.tree import HEIGHT, WIDTH, Tree
+
+PORTION: Final = 16 * WIDTH
+"""Leaves read at a time: a few megabytes with their openings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What was looked at and found."""
+
+    leaves: int
+    openings: int
+    references: int
+    """References that the galleries should hold by the log: enrolled minus deleted."""
+    problems: list[str]
+
+
+def examine(log: Log) -> Examined:
+    """Look at everything. Reads the whole log; others may go on writing behind what it looks at."""
+    size = log.size
+    storage = log.storage
+    problems: list[str] = []
+    frontier, opened, references, last_time = Frontier(), 0, 0, 0
+    tree = Tree()
+    for start in range(0, size, PORTION):
+        end = min(start + PORTION, size)
+        try:
+            leaves = storage.leaves(start, end)
+        except Error as error:
+            return Examined(size, opened, references, [*problems, error.message])
+        openings = {}
+        try:
+            openings = dict(storage.openings(start, end))
+        except AuditError as error:
+            problems.append(f"openings from {start} to {end - 1}: {error}")
+        hashes = [leaf_hash(leaf) for leaf in leaves]
+        for hashed in hashes:
+            frontier.append(hashed)
+        tree, tiles = tree.extended(hashes)
+        problems += _other_tiles(log, tiles)
+        for index, leaf in enumerate(leaves, start):
+            opening = openings.pop(index, None)
+            try:
+                found = parse(leaf)
+                if isinstance(found, Opaque):
+                    if opening is None:
+                        problems.append(f"leaf {index}: its opening is missing")
+                        continue
+                    check_opening(opening, leaf)
+                    opened += 1
+                    references += _change(opening.accounting)
+                    moment = int(opening.accounting["end"])
+                else:
+                    moment = found.time
+                if moment < last_time:
+                    problems.append(f"leaf {index}: its time is before that of the leaf before it")
+                last_time = max(last_time, moment)
+            except AuditError as error:
+                problems.append(f"leaf {index}: {error}")
+        problems += [f"opening {index}: there is no such opaque leaf" for index in openings]
+    problems += _other_checkpoints(log, size, frontier)
+    return Examined(size, opened, references, problems)
+
+
+def _change(accounting: object) -> int:
+    assert isinstance(accounting, dict)
+    if accounting["kind"] != "effect":
+        return 0
+    details = accounting["details"]
+    return int(details.get("added", 0)) - int(details.get("removed", 0))
+
+
+def _other_tiles(log: Log, tiles: list[tuple[int, int, bytes]]) -> Iterator[str]:
+    for level, n, expected in tiles:
+        try:
+            kept = log.storage.tile(level, n)
+        except Error as error:
+            yield error.message
+            continue
+        if kept != expected:
+            first = n * WIDTH << (HEIGHT * level)
+            yield f"tile {n} of level {level} (leaves from {first}): other hashes than its leaves"
+
+
+def _other_checkpoints(log: Log, size: int, frontier: Frontier) -> Iterator[str]:
+    if size and log.root(size) != frontier.root():
+        yield "the tree in memory has another root than the leaves"
+    note = log.storage.latest_checkpoint()
+    if note is None:
+        return
+    try:
+        seen = open_checkpoint(note, log.signer.verifier)
+    except AuditError as error:
+        yield f"the latest checkpoint: {error}"
+        return
+    if seen.size > size or log.root(seen.size) != seen.root:
+        yield f"the checkpoint over {seen.size} leaves is not one of this log"

@@ -1,0 +1,233 @@
+"""The ledger as the rest of the server uses it: calls recorded, receipts given, checkpoints and heartbeats kept up.
+
+Knows when something has to be written; `log` knows how. Does not know what a face is, and takes images only as hashes.
+A thread publishes a checkpoint at most `CHECKPOINT_S` after a leaf, writes a heartbeat every `HEARTBEAT_S`, and sums
+up what gets no leaf of its own: requests that failed authentication, and calls refused for load (PROOFS, sections 1
+and 4).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from countenance_audit import receipt as receipts
+from countenance_audit.receipt import INCLUDE_WITHIN_US, Receipt
+
+from countenance.errors import Error
+from countenance.ledger.entry import Opaque, Place, Public, accounting, microseconds
+from countenance.ledger.log import Log
+from countenance.ledger.metering import MonthCounters, PriceTable, metered_units, month_of
+from countenance.ledger.statement import Statement
+
+CHECKPOINT_S: Final = 10.0
+"""A new leaf is in a checkpoint after this many seconds at most; PROOFS section 4 allows 60."""
+HEARTBEAT_S: Final = 300.0
+"""PROOFS section 4: every 5 minutes."""
+SUMMARY_S: Final = 60.0
+"""How often requests that failed authentication are summed up into one entry, if there were any."""
+FOLD_S: Final = 1.0
+"""Calls refused for load are folded into one entry per key, operation and second."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A call that is in the log."""
+
+    place: Place
+    receipt: str
+    """The text of the receipt header."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusals:
+    """What throttled calls of one second have in common."""
+
+    account: str
+    access_key: str
+    purpose: str
+    operation: str
+
+
+class Ledger:
+    """Records calls. Safe to use from any thread; `close` it before the database."""
+
+    def __init__(self, log: Log, start: Mapping[str, Any] | None = None) -> None:
+        """Begin to keep the ledger.
+
+        Args:
+            log: the open log.
+            start: members of the public start entry; None for work on the host, which starts no server.
+        """
+        self.log = log
+        self.prices = PriceTable.load()
+        self._counters = MonthCounters()
+        self._counters.restore(log.storage.usage())
+        self._is_serving = start is not None
+        self._failed = False
+        self._lock = threading.Lock()
+        self._unauthenticated: Counter[str] = Counter()
+        self._throttled: dict[_Refusals, tuple[int, int]] = {}
+        self._wake = threading.Event()
+        self._stopping = False
+        if start is not None:
+            self.log.append(Public({"kind": "start", "origin": log.origin, **start}))
+        self.log.publish()
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        if self._is_serving:
+            self._thread.start()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last attempt to write succeeded."""
+        return not self._failed
+
+    def record(self, entry: Opaque) -> Recorded:
+        """Make a call durable and sign its receipt; the call may be answered after that and not before.
+
+        Raises:
+            DatabaseError: it is not in the log, so there must be no answer.
+        """
+        said = entry.accounting
+        account, operation, began = said["account"], said["operation"], said["time"]
+        units = metered_units(operation, said["code"])
+        amount = self._counters.charge(self.prices, account, operation, began, units)
+        said.update(units=units, amount=amount, currency=self.prices.currency, price=self.prices.version)
+        if units:
+            entry.usage = (account, self.prices.group(operation), month_of(began), units)
+        try:
+            place = self.log.append(entry)
+        except Exception:
+            self._counters.withdraw(self.prices, account, operation, began, units)
+            self._failed = True
+            raise
+        self._failed = False
+        signed = receipts.sign(
+            Receipt(
+                origin=self.log.origin,
+                key=self.log.signer.verifier.key_id.hex(),
+                id=said["request_id"],
+                index=place.index,
+                leaf=place.leaf_hash.hex(),
+                time=place.time,
+                request=said["request"],
+                response=said["response"],
+                include_by=place.time + INCLUDE_WITHIN_US,
+            ),
+            self.log.signer,
+        )
+        return Recorded(place, signed)
+
+    def count_unauthenticated(self, code: str) -> None:
+        """Count a request that belongs to nobody; it is in the next summary."""
+        with self._lock:
+            self._unauthenticated[code] += 1
+
+    def fold_throttled(self, *, account: str, access_key: str, purpose: str, operation: str, at: datetime) -> None:
+        """Count a call that was refused for load; its second's entry follows."""
+        key = _Refusals(account, access_key, purpose, operation)
+        with self._lock:
+            count, first = self._throttled.get(key, (0, microseconds(at)))
+            self._throttled[key] = (count + 1, first)
+
+    def statement(self, account: str, month: str) -> tuple[Statement, list[dict[str, Any]]]:
+        """What an account used in a UTC month (`YYYY-MM`) by the latest checkpoint, and the openings it is made of.
+
+        Raises:
+            StatementError: the month is none, or an opening contradicts itself.
+        """
+        size, _ = self.log.publish()
+        openings = list(self.log.storage.accountings(account, size))
+        return Statement.of(openings, account, month, tree_size=size), openings
+
+    def close(self) -> None:
+        """Write what is still to be summed up, the stop entry and a last checkpoint."""
+        if self._is_serving:
+            self._stopping = True
+            self._wake.set()
+            self._thread.join()
+            self._attempt(self._sum_up)
+            self._attempt(lambda: self.log.append(Public({"kind": "stop", "reason": "asked to stop"})))
+        self._attempt(self.log.publish)
+
+    def _run(self) -> None:
+        now = time.monotonic()
+        due = {"fold": now + FOLD_S, "check": now + CHECKPOINT_S, "sum": now + SUMMARY_S, "beat": now + HEARTBEAT_S}
+        while not self._stopping:
+            self._wake.wait(max(0.0, min(due.values()) - time.monotonic()))
+            if self._stopping:
+                return
+            now = time.monotonic()
+            if now >= due["fold"]:
+                due["fold"] = now + FOLD_S
+                self._attempt(self._write_throttled)
+            if now >= due["sum"]:
+                due["sum"] = now + SUMMARY_S
+                self._attempt(self._write_unauthenticated)
+            if now >= due["beat"]:
+                due["beat"] = now + HEARTBEAT_S
+                self._attempt(lambda: self.log.append(Public({"kind": "heartbeat", "cosigned": None})))
+            if now >= due["check"]:
+                due["check"] = now + CHECKPOINT_S
+                self._attempt(self.log.publish)
+
+    def _attempt(self, act: Any) -> None:
+        try:
+            act()
+            self._failed = False
+        except (OSError, Error) as error:
+            self._failed = True
+            _log.error("the ledger cannot be written: %s", error)
+
+    def _sum_up(self) -> None:
+        self._write_throttled()
+        self._write_unauthenticated()
+
+    def _write_throttled(self) -> None:
+        with self._lock:
+            waiting, self._throttled = self._throttled, {}
+        for key, (count, first) in waiting.items():
+            self.log.append(
+                Opaque(
+                    accounting(
+                        kind="throttled",
+                        time=first,
+                        operation=key.operation,
+                        request_id=str(uuid.uuid4()),
+                        account=key.account,
+                        access_key=key.access_key,
+                        purpose=key.purpose,
+                        code="ThrottlingException",
+                        status=400,
+                        count=count,
+                    )
+                )
+            )
+
+    def _write_unauthenticated(self) -> None:
+        with self._lock:
+            waiting, self._unauthenticated = self._unauthenticated, Counter()
+        if waiting:
+            self.log.append(
+                Opaque(
+                    accounting(
+                        kind="unauthenticated",
+                        time=time.time_ns() // 1000,
+                        operation="",
+                        request_id=str(uuid.uuid4()),
+                        code="",
+                        status=0,
+                        details=dict(waiting),
+                        count=waiting.total(),
+                    )
+                )
+            )

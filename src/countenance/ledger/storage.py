@@ -1,0 +1,186 @@
+"""Leaves, openings, tiles and checkpoints as rows of the store.
+
+Knows SQL and the tables of `schema/`; does not know what a leaf says, or how trees are made. Functions that take a
+connection run in the writer thread, inside its transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from importlib import resources
+from typing import Any, Final
+
+from countenance_audit import canonical
+from countenance_audit.leaf import Opening
+
+from countenance.errors import Error
+from countenance.ledger.entry import OpeningRow
+from countenance.store import Database
+
+TILES_IN_MEMORY: Final = 1_024
+"""Complete tiles kept for proofs: 8 MiB of hashes."""
+
+
+PORTION: Final = 65_536
+"""Openings looked at in one statement, so that a reader does not hold the write-ahead log for long."""
+
+
+class LogDamaged(Error):
+    """A row of the log is missing that its size says is there."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"The log is damaged: {what}.", hint="`countenance ledger fsck` lists what is missing or wrong"
+        )
+
+
+class Storage:
+    """The log's rows. Reading is safe from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        folder = resources.files("countenance.ledger") / "schema"
+        database.migrate("ledger", [(folder / "0001.sql").read_text(encoding="utf-8")])
+        self.tile = lru_cache(TILES_IN_MEMORY)(self._tile)
+
+    def size(self) -> int:
+        """How many leaves there are."""
+        with self._database.reading() as connection:
+            (count, last) = connection.execute("SELECT count(*), max(idx) FROM log_leaves").fetchone()
+        if count and last != count - 1:
+            raise LogDamaged(f"{count} leaves, the last of them at index {last}")
+        return int(count)
+
+    def last_size(self) -> int:
+        """How many leaves there are, by the last one's index alone."""
+        with self._database.reading() as connection:
+            (last,) = connection.execute("SELECT max(idx) FROM log_leaves").fetchone()
+        return 0 if last is None else int(last) + 1
+
+    def leaves(self, start: int, end: int) -> list[bytes]:
+        """The leaves from `start` up to, not including, `end`."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT idx, leaf FROM log_leaves WHERE idx >= ? AND idx < ? ORDER BY idx", (start, end)
+            ).fetchall()
+        if [row[0] for row in rows] != list(range(start, end)):
+            raise LogDamaged(f"leaves are missing between {start} and {end - 1}")
+        return [row[1] for row in rows]
+
+    def openings(self, start: int, end: int) -> list[tuple[int, Opening]]:
+        """The openings kept of leaves from `start` up to, not including, `end`."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT idx, accounting, accounting_salt, person, person_salt, person_hash FROM log_openings"
+                " WHERE idx >= ? AND idx < ? ORDER BY idx",
+                (start, end),
+            ).fetchall()
+        return [(row[0], _opening(row[1:])) for row in rows]
+
+    def opening(self, index: int) -> Opening | None:
+        """What opens a leaf; None for a public leaf, or when there is none."""
+        found = self.openings(index, index + 1)
+        return found[0][1] if found else None
+
+    def calls(self, request_id: str) -> list[tuple[int, Opening]]:
+        """The leaves of one request, in order: effects first, the call itself last."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT idx, accounting, accounting_salt, person, person_salt, person_hash FROM log_openings"
+                " WHERE request_id = ? ORDER BY idx",
+                (request_id,),
+            ).fetchall()
+        return [(row[0], _opening(row[1:])) for row in rows]
+
+    def usage(self) -> list[tuple[str, str, str, int]]:
+        """Units charged: account, price group, UTC month, units."""
+        with self._database.reading() as connection:
+            return connection.execute("SELECT account, price_group, month, units FROM log_usage").fetchall()
+
+    def accountings(self, account: str, size: int) -> Iterator[dict[str, Any]]:
+        """The index and accounting section of every opening of an account among the first `size` leaves, in order."""
+        for start in range(0, size, PORTION):
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    "SELECT idx, accounting FROM log_openings WHERE idx >= ? AND idx < ?"
+                    " AND json_extract(accounting, '$.account') = ? ORDER BY idx",
+                    (start, min(start + PORTION, size), account),
+                ).fetchall()
+            for index, accounting in rows:
+                yield {"index": index, "accounting": canonical.decode(accounting)}
+
+    def latest_checkpoint(self) -> bytes | None:
+        """The largest checkpoint that was published."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+        return row[0] if row else None
+
+    def keep_checkpoint(self, size: int, note: bytes) -> None:
+        """Keeps a checkpoint; one of the same size with more signatures takes its place."""
+        self._database.maintain(
+            lambda connection: connection.execute(
+                "INSERT INTO log_checkpoints (size, note) VALUES (?1, ?2)"
+                " ON CONFLICT (size) DO UPDATE SET note = excluded.note",
+                (size, note),
+            ).close()
+        )
+
+    def keys(self) -> list[tuple[str, bytes]]:
+        """Origin and wrapped seed of every key, the oldest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT origin, wrapped FROM log_keys ORDER BY number").fetchall()
+        return [(row[0], row[1]) for row in rows]
+
+    def add_key(self, origin: str, wrapped: bytes) -> None:
+        """Keeps a new key."""
+        self._database.maintain(
+            lambda connection: connection.execute(
+                "INSERT INTO log_keys (origin, wrapped) VALUES (?, ?)", (origin, wrapped)
+            ).close()
+        )
+
+    def _tile(self, level: int, n: int) -> bytes:
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT hashes FROM log_tiles WHERE level = ? AND n = ?", (level, n)).fetchone()
+        if row is None:
+            raise LogDamaged(f"tile {n} of level {level} is missing")
+        return bytes(row[0])
+
+
+def insert(
+    connection: sqlite3.Connection,
+    first: int,
+    leaves: Sequence[bytes],
+    openings: Iterable[tuple[int, OpeningRow]],
+    tiles: Iterable[tuple[int, int, bytes]],
+    usage: Iterable[tuple[str, str, str, int]],
+) -> None:
+    """Writes leaves from index `first` on, with their openings and the tiles they complete."""
+    connection.executemany("INSERT INTO log_leaves (idx, leaf) VALUES (?, ?)", enumerate(leaves, first))
+    connection.executemany(
+        "INSERT INTO log_openings (idx, request_id, accounting, accounting_salt, person, person_salt)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            (index, row.request_id, row.accounting, row.accounting_salt, row.person, row.person_salt)
+            for index, row in openings
+        ),
+    )
+    connection.executemany("INSERT INTO log_tiles (level, n, hashes) VALUES (?, ?, ?)", tiles)
+    connection.executemany(
+        "INSERT INTO log_usage (account, price_group, month, units) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET units = units + excluded.units",
+        usage,
+    )
+
+
+def _opening(row: tuple[str, bytes, str | None, bytes | None, bytes | None]) -> Opening:
+    accounting, accounting_salt, person, person_salt, person_hash = row
+    return Opening(
+        canonical.decode(accounting),
+        accounting_salt,
+        None if person is None else canonical.decode(person),
+        person_salt,
+        person_hash,
+    )

@@ -1,0 +1,101 @@
+"""The tree as far as it is complete: the right edge in memory, complete tiles in the database.
+
+Knows hashes and tiles of 256 (C2SP tlog-tiles, height 8); does not know leaves' meaning, time or signatures. A `Tree`
+is a value: appending makes another one, so a reader keeps a consistent view while the writer thread goes on, and a
+transaction that fails leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from countenance_audit.merkle import HASH_BYTES, consistency_proof, inclusion_proof, range_root, root_of
+
+HEIGHT: Final = 8
+WIDTH: Final = 1 << HEIGHT
+
+ReadTile = Callable[[int, int], bytes]
+"""(level, n) -> the 8,192 bytes of a complete tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A tree of `size` leaves; `edges[level]` holds the hashes of the incomplete tile at each tile level."""
+
+    size: int = 0
+    edges: tuple[tuple[bytes, ...], ...] = ()
+
+    def extended(self, leaf_hashes: list[bytes]) -> tuple[Tree, list[tuple[int, int, bytes]]]:
+        """The tree with more leaves, and the tiles (level, n, hashes) that became complete."""
+        edges = [list(edge) for edge in self.edges]
+        complete: list[tuple[int, int, bytes]] = []
+        size = self.size
+        for hashed in leaf_hashes:
+            level, item = 0, hashed
+            while True:
+                if level == len(edges):
+                    edges.append([])
+                edges[level].append(item)
+                if len(edges[level]) < WIDTH:
+                    break
+                complete.append((level, size >> (HEIGHT * (level + 1)), b"".join(edges[level])))
+                item = root_of(edges[level])
+                edges[level] = []
+                level += 1
+            size += 1
+        return Tree(size, tuple(tuple(edge) for edge in edges)), complete
+
+    def hashes(self, level: int, n: int, read: ReadTile) -> list[bytes]:
+        """The hashes of tile n at a tile level, as many as there are."""
+        if n < self.size >> (HEIGHT * (level + 1)):
+            whole = read(level, n)
+            return [whole[at : at + HASH_BYTES] for at in range(0, len(whole), HASH_BYTES)]
+        if level < len(self.edges) and n == self.size >> (HEIGHT * (level + 1)):
+            return list(self.edges[level])
+        return []
+
+    def subtree(self, read: ReadTile) -> Callable[[int, int], bytes]:
+        """What gives the hash of a complete subtree, as `countenance_audit.merkle` asks for it."""
+
+        def hash_of(level: int, index: int) -> bytes:
+            tile_level, height = divmod(level, HEIGHT)
+            first = index << height
+            tile = self.hashes(tile_level, first >> HEIGHT, read)
+            start = first % WIDTH
+            return root_of(tile[start : start + (1 << height)])
+
+        return hash_of
+
+    def root(self, size: int, read: ReadTile) -> bytes:
+        """The root of the first `size` leaves."""
+        return range_root(0, size, self.subtree(read)) if size else root_of([])
+
+    def inclusion(self, index: int, size: int, read: ReadTile) -> list[bytes]:
+        """The proof that leaf `index` is in the first `size` leaves."""
+        return inclusion_proof(index, size, self.subtree(read))
+
+    def consistency(self, size1: int, size2: int, read: ReadTile) -> list[bytes]:
+        """The proof that the first `size2` leaves begin with the first `size1`."""
+        return consistency_proof(size1, size2, self.subtree(read))
+
+
+def rebuilt(size: int, leaf_hashes: Iterator[bytes], read: ReadTile) -> Tree:
+    """The tree of a log of `size` leaves, from its complete tiles.
+
+    Args:
+        leaf_hashes: of the leaves beyond the last complete tile.
+    """
+    edges: list[tuple[bytes, ...]] = []
+    level, count = 0, size
+    while count:
+        start = count >> HEIGHT << HEIGHT
+        roots = (_tile_root(read(level - 1, n)) for n in range(start, count))
+        edges.append(tuple(roots if level else leaf_hashes))
+        level, count = level + 1, count >> HEIGHT
+    return Tree(size, tuple(edges))
+
+
+def _tile_root(whole: bytes) -> bytes:
+    return root_of([whole[at : at + HASH_BYTES] for at in range(0, len(whole), HASH_BYTES)])

@@ -1,0 +1,107 @@
+"""A real server's log, checked by the auditor's own program over HTTP and by the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from countenance_audit import receipt as receipts
+
+from .conftest import Server
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def trust(server: Server, tmp_path: Path) -> Path:
+    line = run("-m", "countenance", "ledger", "key", "--data", server.data)
+    assert line.returncode == 0, line.stderr
+    path = tmp_path / "policy.txt"
+    path.write_text(line.stdout + "quorum none\n")
+    return path
+
+
+def test_a_call_s_receipt_is_held_against_the_log(server: Server, trust: Path, tmp_path: Path) -> None:
+    client = server.client()
+    kept: dict[str, bytes] = {}
+    client.meta.events.register("before-send.rekognition", lambda request, **_: kept.update(request=request.body))
+    client.meta.events.register(
+        "after-call.rekognition", lambda http_response, **_: kept.update(response=http_response.content)
+    )
+    answer = client.list_collections()
+    text = answer["ResponseMetadata"]["HTTPHeaders"][receipts.HEADER]
+    for name, content in {"receipt.txt": text.encode(), **kept}.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else str(content).encode())
+    words = ("-m", "countenance", "ledger", "receipt", "verify", tmp_path / "receipt.txt", "--trust", trust)
+    more = ("--request", tmp_path / "request", "--response", tmp_path / "response", "--data", server.data, "--json")
+    held = run(*words, *more)
+    assert held.returncode == 0, held.stdout + held.stderr
+    said = json.loads(held.stdout)
+    assert (said["kept"], said["included"], said["evidence"]) == (True, True, None)
+    assert said["checked"][:2] == ["the request body is the call's", "the response body is the call's"]
+    assert any("is in the log at index" in each for each in said["checked"])
+    (tmp_path / "response").write_bytes(b"{}")
+    assert run(*words, *more).returncode == 1
+
+
+def test_an_auditor_mirrors_the_whole_log(server: Server, trust: Path, tmp_path: Path) -> None:
+    client = server.client()
+    for _ in range(300):
+        client.list_collections()
+    assert run("-m", "countenance", "ledger", "status", "--data", server.data).returncode == 0  # publishes
+    url = f"{server.endpoint}/log/"
+    mirrored = run("-m", "countenance_audit", "mirror", url, tmp_path / "mirror", "--trust", trust, "--json")
+    assert mirrored.returncode == 0, mirrored.stdout + mirrored.stderr
+    again = run("-m", "countenance_audit", "mirror", url, tmp_path / "mirror", "--trust", trust)
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+@pytest.mark.parametrize(
+    "path", ["", "tile/0/x999/999", "tile/9/000", "tile/0/../checkpoint", "entries", "tile/0/000.p/0"]
+)
+def test_what_is_not_in_the_log_is_not_found(server: Server, path: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{server.endpoint}/log/{path}", timeout=30)
+    assert refused.value.code == 404
+
+
+def test_the_log_shows_no_names(server: Server) -> None:
+    server.client().create_collection(CollectionId="very-secret-name")
+    run("-m", "countenance", "ledger", "status", "--data", server.data)
+    size = int(urllib.request.urlopen(f"{server.endpoint}/log/checkpoint", timeout=30).read().split(b"\n")[1])
+    for start in range(size // 256 + 1):
+        width = min(256, size - 256 * start)
+        suffix = "" if width == 256 else f".p/{width}"
+        if width:
+            bundle = urllib.request.urlopen(
+                f"{server.endpoint}/log/tile/entries/{start:03d}{suffix}", timeout=30
+            ).read()
+            assert b"very-secret-name" not in bundle
+            assert b"AKCN" not in bundle
+
+
+def test_a_month_s_statement_in_every_form(server: Server) -> None:
+    server.client().list_collections()
+    accounts = json.loads(run("-m", "countenance", "account", "list", "--data", server.data, "--json").stdout)
+    account = accounts["accounts"][0]["account_id"]
+    month = datetime.now(UTC).strftime("%Y-%m")
+    for form, beginning in (("table", "Account"), ("json", "{"), ("html", "<!doctype html>"), ("focus", "")):
+        made = run("-m", "countenance", "ledger", "statement", account, month, "--form", form, "--data", server.data)
+        assert made.returncode == 0, made.stderr
+        assert made.stdout.startswith(beginning)
+    assert "BilledCost" in made.stdout.splitlines()[0]
+    assert run("-m", "countenance", "ledger", "statement", account, "2026-13", "--data", server.data).returncode == 3
+
+
+def test_the_ledger_is_sound_after_all_that(server: Server) -> None:
+    examined = run("-m", "countenance", "ledger", "fsck", "--data", server.data, "--json")
+    assert examined.returncode == 0, examined.stdout + examined.stderr
+    assert json.loads(examined.stdout)["problems"] == []
