@@ -15,19 +15,6 @@ CHECKPOINT = checkpoint.Checkpoint(ORIGIN, 3, merkle.leaf_hash(b"x"))
 NOTE = checkpoint.sign(CHECKPOINT, LOG)
 
 
-def test_the_example_of_the_specification_is_read() -> None:
-    """The note and key of https://pkg.go.dev/golang.org/x/mod/sumdb/note, by another implementation."""
-    key = VerifierKey.parse("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
-    text = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
-    line = (
-        "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
-    )
-    note = SignedNote.parse(f"{text}\n{line}".encode())
-    note.verify(key)
-    assert note.text == text
-    assert str(key).startswith("PeterNeumann+c74f20a3+")
-
-
 def test_keys_survive_being_written() -> None:
     for key in (LOG.verifier, LOG.witness):
         assert VerifierKey.parse(str(key)) == key
