@@ -49,8 +49,8 @@ def sha(data: bytes) -> str:
 def accounting(**changes: Any) -> dict[str, Any]:
     return {
         "kind": "call",
-        "time": TIME_US,
-        "end": TIME_US + 41_000,
+        "time": TIME_US - 41_000,
+        "end": TIME_US,
         "account": "123456789012",
         "access_key": "AKIAEXAMPLE",
         "holder": "night shift",

@@ -28,8 +28,8 @@ def sha(octets: bytes) -> str:
 def accounting(**changes: Any) -> dict[str, Any]:
     return {
         "kind": "call",
-        "time": TIME_US,
-        "end": TIME_US + 5,
+        "time": TIME_US - 5,
+        "end": TIME_US,
         "account": "123456789012",
         "access_key": "AKIA",
         "holder": "",

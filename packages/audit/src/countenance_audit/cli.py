@@ -120,12 +120,31 @@ def _place(parsed: argparse.Namespace, answer: Answer, found: receipt.Receipt, p
         answer.worst(UNDECIDED)
         answer.say("not checked: whether the leaf is in the log (no checkpoint was given)")
         return
+    _booked(parsed, answer, opening)
     result = receipt.check_inclusion(found, opening, proof, note, policy, other_leaf=other)
     answer.say(*result.checked, *(f"not shown: {line}" for line in result.unchecked))
     answer.facts |= {"included": result.included, "evidence": result.evidence}
     if result.evidence is not None:
         answer.say(f"EVIDENCE ({result.evidence}): keep the receipt, the checkpoint, the proof and the opening")
     answer.worst({True: YES, False: NO, None: UNDECIDED}[result.decided])
+
+
+def _booked(parsed: argparse.Namespace, answer: Answer, opening: Opening | None) -> None:
+    """Whether the call is booked to whom the receipt's holder says he is. A receipt names neither account nor key, so
+    this convinces the holder and nobody else."""
+    for name, member, mine in (
+        ("account", "account", parsed.account),
+        ("access key", "access_key", parsed.access_key),
+    ):
+        if mine is None:
+            continue
+        if opening is None:
+            answer.say(f"not checked: which {name} the call is booked to (no opening was given)")
+        elif opening.accounting[member] != mine:
+            answer.worst(NO)
+            answer.say(f"the call is booked to {name} {opening.accounting[member]}, not to {mine}")
+        else:
+            answer.say(f"the call is booked to {name} {mine}")
 
 
 def checkpoint_verify(parsed: argparse.Namespace, answer: Answer) -> None:
@@ -300,6 +319,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--response", metavar="FILE", help="the response's body")
     one.add_argument("--opening", metavar="FILE", help="the answer to GET /receipts/<id>, or an opening alone")
     one.add_argument("--log", metavar="URL|DIR", help="look in the log, or a copy of it, as well")
+    one.add_argument("--account", metavar="ID", help="yours: the call must be booked to it")
+    one.add_argument("--access-key", metavar="ID", help="yours: the call must be booked to it")
     one.set_defaults(command=receipt_verify)
     one = under("checkpoint", "checkpoint verify: who signed a checkpoint").add_parser(
         "verify", parents=[trusting], help="who signed a checkpoint"

@@ -234,7 +234,12 @@ def _opens(receipt: Receipt, opening: Opening, notes: _Notes) -> bool:
     if leaf_hash(opening.leaf()).hex() != receipt.leaf:
         notes.unchecked.append("the opening does not belong to the receipt's leaf")
         return True
-    named = {"request_id": receipt.id, "request": receipt.request, "response": receipt.response}
+    named: dict[str, object] = {
+        "request_id": receipt.id,
+        "request": receipt.request,
+        "response": receipt.response,
+        "end": receipt.time,
+    }
     wrong = [name for name, value in named.items() if opening.accounting[name] != value]
     if wrong:
         notes.unchecked.append(f"the leaf opens to another {', '.join(wrong)} than the receipt names")
