@@ -86,7 +86,10 @@ def ledger_statement(account_id: str, month: str, form: str, data_dir: Path | No
         end(Status.NO)
 
 
-@ledger.group(short_help="What calls were promised.")
+@ledger.group(
+    short_help="What calls were promised.",
+    epilog=example("countenance ledger receipt verify receipt.txt --trust policy.txt"),
+)
 def receipt() -> None:
     """Receipts: the header x-countenance-receipt of every answer."""
 

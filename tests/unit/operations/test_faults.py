@@ -23,6 +23,8 @@ from countenance.gallery import (
     TemplateCorrupt,
 )
 from countenance.ledger.log import LedgerError, LogBehind
+from countenance.ledger.metering import MeteringError
+from countenance.ledger.statement import StatementError
 from countenance.ledger.storage import LogDamaged
 from countenance.operations import OPERATIONS
 from countenance.operations.administration import AdministrationError
@@ -69,6 +71,8 @@ INTERNAL: set[type[Error]] = {
     LedgerError,
     LogBehind,
     LogDamaged,
+    MeteringError,
+    StatementError,
     AdministrationError,
     AccountNotFound,
     AccessKeyNotFound,

@@ -90,7 +90,7 @@ def assembled() -> Any:
     return SimpleNamespace(
         service=SimpleNamespace(engine=SimpleNamespace(model_version="scripted-1")),
         gallery=SimpleNamespace(stats=lambda: stats),
-        register=SimpleNamespace(consumer=SimpleNamespace(healthy=True)),
+        register=SimpleNamespace(ledger=SimpleNamespace(healthy=True, log=None)),
     )
 
 

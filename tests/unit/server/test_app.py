@@ -26,6 +26,8 @@ class OpenDoor:
     async def answer(self, request: Request) -> Response:
         return PlainTextResponse("answered", headers={"x-amzn-requestid": "r"})
 
+    receipt = answer
+
 
 def public(assembled: Any, metrics: Metrics, readiness: Readiness | None = None, **settings: Any) -> Any:
     door: Any = OpenDoor()
@@ -52,7 +54,7 @@ def test_ready_until_a_stop_is_asked_for(assembled: Any, metrics: Metrics) -> No
 
 def test_not_ready_without_its_store_or_its_record(assembled: Any, metrics: Metrics) -> None:
     app = public(assembled, metrics)
-    assembled.register.consumer.healthy = False
+    assembled.register.ledger.healthy = False
     assert json.loads(get(app, "/readyz").body)["ledger_writable"] is False
 
     def broken() -> None:
