@@ -41,7 +41,7 @@ def run(quick: bool) -> Section:
     size = QUICK_LEAVES if quick else LEAVES
     section.notes += [
         "fdatasync: 4 KiB of a file that is long enough already, on the file system of the temporary folder",
-        f"added to a call: `Ledger.record` of one call (entry, leaf, synced commit, signed receipt), {THREADS} threads, "
+        f"added to a call: `Ledger.record` of one call (entry, leaf, synced commit, receipt), {THREADS} threads, "
         f"each with {CALL_S * 1000:.0f} ms of other work between; one commit takes whatever waits",
         f"durable leaves: `Log.append` from {SATURATING} threads without a pause",
         f"the long log has {size:,} leaves (written without openings); proofs are of random leaves, made and not "
