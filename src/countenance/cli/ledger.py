@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from countenance.cli import admin_client
-from countenance.cli.options import data_option, example, json_option, settings_for
+from countenance.cli.options import data_option, example, json_option, settings_for, yes_option
 from countenance.cli.output import Status, emit, end, talk
 from countenance.cli.remote import remote_options
 from countenance.errors import Error
@@ -84,6 +84,47 @@ def ledger_statement(account_id: str, month: str, form: str, data_dir: Path | No
         talk(each)
     if answer["problems"]:
         end(Status.NO)
+
+
+@ledger.command(
+    "erase", epilog=example("countenance ledger erase 123456789012 --before 2026-01-01 --ground 'Art. 17 GDPR' --yes")
+)
+@click.argument("account_id", metavar="ACCOUNT")
+@click.option("--before", required=True, metavar="YYYY-MM-DD", help="Entries that ended before this day, UTC.")
+@click.option("--ground", required=True, help="The legal ground; it is published.")
+@yes_option
+@data_option
+@json_option
+def ledger_erase(account_id: str, before: str, ground: str, data_dir: Path | None, as_json: bool) -> None:
+    """Erase image hashes, FaceIds and names from an account's entries.
+
+    Leaves, accounting and totals stay and can be verified as before. A public leaf names the ground and the count.
+    """
+    params = {"account_id": account_id, "before": before, "ground": ground}
+    answer = admin_client.administer(settings_for(data_dir), "ledger.erase", params)
+    emit(answer, [f"{answer['erased']} person sections erased"], as_json=as_json)
+
+
+@ledger.command("hold", epilog=example("countenance ledger hold 123456789012 --reason 'case 17/26'"))
+@click.argument("account_id", metavar="ACCOUNT")
+@click.option("--reason", required=True, help="Why; told to whoever tries to erase.")
+@data_option
+@json_option
+def ledger_hold(account_id: str, reason: str, data_dir: Path | None, as_json: bool) -> None:
+    """Forbid erasures of an account's entries (a legal hold)."""
+    params = {"account_id": account_id, "reason": reason}
+    emit(admin_client.administer(settings_for(data_dir), "ledger.hold", params), [], as_json=as_json)
+
+
+@ledger.command("release", epilog=example("countenance ledger release 123456789012 --yes"))
+@click.argument("account_id", metavar="ACCOUNT")
+@yes_option
+@data_option
+@json_option
+def ledger_release(account_id: str, data_dir: Path | None, as_json: bool) -> None:
+    """End a legal hold."""
+    answer = admin_client.administer(settings_for(data_dir), "ledger.release", {"account_id": account_id})
+    emit(answer, [], as_json=as_json)
 
 
 @ledger.group(

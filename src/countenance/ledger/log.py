@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from countenance_audit.checkpoint import Checkpoint, open_checkpoint, sign
 from countenance_audit.errors import AuditError
@@ -39,6 +39,8 @@ STEPT) and steps what is above."""
 SEED_BYTES: Final = 32
 HIGH_WATER: Final = "high-water"
 """The latest checkpoint, in a file that backups leave out: an older database beside it is noticed."""
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -122,6 +124,10 @@ class Log:
         self._database.write(entry, lambda connection: None)
         assert entry.place is not None  # sequenced before the commit that `write` waited for
         return entry.place
+
+    def write(self, work: Callable[[sqlite3.Connection], T], entry: Callable[[T], Opaque | Public | None]) -> T:
+        """Do something to the log's own rows, with an entry made from the result when there is something to say."""
+        return self._database.write(entry, work)
 
     def sequence(self, connection: sqlite3.Connection, records: Sequence[object]) -> None:
         """Give the records of one transaction their places. Called by the store's writer thread."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from countenance.accounts import DEFAULT_PURPOSE, AccessKey, Account, Accounts
 from countenance.errors import Error
-from countenance.ledger import Ledger, focus, fsck
+from countenance.ledger import Ledger, focus, fsck, microseconds, retention
 from countenance.ledger.statement import check
 
 
@@ -167,6 +167,33 @@ def ledger_fsck(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def ledger_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Erases what an account's entries before a day say about persons; the rest of each entry stays."""
+    account = on.accounts.account(_required(params, "account_id")).account_id
+    try:
+        before = datetime.strptime(_required(params, "before"), "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise AdministrationError("The day is not a date.", hint="give it as YYYY-MM-DD") from None
+    erased = retention.erase_persons(
+        on.ledger.log, account=account, before_us=microseconds(before), ground=_required(params, "ground")
+    )
+    return {"account_id": account, "erased": erased}
+
+
+def ledger_hold(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Forbids erasures of an account's entries."""
+    account = on.accounts.account(_required(params, "account_id")).account_id
+    retention.hold(on.ledger.log, account=account, reason=_required(params, "reason"))
+    return {"account_id": account}
+
+
+def ledger_release(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Ends a hold."""
+    account = on.accounts.account(_required(params, "account_id")).account_id
+    retention.release(on.ledger.log, account=account)
+    return {"account_id": account}
+
+
 BUCKET: Final = re.compile(r"[0-9A-Za-z.\-_]{3,255}")
 """`S3Bucket` in the Rekognition service model: no other name can be asked for."""
 
@@ -179,7 +206,10 @@ INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]]
     "key.create": key_create,
     "key.list": key_list,
     "key.revoke": key_revoke,
+    "ledger.erase": ledger_erase,
     "ledger.fsck": ledger_fsck,
+    "ledger.hold": ledger_hold,
+    "ledger.release": ledger_release,
     "ledger.statement": ledger_statement,
     "ledger.status": ledger_status,
 }

@@ -24,6 +24,7 @@ from countenance.gallery import (
 )
 from countenance.ledger.log import LedgerError, LogBehind
 from countenance.ledger.metering import MeteringError
+from countenance.ledger.retention import HoldInForce, NoSuchHold
 from countenance.ledger.statement import StatementError
 from countenance.ledger.storage import LogDamaged
 from countenance.operations import OPERATIONS
@@ -71,7 +72,9 @@ INTERNAL: set[type[Error]] = {
     LedgerError,
     LogBehind,
     LogDamaged,
+    HoldInForce,
     MeteringError,
+    NoSuchHold,
     StatementError,
     AdministrationError,
     AccountNotFound,

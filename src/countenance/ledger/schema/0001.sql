@@ -49,3 +49,9 @@ CREATE TABLE log_usage (
   units   INTEGER NOT NULL,
   PRIMARY KEY (account, price_group, month)
 ) STRICT, WITHOUT ROWID;
+
+-- Accounts whose entries may not be erased, and why.
+CREATE TABLE log_holds (
+  account TEXT PRIMARY KEY,
+  reason  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,98 @@
+"""Erasing what entries say about persons, and the holds that forbid it.
+
+Knows openings and holds; does not know why somebody may ask. The accounting section, the leaf, the tree and every total
+stay as they are: the person section's hash takes its place in the opening, and a public leaf names the ground and the
+count (PROOFS, section 2). Companies have no right of erasure, so there is nothing here that erases accounting.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from countenance_audit import canonical
+from countenance_audit.leaf import section_hash
+
+from countenance.errors import Error
+from countenance.ledger.entry import Public
+from countenance.ledger.log import Log
+
+GROUND_CHARACTERS: Final = 200
+PORTION: Final = 1_000
+"""Openings erased in one transaction, so that other changes do not wait for thousands of them."""
+
+
+class HoldInForce(Error):
+    """A legal hold forbids the erasure."""
+
+
+class NoSuchHold(Error):
+    """There is no hold on that account."""
+
+
+def erase_persons(log: Log, *, account: str, before_us: int, ground: str) -> int:
+    """Erase the person sections of an account's entries that ended before a time; returns how many.
+
+    Args:
+        account: 12 digits.
+        before_us: microseconds since 1970.
+        ground: the legal ground, as the public leaf names it; no names.
+
+    Raises:
+        HoldInForce: the account is under a legal hold; nothing was erased.
+        Error: no ground was given.
+    """
+    if not ground.strip() or len(ground) > GROUND_CHARACTERS:
+        raise Error(f"Name the legal ground in at most {GROUND_CHARACTERS} characters.", hint="such as Art. 17 GDPR")
+    total = 0
+    while True:
+        erased = log.write(
+            lambda connection: _erase(connection, account, before_us),
+            lambda count: (
+                Public({"kind": "retention", "class": "person", "ground": ground, "count": count}) if count else None
+            ),
+        )
+        total += erased
+        if erased < PORTION:
+            return total
+
+
+def hold(log: Log, *, account: str, reason: str) -> None:
+    """Forbid erasures of an account's entries until `release`; holding twice keeps the first reason."""
+    log.write(
+        lambda connection: (
+            connection.execute(
+                "INSERT INTO log_holds (account, reason) VALUES (?, ?) ON CONFLICT DO NOTHING", (account, reason)
+            ).rowcount
+        ),
+        lambda _: None,
+    )
+
+
+def release(log: Log, *, account: str) -> None:
+    """End a hold. Raises NoSuchHold."""
+    ended = log.write(
+        lambda connection: connection.execute("DELETE FROM log_holds WHERE account = ?", (account,)).rowcount,
+        lambda _: None,
+    )
+    if not ended:
+        raise NoSuchHold(f"Account {account[:40]} is not under a hold.")
+
+
+def _erase(connection: sqlite3.Connection, account: str, before_us: int) -> int:
+    held = connection.execute("SELECT reason FROM log_holds WHERE account = ?", (account,)).fetchone()
+    if held is not None:
+        raise HoldInForce(
+            f"Account {account} is under a legal hold: {held[0][:200]}.",
+            hint="`countenance ledger release` ends a hold; nothing was erased",
+        )
+    rows = connection.execute(
+        "SELECT idx, person, person_salt FROM log_openings WHERE person IS NOT NULL AND person <> '{}'"
+        " AND json_extract(accounting, '$.account') = ? AND json_extract(accounting, '$.end') < ? LIMIT ?",
+        (account, before_us, PORTION),
+    ).fetchall()
+    connection.executemany(
+        "UPDATE log_openings SET person = NULL, person_salt = NULL, person_hash = ? WHERE idx = ?",
+        ((section_hash("person", salt, canonical.decode(person)), index) for index, person, salt in rows),
+    )
+    return len(rows)
