@@ -6,16 +6,31 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from countenance_audit.note import VerifierKey
+
     from countenance.config import Settings
 
 STOPPED = 130
 """128 + SIGINT, as shells report it."""
 
 
-def _serve(settings: Settings) -> int:
-    from countenance.server.run import serve  # loads models' runtimes: only when a server is wanted
+class _Servers:
+    """What the command line is handed: it may not import a server itself."""
 
-    return serve(settings)
+    def __call__(self, settings: Settings) -> int:
+        from countenance.server.run import serve  # loads models' runtimes: only when a server is wanted
+
+        return serve(settings)
+
+    def witness(
+        self, folder: Path, host: str, port: int, trusted: Mapping[str, VerifierKey], *, name: str | None = None
+    ) -> int:
+        from countenance.server.witness import serve_witness
+
+        return serve_witness(folder, host, port, trusted, name=name)
 
 
 def main() -> None:
@@ -24,7 +39,7 @@ def main() -> None:
         from countenance import cli  # inside: Ctrl-C while modules load is no reason for a traceback
     except KeyboardInterrupt:
         sys.exit(STOPPED)
-    cli.main(obj=_serve, prog_name="countenance")
+    cli.main(obj=_Servers(), prog_name="countenance")
 
 
 if __name__ == "__main__":

@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from countenance_audit import canonical
+from countenance_audit.errors import AuditError
+from countenance_audit.policy import TrustPolicy
 
 import countenance
 from countenance import pipeline
 from countenance.accounts import Accounts, Credentials
-from countenance.config import Settings
+from countenance.config import Settings, SettingsError
 from countenance.gallery import RebuildReport, SqliteGallery
-from countenance.ledger import Ledger, Log
+from countenance.ledger import Ledger, Log, WitnessClient
 from countenance.operations import Service
 from countenance.operations.pagination import Cursors
 from countenance.recognition import build_engine, modelpack, use_calling_thread_only
@@ -120,11 +122,28 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
         database = Database(database_file)
         stack.callback(database.close)
         log = Log(database, keyring, data, origin=settings.ledger_origin)
-        ledger = Ledger(log, _start_members(settings) if serving else None)
+        ledger = Ledger(
+            log,
+            _start_members(settings) if serving else None,
+            witnesses=_witnesses(settings.ledger_witnesses) if serving else (),
+        )
         stack.callback(ledger.close)
         accounts = Accounts(database, keyring)
         _first_use(settings, accounts)
         yield Register(database=database, keyring=keyring, accounts=accounts, ledger=ledger)
+
+
+def _witnesses(file: Path | None) -> list[WitnessClient]:
+    if file is None:
+        return []
+    try:
+        policy = TrustPolicy.parse(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, AuditError) as error:
+        raise SettingsError(f"ledger_witnesses {file} cannot be read: {error}") from None
+    missing = [name for name in policy.witnesses if name not in policy.urls]
+    if missing or not policy.witnesses:
+        raise SettingsError(f"ledger_witnesses {file} names no address for {', '.join(missing) or 'any witness'}")
+    return [WitnessClient(policy.urls[name], key) for name, key in policy.witnesses.items()]
 
 
 def _start_members(settings: Settings) -> dict[str, Any]:

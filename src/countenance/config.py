@@ -233,6 +233,12 @@ class Settings:
         "Name of the log, for good, such as `faces.example.org/log`; a C2SP origin without spaces or `+`. Without it "
         "one is made up on first use.",
     )
+    ledger_witnesses: Path | None = _setting(
+        None,
+        PATH,
+        "File with the log's witnesses: lines `witness NAME KEY URL` of a C2SP tlog-policy. Each checkpoint is brought "
+        "to them.",
+    )
     metrics_public: bool = _setting(
         False, SWITCH, "Answer `GET /metrics` to other machines; otherwise only to this one."
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 from countenance_audit import receipt as receipts
 
-from .conftest import Server
+from .conftest import Server, start
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
@@ -77,13 +79,11 @@ def test_the_log_shows_no_names(server: Server) -> None:
     server.client().create_collection(CollectionId="very-secret-name")
     run("-m", "countenance", "ledger", "status", "--data", server.data)
     size = int(urllib.request.urlopen(f"{server.endpoint}/log/checkpoint", timeout=30).read().split(b"\n")[1])
-    for start in range(size // 256 + 1):
-        width = min(256, size - 256 * start)
+    for n in range(size // 256 + 1):
+        width = min(256, size - 256 * n)
         suffix = "" if width == 256 else f".p/{width}"
         if width:
-            bundle = urllib.request.urlopen(
-                f"{server.endpoint}/log/tile/entries/{start:03d}{suffix}", timeout=30
-            ).read()
+            bundle = urllib.request.urlopen(f"{server.endpoint}/log/tile/entries/{n:03d}{suffix}", timeout=30).read()
             assert b"very-secret-name" not in bundle
             assert b"AKCN" not in bundle
 
@@ -105,3 +105,44 @@ def test_the_ledger_is_sound_after_all_that(server: Server) -> None:
     examined = run("-m", "countenance", "ledger", "fsck", "--data", server.data, "--json")
     assert examined.returncode == 0, examined.stdout + examined.stderr
     assert json.loads(examined.stdout)["problems"] == []
+
+
+def test_two_witnesses_in_processes_of_their_own_sign_what_the_server_publishes(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    first = start(folder)
+    key = run("-m", "countenance", "ledger", "key", "--data", folder).stdout.split()[1]
+    assert first.stop() == 0
+    running, lines = [], []
+    try:
+        for name in ("a", "b"):
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            words = ["witness", "serve", "--name", f"{name}.example", "--dir", tmp_path / name, "--trust", key]
+            process = subprocess.Popen(
+                [sys.executable, "-m", "countenance", *map(str, words), "--port", str(port)], stdout=subprocess.PIPE
+            )
+            running.append(process)
+            assert process.stdout is not None
+            lines.append(f"witness {name} {process.stdout.readline().decode().strip()} http://127.0.0.1:{port}\n")
+        policy = tmp_path / "policy.txt"
+        policy.write_text("".join([f"log {key}\n", *lines, "group both all a b\nquorum both\n"]))
+        second = start(folder, environ={"COUNTENANCE_LEDGER_WITNESSES": str(policy)})
+        try:
+            second.client().list_collections()
+            run("-m", "countenance", "ledger", "status", "--data", folder)
+            deadline = time.monotonic() + 30
+            while True:
+                note = urllib.request.urlopen(f"{second.endpoint}/log/checkpoint", timeout=30).read()
+                if note.count("—".encode()) == 3 or time.monotonic() > deadline:
+                    break
+                time.sleep(0.5)
+            (tmp_path / "note").write_bytes(note)
+            seen = run("-m", "countenance_audit", "checkpoint", "verify", tmp_path / "note", "--trust", policy)
+            assert seen.returncode == 0, seen.stdout
+        finally:
+            assert second.stop() == 0
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait(30)

@@ -34,6 +34,7 @@ def ledger_status(data_dir: Path | None, as_json: bool) -> None:
     """Print the log's name, verifier key, size and latest checkpoint."""
     answer = _ask(data_dir, "ledger.status")
     lines = [f"{name}: {answer[name]}" for name in ("origin", "key", "size", "checkpoint_size")]
+    lines += [f"REFUSED by witness {name}: {why}" for name, why in answer["refused_by"].items()]
     emit(answer, [*lines, "", *answer["checkpoint"].splitlines()], as_json=as_json)
 
 

@@ -17,6 +17,7 @@ from countenance.cli.models import models
 from countenance.cli.options import Root, example
 from countenance.cli.search import search
 from countenance.cli.serve import serve
+from countenance.cli.witness import witness
 
 
 @click.group(cls=Root, epilog=example("countenance serve"), context_settings={"max_content_width": 100})
@@ -40,6 +41,7 @@ for _command in (
     key,
     bucket,
     ledger,
+    witness,
     models,
     config,
     doctor,

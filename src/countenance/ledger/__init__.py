@@ -7,6 +7,7 @@ what a face is.
 from countenance.ledger.entry import Opaque, Place, Public, accounting, microseconds, person
 from countenance.ledger.ledger import Ledger, Recorded
 from countenance.ledger.log import Log, LogBehind
+from countenance.ledger.witness import WitnessClient
 
 __all__ = [
     "Ledger",
@@ -16,6 +17,7 @@ __all__ = [
     "Place",
     "Public",
     "Recorded",
+    "WitnessClient",
     "accounting",
     "microseconds",
     "person",

@@ -13,9 +13,10 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Final
 
 from countenance_audit import receipt as receipts
@@ -26,6 +27,7 @@ from countenance.ledger.entry import Opaque, Place, Public, accounting, microsec
 from countenance.ledger.log import Log
 from countenance.ledger.metering import MonthCounters, PriceTable, metered_units, month_of
 from countenance.ledger.statement import Statement
+from countenance.ledger.witness import WitnessClient, WitnessRefused
 
 CHECKPOINT_S: Final = 10.0
 """A new leaf is in a checkpoint after this many seconds at most; PROOFS section 4 allows 60."""
@@ -35,6 +37,9 @@ SUMMARY_S: Final = 60.0
 """How often requests that failed authentication are summed up into one entry, if there were any."""
 FOLD_S: Final = 1.0
 """Calls refused for load are folded into one entry per key, operation and second."""
+
+WITNESS_S: Final = 2.0
+"""How often it is looked whether there is a checkpoint that a witness has not signed."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,12 +66,15 @@ class _Refusals:
 class Ledger:
     """Records calls. Safe to use from any thread; `close` it before the database."""
 
-    def __init__(self, log: Log, start: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, log: Log, start: Mapping[str, Any] | None = None, *, witnesses: Sequence[WitnessClient] = ()
+    ) -> None:
         """Begin to keep the ledger.
 
         Args:
             log: the open log.
             start: members of the public start entry; None for work on the host, which starts no server.
+            witnesses: whose cosignatures each checkpoint is given, as far as they answer.
         """
         self.log = log
         self.prices = PriceTable.load()
@@ -83,8 +91,15 @@ class Ledger:
             self.log.append(Public({"kind": "start", "origin": log.origin, **start}))
         self.log.publish()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._witnesses = list(witnesses)
+        self._cosigned: bytes | None = None
+        self.refusals: dict[str, str] = {}
+        """Witnesses that know another history of this log, and what they said. Somebody has to look."""
+        self._asking = threading.Thread(target=self._ask_witnesses, name="witnesses", daemon=True)
         if self._is_serving:
             self._thread.start()
+            if self._witnesses:
+                self._asking.start()
 
     @property
     def healthy(self) -> bool:
@@ -155,6 +170,8 @@ class Ledger:
             self._stopping = True
             self._wake.set()
             self._thread.join()
+            if self._witnesses:
+                self._asking.join()
             self._attempt(self._sum_up)
             self._attempt(lambda: self.log.append(Public({"kind": "stop", "reason": "asked to stop"})))
         self._attempt(self.log.publish)
@@ -175,7 +192,7 @@ class Ledger:
                 self._attempt(self._write_unauthenticated)
             if now >= due["beat"]:
                 due["beat"] = now + HEARTBEAT_S
-                self._attempt(lambda: self.log.append(Public({"kind": "heartbeat", "cosigned": None})))
+                self._attempt(self._beat)
             if now >= due["check"]:
                 due["check"] = now + CHECKPOINT_S
                 self._attempt(self.log.publish)
@@ -187,6 +204,32 @@ class Ledger:
         except (OSError, Error) as error:
             self._failed = True
             _log.error("the ledger cannot be written: %s", error)
+
+    def _beat(self) -> None:
+        cosigned = self._cosigned.hex() if self._cosigned else None
+        self.log.append(Public({"kind": "heartbeat", "cosigned": cosigned}))
+
+    def _ask_witnesses(self) -> None:
+        """Brings each new checkpoint to each witness, until the server stops. A witness that is slow or away holds up
+        nobody: calls are answered when their leaf is durable here."""
+        asked: dict[str, int] = {}
+        while not self._wake.wait(WITNESS_S):
+            size, note = self.log.checkpoint()
+            for witness in self._witnesses:
+                if asked.get(witness.key.name) == size:
+                    continue
+                try:
+                    line = witness.submit(note, size, lambda old, upto=size: self.log.consistency(old, upto))  # type: ignore[misc]
+                    self.log.cosigned(size, line)
+                except WitnessRefused as error:
+                    self.refusals[witness.key.name] = error.message
+                    _log.error("%s%s", error.message, f" ({error.hint})" if error.hint else "")
+                except (OSError, Error) as error:
+                    _log.warning("%s", error)
+                else:
+                    asked[witness.key.name] = size
+                    self.refusals.pop(witness.key.name, None)
+                    self._cosigned = sha256(self.log.checkpoint()[1]).digest()
 
     def _sum_up(self) -> None:
         self._write_throttled()

@@ -87,8 +87,7 @@ class Log:
         self._last_time = self._time_of_last_leaf()
         self._offset = self._now_us() - self._monotonic_us()
         self._staged: tuple[Tree, int, int] | None = None
-        self._published = 0
-        self._note = self._storage.latest_checkpoint()
+        self._latest: tuple[int, bytes] | None = None
         self._check_history()
         database.when_in_doubt(self.in_doubt)
         database.sequence_with(self)
@@ -171,23 +170,30 @@ class Log:
 
     def checkpoint(self) -> tuple[int, bytes]:
         """The latest published checkpoint: its size and the signed note."""
-        note = self._note
-        if note is None:
-            return self.publish()
-        return self._published, note
+        return self._latest or self.publish()
 
     def publish(self) -> tuple[int, bytes]:
         """Sign the tree as it is now, keep the checkpoint and its copy outside the database."""
         with self._publishing:
             tree = self._tree
-            if self._note is not None and tree.size == self._published:
-                return self._published, self._note
+            if self._latest is not None and tree.size == self._latest[0]:
+                return self._latest
             root = tree.root(tree.size, self._storage.tile)
             note = sign(Checkpoint(self.origin, tree.size, root), self._signer)
             self._storage.keep_checkpoint(tree.size, note)
             _replace(self._folder / HIGH_WATER, note)
-            self._published, self._note = tree.size, note
-            return tree.size, note
+            self._latest = (tree.size, note)
+            return self._latest
+
+    def cosigned(self, size: int, line: str) -> None:
+        """Add a witness's line to the latest checkpoint, unless a later one was published meanwhile."""
+        with self._publishing:
+            if self._latest is None or self._latest[0] != size or line.encode() in self._latest[1]:
+                return
+            note = self._latest[1] + line.encode()
+            self._storage.keep_checkpoint(size, note)
+            _replace(self._folder / HIGH_WATER, note)
+            self._latest = (size, note)
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """The proof that leaf `index` is among the first `size`."""
@@ -203,14 +209,14 @@ class Log:
 
     def tile(self, level: int, n: int, width: int) -> bytes | None:
         """The first `width` hashes of a tile, as far as a published checkpoint covers them; else None."""
-        published = self._published
+        published = self._latest[0] if self._latest else 0
         if min(WIDTH, (published >> (8 * level)) - n * WIDTH) < width:
             return None
         return b"".join(self._tree.hashes(level, n, self._storage.tile)[:width])
 
     def leaves(self, start: int, end: int) -> list[bytes] | None:
         """The leaves of a range, as far as a published checkpoint covers it; else None."""
-        return self._storage.leaves(start, end) if end <= self._published else None
+        return self._storage.leaves(start, end) if self._latest and end <= self._latest[0] else None
 
     def opening(self, index: int) -> Opening | None:
         """What opens a leaf."""
@@ -264,7 +270,7 @@ class Log:
     def _check_history(self) -> None:
         """Every checkpoint at hand must be one of this tree's: the database's own, and the one kept outside it."""
         outside = self._folder / HIGH_WATER
-        for note in (self._note, outside.read_bytes() if outside.exists() else None):
+        for note in (self._storage.latest_checkpoint(), outside.read_bytes() if outside.exists() else None):
             if note is None:
                 continue
             try:
@@ -284,9 +290,8 @@ class Log:
                     f"The first {seen.size} leaves are not those that a checkpoint was signed over.",
                     hint="the database was exchanged or altered: restore it, or see `countenance ledger recover`",
                 )
-            self._published = max(self._published, seen.size)
-            if seen.size == self._published:
-                self._note = note
+            if self._latest is None or seen.size >= self._latest[0]:
+                self._latest = (seen.size, note)
 
     def _take_over_outbox(self) -> None:
         """What an older version committed and nobody drained becomes leaves."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
 from countenance_audit.merkle import HASH_BYTES, consistency_proof, inclusion_proof, range_root, root_of
@@ -41,7 +42,7 @@ class Tree:
                 if len(edges[level]) < WIDTH:
                     break
                 complete.append((level, size >> (HEIGHT * (level + 1)), b"".join(edges[level])))
-                item = root_of(edges[level])
+                item = _perfect(edges[level])
                 edges[level] = []
                 level += 1
             size += 1
@@ -50,8 +51,7 @@ class Tree:
     def hashes(self, level: int, n: int, read: ReadTile) -> list[bytes]:
         """The hashes of tile n at a tile level, as many as there are."""
         if n < self.size >> (HEIGHT * (level + 1)):
-            whole = read(level, n)
-            return [whole[at : at + HASH_BYTES] for at in range(0, len(whole), HASH_BYTES)]
+            return _split(read(level, n))
         if level < len(self.edges) and n == self.size >> (HEIGHT * (level + 1)):
             return list(self.edges[level])
         return []
@@ -61,10 +61,12 @@ class Tree:
 
         def hash_of(level: int, index: int) -> bytes:
             tile_level, height = divmod(level, HEIGHT)
-            first = index << height
-            tile = self.hashes(tile_level, first >> HEIGHT, read)
-            start = first % WIDTH
-            return root_of(tile[start : start + (1 << height)])
+            first, count = index << height, 1 << height
+            n, start = first >> HEIGHT, first % WIDTH
+            if n < self.size >> (HEIGHT * (tile_level + 1)):
+                # Only the part that is needed: a proof asks for eight parts of each of its tiles.
+                return _perfect(_split(read(tile_level, n)[start * HASH_BYTES : (start + count) * HASH_BYTES]))
+            return _perfect(list(self.edges[tile_level][start : start + count]))
 
         return hash_of
 
@@ -98,4 +100,15 @@ def rebuilt(size: int, leaf_hashes: Iterator[bytes], read: ReadTile) -> Tree:
 
 
 def _tile_root(whole: bytes) -> bytes:
-    return root_of([whole[at : at + HASH_BYTES] for at in range(0, len(whole), HASH_BYTES)])
+    return _perfect(_split(whole))
+
+
+def _split(hashes: bytes) -> list[bytes]:
+    return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+
+
+def _perfect(nodes: list[bytes]) -> bytes:
+    """The root over a power of two of nodes (RFC 6962, section 2.1)."""
+    while len(nodes) > 1:
+        nodes = [sha256(b"\x01" + left + right).digest() for left, right in zip(nodes[::2], nodes[1::2], strict=True)]
+    return nodes[0]

@@ -136,6 +136,7 @@ def ledger_status(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         "checkpoint": note.decode(),
         "checkpoint_size": size,
         "healthy": on.ledger.healthy,
+        "refused_by": dict(on.ledger.refusals),
     }
 
 

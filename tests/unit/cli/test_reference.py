@@ -73,8 +73,9 @@ def test_every_help_text_ends_in_an_example_of_itself(path: str) -> None:
     assert command.help
 
 
-# serve runs until it is stopped and answers nothing.
-VERBS = [path for path, each in ALL.items() if not isinstance(each, click.Group) and path != "countenance serve"]
+# These run until they are stopped and answer nothing.
+SERVERS = ("countenance serve", "countenance witness serve")
+VERBS = [path for path, each in ALL.items() if not isinstance(each, click.Group) and path not in SERVERS]
 
 
 @pytest.mark.parametrize("path", VERBS)

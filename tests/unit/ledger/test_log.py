@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from countenance_audit import canonical
 from countenance_audit.checkpoint import open_checkpoint
 from countenance_audit.leaf import Opaque as OpaqueLeaf
+from countenance_audit.leaf import Opening, check_opening, parse
 from countenance_audit.leaf import Public as PublicLeaf
-from countenance_audit.leaf import check_opening, parse
 from countenance_audit.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
 from countenance_audit.tiles import parse_tile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from countenance.ledger import Log, LogBehind, Opaque, accounting, fsck, person
+from countenance.ledger.entry import canonical_bytes
 from countenance.ledger.log import HIGH_WATER, LedgerError
 from countenance.ledger.tree import Tree, rebuilt
 from countenance.store import Database, DatabaseError, Entry, Keyring
@@ -289,3 +293,28 @@ def test_a_hash_of_something_else_is_no_master_key_for_the_log(opened: Opened) -
     with pytest.raises(Exception, match="key") as caught:
         opened.open()
     assert "Traceback" not in str(caught.value)
+
+
+_names = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=8)
+_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_names, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(_names, _values, max_size=6))
+def test_what_is_stored_is_the_canonical_encoding(section: dict[str, Any]) -> None:
+    assert canonical_bytes(section) == canonical.encode(section)
+
+
+def test_an_entry_s_leaf_is_the_one_that_the_audit_package_makes() -> None:
+    entry = call(7)
+    leaf, row = entry.finish(1_700_000_000_000_009)
+    said = canonical.decode(row.accounting)
+    opening = Opening(said, row.accounting_salt, canonical.decode(row.person), row.person_salt)
+    assert opening.leaf() == leaf
+    assert said["end"] == 1_700_000_000_000_009

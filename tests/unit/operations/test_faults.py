@@ -27,6 +27,7 @@ from countenance.ledger.metering import MeteringError
 from countenance.ledger.retention import HoldInForce, NoSuchHold
 from countenance.ledger.statement import StatementError
 from countenance.ledger.storage import LogDamaged
+from countenance.ledger.witness import WitnessRefused, WitnessStateError, WitnessUnavailable
 from countenance.operations import OPERATIONS
 from countenance.operations.administration import AdministrationError
 from countenance.operations.faults import (
@@ -76,6 +77,9 @@ INTERNAL: set[type[Error]] = {
     MeteringError,
     NoSuchHold,
     StatementError,
+    WitnessRefused,
+    WitnessStateError,
+    WitnessUnavailable,
     AdministrationError,
     AccountNotFound,
     AccessKeyNotFound,

@@ -12,7 +12,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from countenance_audit import canonical
@@ -78,13 +78,13 @@ class Receipt:
     v: int = 1
 
     def __post_init__(self) -> None:
-        _check(asdict(self), "receipt")
+        _check(self.to_json(), "receipt")
         if self.include_by != self.time + INCLUDE_WITHIN_US:
             raise Malformed("A receipt's include_by is not 60 seconds after its time.")
 
     def to_json(self) -> dict[str, Any]:
         """The object that is signed."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _MEMBERS}
 
 
 @dataclass(frozen=True, slots=True)
