@@ -197,7 +197,7 @@ class Log:
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """The proof that leaf `index` is among the first `size`."""
-        return self._tree.inclusion(index, size, self._storage.tile)
+        return self._tree.inclusion(index, size, self._storage.tile, self._storage.layers)
 
     def consistency(self, size1: int, size2: int) -> list[bytes]:
         """The proof that the first `size2` leaves begin with the first `size1`."""

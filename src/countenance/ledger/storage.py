@@ -17,12 +17,15 @@ from countenance_audit.leaf import Opening
 
 from countenance.errors import Error
 from countenance.ledger.entry import OpeningRow
+from countenance.ledger.tree import layers_of
 from countenance.store import Database
 
 TILES_IN_MEMORY: Final = 1_024
 """Complete tiles kept for proofs: 8 MiB of hashes."""
 
 
+LAYERS_IN_MEMORY: Final = 256
+"""Tiles of the upper levels kept with their nodes, 40 KB each: those of 16 million leaves."""
 PORTION: Final = 65_536
 """Openings looked at in one statement, so that a reader does not hold the write-ahead log for long."""
 
@@ -44,6 +47,7 @@ class Storage:
         folder = resources.files("countenance.ledger") / "schema"
         database.migrate("ledger", [(folder / "0001.sql").read_text(encoding="utf-8")])
         self.tile = lru_cache(TILES_IN_MEMORY)(self._tile)
+        self.layers = lru_cache(LAYERS_IN_MEMORY)(lambda level, n: layers_of(self.tile(level, n)))
 
     def size(self) -> int:
         """How many leaves there are."""

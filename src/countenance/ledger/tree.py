@@ -19,6 +19,8 @@ WIDTH: Final = 1 << HEIGHT
 
 ReadTile = Callable[[int, int], bytes]
 """(level, n) -> the 8,192 bytes of a complete tile."""
+ReadLayers = Callable[[int, int], list[list[bytes]]]
+"""(level, n) -> the 256 hashes of a complete tile, the 128 nodes above them, and so on up to its root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +58,21 @@ class Tree:
             return list(self.edges[level])
         return []
 
-    def subtree(self, read: ReadTile) -> Callable[[int, int], bytes]:
-        """What gives the hash of a complete subtree, as `countenance_audit.merkle` asks for it."""
+    def subtree(self, read: ReadTile, layers: ReadLayers | None = None) -> Callable[[int, int], bytes]:
+        """What gives the hash of a complete subtree, as `countenance_audit.merkle` asks for it.
+
+        Args:
+            layers: complete tiles of the upper levels with all nodes above their hashes, if they are kept: few tiles,
+                which every proof needs.
+        """
 
         def hash_of(level: int, index: int) -> bytes:
             tile_level, height = divmod(level, HEIGHT)
             first, count = index << height, 1 << height
             n, start = first >> HEIGHT, first % WIDTH
             if n < self.size >> (HEIGHT * (tile_level + 1)):
+                if tile_level and layers is not None:
+                    return layers(tile_level, n)[height][start >> height]
                 # Only the part that is needed: a proof asks for eight parts of each of its tiles.
                 return _perfect(_split(read(tile_level, n)[start * HASH_BYTES : (start + count) * HASH_BYTES]))
             return _perfect(list(self.edges[tile_level][start : start + count]))
@@ -74,9 +83,9 @@ class Tree:
         """The root of the first `size` leaves."""
         return range_root(0, size, self.subtree(read)) if size else root_of([])
 
-    def inclusion(self, index: int, size: int, read: ReadTile) -> list[bytes]:
+    def inclusion(self, index: int, size: int, read: ReadTile, layers: ReadLayers | None = None) -> list[bytes]:
         """The proof that leaf `index` is in the first `size` leaves."""
-        return inclusion_proof(index, size, self.subtree(read))
+        return inclusion_proof(index, size, self.subtree(read, layers))
 
     def consistency(self, size1: int, size2: int, read: ReadTile) -> list[bytes]:
         """The proof that the first `size2` leaves begin with the first `size1`."""
@@ -101,6 +110,16 @@ def rebuilt(size: int, leaf_hashes: Iterator[bytes], read: ReadTile) -> Tree:
 
 def _tile_root(whole: bytes) -> bytes:
     return _perfect(_split(whole))
+
+
+def layers_of(whole: bytes) -> list[list[bytes]]:
+    """A complete tile's hashes and every node above them."""
+    layers = [_split(whole)]
+    while len(layers[-1]) > 1:
+        below = layers[-1]
+        pairs = zip(below[::2], below[1::2], strict=True)
+        layers.append([sha256(b"\x01" + left + right).digest() for left, right in pairs])
+    return layers
 
 
 def _split(hashes: bytes) -> list[bytes]:

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from countenance.ledger import Log, LogBehind, Opaque, accounting, fsck, person
 from countenance.ledger.entry import canonical_bytes
 from countenance.ledger.log import HIGH_WATER, LedgerError
-from countenance.ledger.tree import Tree, rebuilt
+from countenance.ledger.tree import Tree, layers_of, rebuilt
 from countenance.store import Database, DatabaseError, Entry, Keyring
 
 ORIGIN = "log.example/unit"
@@ -109,7 +109,9 @@ def test_the_tree_of_tiles_is_that_of_the_leaves(size: int) -> None:
     assert tree.root(size, read) == frontier.root()
     assert rebuilt(size, iter(hashes[size // 256 * 256 :]), read) == tree
     for index in {0, size // 2, size - 1} if size else set():
-        verify_inclusion(index, size, hashes[index], tree.inclusion(index, size, read), frontier.root())
+        proof = tree.inclusion(index, size, read)
+        assert tree.inclusion(index, size, read, lambda level, n: layers_of(read(level, n))) == proof
+        verify_inclusion(index, size, hashes[index], proof, frontier.root())
     for smaller in {1, size // 3, size - 1} & set(range(1, size)):
         verify_consistency(
             smaller, size, tree.root(smaller, read), frontier.root(), tree.consistency(smaller, size, read)
