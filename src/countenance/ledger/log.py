@@ -40,6 +40,11 @@ SEED_BYTES: Final = 32
 HIGH_WATER: Final = "high-water"
 """The latest checkpoint, in a file that backups leave out: an older database beside it is noticed."""
 
+BEHIND: Final = (
+    f"Restore the newest database. If it is lost for good, move DIR/{HIGH_WATER} away: the log goes on from here, and "
+    "every mirror, witness and receipt of what was lost will show the break."
+)
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -278,17 +283,17 @@ class Log:
             except AuditError as error:
                 raise LogBehind(
                     f"A checkpoint kept of this log cannot be verified: {error}",
-                    hint="the high-water file belongs to another log, or is damaged; `countenance ledger recover`",
+                    hint=BEHIND,
                 ) from None
             if seen.size > self._tree.size:
                 raise LogBehind(
                     f"The log has {self._tree.size} leaves; a checkpoint over {seen.size} was signed before.",
-                    hint="an older database was put here: restore the newest one, or see `countenance ledger recover`",
+                    hint=BEHIND,
                 )
             if self._tree.root(seen.size, self._storage.tile) != seen.root:
                 raise LogBehind(
                     f"The first {seen.size} leaves are not those that a checkpoint was signed over.",
-                    hint="the database was exchanged or altered: restore it, or see `countenance ledger recover`",
+                    hint=BEHIND,
                 )
             if self._latest is None or seen.size >= self._latest[0]:
                 self._latest = (seen.size, note)
