@@ -22,6 +22,9 @@ GROWTH_MIB = 32.0
 """A picture of the corpus is about 90 KiB of pixels and a large body 300 KiB, so keeping what came with every
 request would show 40 MiB after 450 requests and ten times that after 5,000. Measured growth is a few MiB: what
 the allocator keeps in its arenas for sixteen worker threads."""
+PAGE_CACHE_MIB = 16.0
+"""What thousands of calls may add besides: each is a leaf, and the store's writer keeps up to 32 MiB of pages (10 MiB in
+6,000 calls; with that cache set to 2 MiB a second run of the corpus added nothing, 504.6 to 504.4 MiB)."""
 STARTERS = 24
 """Connections that start every worker thread (16) with its own database connection before anything is counted."""
 
@@ -44,7 +47,14 @@ def material(served: Server) -> Material:
 
 
 def _abuse(
-    served: Server, material: Material, *, seed: int, warm: int, count: int, bombs: Sequence[Request] = ()
+    served: Server,
+    material: Material,
+    *,
+    seed: int,
+    warm: int,
+    count: int,
+    bombs: Sequence[Request] = (),
+    growth_mib: float = GROWTH_MIB,
 ) -> None:
     idle = Vitals.of(served).sockets
     every_thread = [corpus.plain_search(material)] * 4 * STARTERS
@@ -58,7 +68,7 @@ def _abuse(
     assert warmed.complaints + sent.complaints == []
     is_well(served)
     assert sum(sent.codes.values()) == count + len(bombs)
-    assert after.resident_mib - before.resident_mib < GROWTH_MIB
+    assert after.resident_mib - before.resident_mib < growth_mib
     assert after.threads <= before.threads
     assert after.files <= before.files
     assert after.sockets <= idle
@@ -79,4 +89,6 @@ def test_hundreds_of_hostile_requests_do_no_harm(served: Server, material: Mater
 
 @pytest.mark.slow
 def test_thousands_of_hostile_requests_do_no_harm(served: Server, material: Material) -> None:
-    _abuse(served, material, seed=21, warm=600, count=5_400, bombs=list(corpus.bomb_requests(material)))
+    bombs = list(corpus.bomb_requests(material))
+    limit = GROWTH_MIB + PAGE_CACHE_MIB
+    _abuse(served, material, seed=21, warm=600, count=5_400, bombs=bombs, growth_mib=limit)
