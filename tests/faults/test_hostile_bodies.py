@@ -23,8 +23,8 @@ GROWTH_MIB = 32.0
 request would show 40 MiB after 450 requests and ten times that after 5,000. Measured growth is a few MiB: what
 the allocator keeps in its arenas for sixteen worker threads."""
 PAGE_CACHE_MIB = 16.0
-"""What thousands of calls may add besides: each is a leaf, and the store's writer keeps up to 32 MiB of pages (10 MiB in
-6,000 calls; with that cache set to 2 MiB a second run of the corpus added nothing, 504.6 to 504.4 MiB)."""
+"""What thousands of calls may add besides: each is a leaf, and the store's writer keeps up to 32 MiB of pages (10 MiB
+in 6,000 calls; with that cache set to 2 MiB a second run of the corpus added nothing, 504.6 to 504.4 MiB)."""
 STARTERS = 24
 """Connections that start every worker thread (16) with its own database connection before anything is counted."""
 
