@@ -20,6 +20,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from countenance_audit import receipt as receipts
+from countenance_audit.errors import AuditError
 from countenance_audit.receipt import INCLUDE_WITHIN_US, Receipt
 
 from countenance.errors import Error
@@ -38,6 +39,8 @@ SUMMARY_S: Final = 60.0
 FOLD_S: Final = 1.0
 """Calls refused for load are folded into one entry per key, operation and second."""
 
+STOP_PATIENCE_S: Final = 2.0
+"""How long a stop waits for an answer of a witness; what it would have signed, it signs after the next start."""
 WITNESS_S: Final = 2.0
 """How often it is looked whether there is a checkpoint that a witness has not signed."""
 
@@ -171,7 +174,7 @@ class Ledger:
             self._wake.set()
             self._thread.join()
             if self._witnesses:
-                self._asking.join()
+                self._asking.join(STOP_PATIENCE_S)  # one that hangs must not hold up the stop
             self._attempt(self._sum_up)
             self._attempt(lambda: self.log.append(Public({"kind": "stop", "reason": "asked to stop"})))
         self._attempt(self.log.publish)
@@ -224,7 +227,7 @@ class Ledger:
                 except WitnessRefused as error:
                     self.refusals[witness.key.name] = error.message
                     _log.error("%s%s", error.message, f" ({error.hint})" if error.hint else "")
-                except (OSError, Error) as error:
+                except (OSError, Error, AuditError) as error:
                     _log.warning("%s", error)
                 else:
                     asked[witness.key.name] = size
