@@ -24,18 +24,9 @@ from typing import Any, Final
 
 from countenance_audit.canonical import encode
 
+from countenance.ledger.counting import Credit, StatementError, Use, count
 from countenance.ledger.metering import day_of
-from countenance.ledger.statement import (
-    Credit,
-    Statement,
-    StatementError,
-    Use,
-    count,
-    decimal,
-    leaves_sha256,
-    month_end,
-    month_start,
-)
+from countenance.ledger.statement import Statement, decimal, leaves_sha256, month_end, month_start
 
 SERVICE: Final = "Countenance"
 """ServiceName, and PublisherName: who makes the software, not who runs it."""

@@ -21,9 +21,10 @@ from typing import Any
 
 import pytest
 
+from countenance.ledger.counting import StatementError
 from countenance.ledger.focus import COLUMNS, as_csv
 from countenance.ledger.metering import METERED, MonthCounters, PriceTable, metered_units, month_of
-from countenance.ledger.statement import Statement, StatementError, check, decimal, leaves_sha256
+from countenance.ledger.statement import Statement, check, decimal, leaves_sha256
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ACCOUNTS = ("111122223333", "444455556666", "777788889999")

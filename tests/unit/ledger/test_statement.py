@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from countenance.ledger.counting import StatementError
 from countenance.ledger.metering import PriceTable
-from countenance.ledger.statement import CAVEAT, Statement, StatementError, check, decimal, leaves_sha256, month_end
+from countenance.ledger.statement import CAVEAT, Statement, check, decimal, leaves_sha256, month_end
 
 ACCOUNT, OTHER = "111122223333", "444455556666"
 TABLE = PriceTable.load()

@@ -22,10 +22,10 @@ from countenance.gallery import (
     TagLimitExceeded,
     TemplateCorrupt,
 )
+from countenance.ledger.counting import StatementError
 from countenance.ledger.log import LedgerError, LogBehind
 from countenance.ledger.metering import MeteringError
 from countenance.ledger.retention import HoldInForce, NoSuchHold
-from countenance.ledger.statement import StatementError
 from countenance.ledger.storage import LogDamaged
 from countenance.ledger.witness import WitnessRefused, WitnessStateError, WitnessUnavailable
 from countenance.operations import OPERATIONS
