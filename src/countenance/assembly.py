@@ -27,7 +27,7 @@ from countenance import pipeline
 from countenance.accounts import Accounts, Credentials
 from countenance.config import Settings, SettingsError
 from countenance.gallery import RebuildReport, SqliteGallery
-from countenance.ledger import Ledger, Log, WitnessClient
+from countenance.ledger import Ledger, Log, Witnessing, history
 from countenance.operations import Service
 from countenance.operations.pagination import Cursors
 from countenance.recognition import build_engine, modelpack, use_calling_thread_only
@@ -122,20 +122,20 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
         database = Database(database_file)
         stack.callback(database.close)
         log = Log(database, keyring, data, origin=settings.ledger_origin)
-        ledger = Ledger(
-            log,
-            _start_members(settings) if serving else None,
-            witnesses=_witnesses(settings.ledger_witnesses) if serving else (),
-        )
+        witnessing = Witnessing(log, _witnesses(settings.ledger_witnesses), patience_h=settings.ledger_quorum_hours)
+        if serving:
+            history.compare_outside(log, mirrors=settings.ledger_mirrors, witnesses=list(witnessing.clients.values()))
+            witnessing.seen(log.checkpoint()[1])
+        ledger = Ledger(log, _start_members(settings) if serving else None, witnessing=witnessing)
         stack.callback(ledger.close)
         accounts = Accounts(database, keyring)
         _first_use(settings, accounts)
         yield Register(database=database, keyring=keyring, accounts=accounts, ledger=ledger)
 
 
-def _witnesses(file: Path | None) -> list[WitnessClient]:
+def _witnesses(file: Path | None) -> TrustPolicy | None:
     if file is None:
-        return []
+        return None
     try:
         policy = TrustPolicy.parse(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, AuditError) as error:
@@ -143,7 +143,7 @@ def _witnesses(file: Path | None) -> list[WitnessClient]:
     missing = [name for name in policy.witnesses if name not in policy.urls]
     if missing or not policy.witnesses:
         raise SettingsError(f"ledger_witnesses {file} names no address for {', '.join(missing) or 'any witness'}")
-    return [WitnessClient(policy.urls[name], key) for name, key in policy.witnesses.items()]
+    return policy
 
 
 def _start_members(settings: Settings) -> dict[str, Any]:

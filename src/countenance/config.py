@@ -237,7 +237,16 @@ class Settings:
         None,
         PATH,
         "File with the log's witnesses: lines `witness NAME KEY URL` of a C2SP tlog-policy. Each checkpoint is brought "
-        "to them.",
+        "to them; its quorum is what `/readyz` warns about the lack of.",
+    )
+    ledger_quorum_hours: float = _setting(
+        24.0, _seconds(0.01, 8760), "Hours without a quorum of the witnesses after which `/readyz` warns."
+    )
+    ledger_mirrors: tuple[str, ...] = _setting(
+        (),
+        NAMES,
+        "Mirrors of the log, as http(s) addresses or folders: at each start the log is compared with the checkpoints "
+        "that they keep, and a shorter or another log is refused.",
     )
     metrics_public: bool = _setting(
         False, SWITCH, "Answer `GET /metrics` to other machines; otherwise only to this one."

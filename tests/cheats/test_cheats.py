@@ -15,7 +15,7 @@ from countenance_audit.merkle import leaf_hash
 from countenance_audit.note import Signer
 
 from countenance.ledger import LogBehind, Public, Recorded
-from countenance.ledger.log import HIGH_WATER
+from countenance.ledger.history import HIGH_WATER
 
 from .operator import Operator, audit, kept
 

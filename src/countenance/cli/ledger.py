@@ -34,7 +34,7 @@ def ledger_status(data_dir: Path | None, as_json: bool) -> None:
     """Print the log's name, verifier key, size and latest checkpoint."""
     answer = _ask(data_dir, "ledger.status")
     lines = [f"{name}: {answer[name]}" for name in ("origin", "key", "size", "checkpoint_size")]
-    lines += [f"REFUSED by witness {name}: {why}" for name, why in answer["refused_by"].items()]
+    lines += [f"WARNING: {each}" for each in answer["warnings"]]
     emit(answer, [*lines, "", *answer["checkpoint"].splitlines()], as_json=as_json)
 
 
@@ -43,8 +43,37 @@ def ledger_status(data_dir: Path | None, as_json: bool) -> None:
 @json_option
 def ledger_key(data_dir: Path | None, as_json: bool) -> None:
     """Print the log's verifier key as a line of a trust policy: give it to those who will check you."""
-    key = _ask(data_dir, "ledger.status")["key"]
-    emit({"key": key}, [f"log {key}"], as_json=as_json)
+    status = _ask(data_dir, "ledger.status")
+    signing = [each for each in status["keys"] if each["state"] in ("signing", "closing")]
+    emit({"key": status["key"], "keys": status["keys"]}, [f"log {each['key']}" for each in signing], as_json=as_json)
+
+
+@ledger.command("rotate", epilog=example("countenance ledger rotate --yes"))
+@click.option("--lost", is_flag=True, help="The key until now was lost or stolen: it signs nothing more.")
+@yes_option
+@data_option
+@json_option
+def ledger_rotate(lost: bool, data_dir: Path | None, as_json: bool) -> None:
+    """Make the log's next key. A public leaf names it, and whoever checks you needs its line.
+
+    The older key goes on signing checkpoints beside it, so that those who know only that one can follow, until
+    `countenance ledger retire`. After --lost nobody but you vouches for the new key: publish it where people know you.
+    """
+    answer = admin_client.administer(settings_for(data_dir), "ledger.rotate", {"lost": lost})
+    emit(answer, [f"log {answer['key']}"], as_json=as_json)
+    if not as_json:
+        talk("Give this line to your witnesses and to those who check you; they keep the older line beside it.")
+
+
+@ledger.command("retire", epilog=example("countenance ledger retire 1f2e3d4c --yes"))
+@click.argument("key_id", metavar="KEY_ID")
+@yes_option
+@data_option
+@json_option
+def ledger_retire(key_id: str, data_dir: Path | None, as_json: bool) -> None:
+    """Have an older key of the log sign nothing more. Its id is the part between the plus signs of its line."""
+    answer = admin_client.administer(settings_for(data_dir), "ledger.retire", {"key_id": key_id})
+    emit(answer, [f"{key_id} signs nothing more"], as_json=as_json)
 
 
 @ledger.command("fsck", epilog=example("countenance ledger fsck && echo sound"))

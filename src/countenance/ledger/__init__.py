@@ -5,9 +5,10 @@ what a face is.
 """
 
 from countenance.ledger.entry import Opaque, Place, Public, accounting, microseconds, person
+from countenance.ledger.history import LogBehind
 from countenance.ledger.ledger import Ledger, Recorded
-from countenance.ledger.log import Log, LogBehind
-from countenance.ledger.witness import WitnessClient
+from countenance.ledger.log import Log
+from countenance.ledger.witnessing import Witnessing
 
 __all__ = [
     "Ledger",
@@ -17,7 +18,7 @@ __all__ = [
     "Place",
     "Public",
     "Recorded",
-    "WitnessClient",
+    "Witnessing",
     "accounting",
     "microseconds",
     "person",

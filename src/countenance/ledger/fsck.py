@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from countenance_audit.checkpoint import open_checkpoint
 from countenance_audit.errors import AuditError
 from countenance_audit.leaf import Opaque, check_opening, parse
 from countenance_audit.merkle import Frontier, leaf_hash
@@ -108,7 +107,7 @@ def _other_checkpoints(log: Log, size: int, frontier: Frontier) -> Iterator[str]
     if note is None:
         return
     try:
-        seen = open_checkpoint(note, log.signer.verifier)
+        seen = log.keys.open(note)
     except AuditError as error:
         yield f"the latest checkpoint: {error}"
         return

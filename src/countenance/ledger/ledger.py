@@ -13,14 +13,12 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from typing import Any, Final
 
 from countenance_audit import receipt as receipts
-from countenance_audit.errors import AuditError
 from countenance_audit.receipt import INCLUDE_WITHIN_US, Receipt
 
 from countenance.errors import Error
@@ -28,7 +26,7 @@ from countenance.ledger.entry import Opaque, Place, Public, accounting, microsec
 from countenance.ledger.log import Log
 from countenance.ledger.metering import MonthCounters, PriceTable, metered_units, month_of
 from countenance.ledger.statement import Statement
-from countenance.ledger.witness import WitnessClient, WitnessRefused
+from countenance.ledger.witnessing import Witnessing
 
 CHECKPOINT_S: Final = 10.0
 """A new leaf is in a checkpoint after this many seconds at most; PROOFS section 4 allows 60."""
@@ -38,11 +36,8 @@ SUMMARY_S: Final = 60.0
 """How often requests that failed authentication are summed up into one entry, if there were any."""
 FOLD_S: Final = 1.0
 """Calls refused for load are folded into one entry per key, operation and second."""
-
-STOP_PATIENCE_S: Final = 2.0
-"""How long a stop waits for an answer of a witness; what it would have signed, it signs after the next start."""
-WITNESS_S: Final = 2.0
-"""How often it is looked whether there is a checkpoint that a witness has not signed."""
+PROBE_S: Final = 5.0
+"""How often a ledger that could not be written is tried again with a heartbeat, so that it recovers without calls."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,20 +59,21 @@ class _Refusals:
     access_key: str
     purpose: str
     operation: str
+    second: int
 
 
 class Ledger:
     """Records calls. Safe to use from any thread; `close` it before the database."""
 
     def __init__(
-        self, log: Log, start: Mapping[str, Any] | None = None, *, witnesses: Sequence[WitnessClient] = ()
+        self, log: Log, start: Mapping[str, Any] | None = None, *, witnessing: Witnessing | None = None
     ) -> None:
         """Begin to keep the ledger.
 
         Args:
             log: the open log.
             start: members of the public start entry; None for work on the host, which starts no server.
-            witnesses: whose cosignatures each checkpoint is given, as far as they answer.
+            witnessing: brings each checkpoint to its witnesses; None: there are none.
         """
         self.log = log
         self.prices = PriceTable.load()
@@ -94,15 +90,10 @@ class Ledger:
             self.log.append(Public({"kind": "start", "origin": log.origin, **start}))
         self.log.publish()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
-        self._witnesses = list(witnesses)
-        self._cosigned: bytes | None = None
-        self.refusals: dict[str, str] = {}
-        """Witnesses that know another history of this log, and what they said. Somebody has to look."""
-        self._asking = threading.Thread(target=self._ask_witnesses, name="witnesses", daemon=True)
+        self.witnessing = witnessing or Witnessing(log, None)
         if self._is_serving:
             self._thread.start()
-            if self._witnesses:
-                self._asking.start()
+            self.witnessing.start()
 
     @property
     def healthy(self) -> bool:
@@ -129,10 +120,11 @@ class Ledger:
             self._failed = True
             raise
         self._failed = False
+        signer = self.log.signer  # once: a rotation may come between
         signed = receipts.sign(
             Receipt(
                 origin=self.log.origin,
-                key=self.log.signer.verifier.key_id.hex(),
+                key=signer.verifier.key_id.hex(),
                 id=said["request_id"],
                 index=place.index,
                 leaf=place.leaf_hash.hex(),
@@ -141,7 +133,7 @@ class Ledger:
                 response=said["response"],
                 include_by=place.time + INCLUDE_WITHIN_US,
             ),
-            self.log.signer,
+            signer,
         )
         return Recorded(place, signed)
 
@@ -152,9 +144,10 @@ class Ledger:
 
     def fold_throttled(self, *, account: str, access_key: str, purpose: str, operation: str, at: datetime) -> None:
         """Count a call that was refused for load; its second's entry follows."""
-        key = _Refusals(account, access_key, purpose, operation)
+        moment = microseconds(at)
+        key = _Refusals(account, access_key, purpose, operation, moment // 1_000_000)
         with self._lock:
-            count, first = self._throttled.get(key, (0, microseconds(at)))
+            count, first = self._throttled.get(key, (0, moment))
             self._throttled[key] = (count + 1, first)
 
     def statement(self, account: str, month: str) -> tuple[Statement, list[dict[str, Any]]]:
@@ -173,15 +166,20 @@ class Ledger:
             self._stopping = True
             self._wake.set()
             self._thread.join()
-            if self._witnesses:
-                self._asking.join(STOP_PATIENCE_S)  # one that hangs must not hold up the stop
+            self.witnessing.stop()
             self._attempt(self._sum_up)
-            self._attempt(lambda: self.log.append(Public({"kind": "stop", "reason": "asked to stop"})))
-        self._attempt(self.log.publish)
+            self._attempt(lambda: self._append(Public({"kind": "stop", "reason": "asked to stop"})))
+        self._attempt(self._publish)
 
     def _run(self) -> None:
         now = time.monotonic()
-        due = {"fold": now + FOLD_S, "check": now + CHECKPOINT_S, "sum": now + SUMMARY_S, "beat": now + HEARTBEAT_S}
+        due = {
+            "fold": now + FOLD_S,
+            "check": now + CHECKPOINT_S,
+            "sum": now + SUMMARY_S,
+            "beat": now + HEARTBEAT_S,
+            "probe": now + PROBE_S,
+        }
         while not self._stopping:
             self._wake.wait(max(0.0, min(due.values()) - time.monotonic()))
             if self._stopping:
@@ -198,82 +196,82 @@ class Ledger:
                 self._attempt(self._beat)
             if now >= due["check"]:
                 due["check"] = now + CHECKPOINT_S
-                self._attempt(self.log.publish)
+                self._attempt(self._publish)
+            if now >= due["probe"]:
+                due["probe"] = now + PROBE_S
+                if self._failed:
+                    self._attempt(self._beat)
 
-    def _attempt(self, act: Any) -> None:
+    def _attempt(self, act: Callable[[], bool]) -> None:
+        """Do something that says whether it wrote; only what was written shows that writing works."""
         try:
-            act()
-            self._failed = False
+            if act():
+                self._failed = False
         except (OSError, Error) as error:
             self._failed = True
             _log.error("the ledger cannot be written: %s", error)
 
-    def _beat(self) -> None:
-        cosigned = self._cosigned.hex() if self._cosigned else None
-        self.log.append(Public({"kind": "heartbeat", "cosigned": cosigned}))
+    def _append(self, entry: Opaque | Public) -> bool:
+        self.log.append(entry)
+        return True
 
-    def _ask_witnesses(self) -> None:
-        """Brings each new checkpoint to each witness, until the server stops. A witness that is slow or away holds up
-        nobody: calls are answered when their leaf is durable here."""
-        asked: dict[str, int] = {}
-        while not self._wake.wait(WITNESS_S):
-            size, note = self.log.checkpoint()
-            for witness in self._witnesses:
-                if asked.get(witness.key.name) == size:
-                    continue
-                try:
-                    line = witness.submit(note, size, lambda old, upto=size: self.log.consistency(old, upto))  # type: ignore[misc]
-                    self.log.cosigned(size, line)
-                except WitnessRefused as error:
-                    self.refusals[witness.key.name] = error.message
-                    _log.error("%s%s", error.message, f" ({error.hint})" if error.hint else "")
-                except (OSError, Error, AuditError) as error:
-                    _log.warning("%s", error)
-                else:
-                    asked[witness.key.name] = size
-                    self.refusals.pop(witness.key.name, None)
-                    self._cosigned = sha256(self.log.checkpoint()[1]).digest()
+    def _publish(self) -> bool:
+        self.log.publish()
+        return False  # nothing was written when there was nothing new
 
-    def _sum_up(self) -> None:
-        self._write_throttled()
-        self._write_unauthenticated()
+    def _beat(self) -> bool:
+        return self._append(Public({"kind": "heartbeat", "cosigned": self.witnessing.cosigned}))
 
-    def _write_throttled(self) -> None:
+    def _sum_up(self) -> bool:
+        throttled, unauthenticated = self._write_throttled(), self._write_unauthenticated()
+        return throttled or unauthenticated
+
+    def _write_throttled(self) -> bool:
         with self._lock:
             waiting, self._throttled = self._throttled, {}
-        for key, (count, first) in waiting.items():
-            self.log.append(
-                Opaque(
-                    accounting(
-                        kind="throttled",
-                        time=first,
-                        operation=key.operation,
-                        request_id=str(uuid.uuid4()),
-                        account=key.account,
-                        access_key=key.access_key,
-                        purpose=key.purpose,
-                        code="ThrottlingException",
-                        status=400,
-                        count=count,
-                    )
+        written = False
+        try:
+            while waiting:
+                key, (count, first) = next(iter(waiting.items()))
+                entry = accounting(
+                    kind="throttled",
+                    time=first,
+                    operation=key.operation,
+                    request_id=str(uuid.uuid4()),
+                    account=key.account,
+                    access_key=key.access_key,
+                    purpose=key.purpose,
+                    code="ThrottlingException",
+                    status=400,
+                    count=count,
                 )
-            )
+                written = self._append(Opaque(entry))
+                del waiting[key]
+        finally:
+            with self._lock:  # what could not be written is counted with what came since
+                for key, (count, first) in waiting.items():
+                    more, _ = self._throttled.get(key, (0, first))
+                    self._throttled[key] = (count + more, first)
+        return written
 
-    def _write_unauthenticated(self) -> None:
+    def _write_unauthenticated(self) -> bool:
         with self._lock:
             waiting, self._unauthenticated = self._unauthenticated, Counter()
-        if waiting:
-            self.log.append(
-                Opaque(
-                    accounting(
-                        kind="unauthenticated",
-                        time=time.time_ns() // 1000,
-                        operation="",
-                        request_id=str(uuid.uuid4()),
-                        code="",
-                        status=0,
-                        details=dict(waiting),
-                        count=waiting.total(),
-                    )
-                )
-            )
+        if not waiting:
+            return False
+        entry = accounting(
+            kind="unauthenticated",
+            time=time.time_ns() // 1000,
+            operation="",
+            request_id=str(uuid.uuid4()),
+            code="",
+            status=0,
+            details=dict(waiting),
+            count=waiting.total(),
+        )
+        try:
+            return self._append(Opaque(entry))
+        except BaseException:
+            with self._lock:
+                self._unauthenticated.update(waiting)
+            raise

@@ -11,8 +11,6 @@ says so (PROOFS, section 4).
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 import sqlite3
 import threading
 import time
@@ -20,42 +18,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from countenance_audit.checkpoint import Checkpoint, open_checkpoint, sign
-from countenance_audit.errors import AuditError
-from countenance_audit.leaf import Opening
+from countenance_audit.checkpoint import Checkpoint
+from countenance_audit.leaf import Opening, parse
+from countenance_audit.leaf import Public as PublicLeaf
 from countenance_audit.merkle import leaf_hash
-from countenance_audit.note import Signer
+from countenance_audit.note import Signer, VerifierKey
 
-from countenance.errors import Error
-from countenance.ledger import storage
+from countenance.ledger import history, storage
 from countenance.ledger.entry import Opaque, Place, Public, of_effect
+from countenance.ledger.history import LedgerError
+from countenance.ledger.keys import Keys
 from countenance.ledger.storage import Storage
 from countenance.ledger.tree import WIDTH, Tree, rebuilt
-from countenance.store import Database, Entry, Keyring, sync_folder
+from countenance.store import Database, Entry, Keyring
 
 CLOCK_STEP_US: Final = 1_000_000
 """A jump of the wall clock against the monotonic one that gets a leaf: 1 s. NTP slews what is below 0.128 s (RFC 5905,
 STEPT) and steps what is above."""
-SEED_BYTES: Final = 32
-HIGH_WATER: Final = "high-water"
-"""The latest checkpoint, in a file that backups leave out: an older database beside it is noticed."""
-
-BEHIND: Final = (
-    f"Restore the newest database. If it is lost for good, move DIR/{HIGH_WATER} away: the log goes on from here, and "
-    "every mirror, witness and receipt of what was lost will show the break."
-)
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-
-
-class LedgerError(Error):
-    """The ledger cannot be opened or used."""
-
-
-class LogBehind(LedgerError):
-    """The log is shorter than, or another one than, a checkpoint that was signed before."""
 
 
 class Log:
@@ -86,7 +69,12 @@ class Log:
         self._folder = folder
         self._now_us = now_us
         self._monotonic_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000
-        self._signer, is_new = self._key(keyring, origin)
+        self.keys = Keys(self._storage, keyring, origin)
+        if origin not in (None, self.keys.origin):
+            raise LedgerError(
+                f"The log's origin is {self.keys.origin}, the settings say {origin}.",
+                hint="An origin is for good: set ledger_origin back, or start with an empty data folder.",
+            )
         self._publishing = threading.Lock()
         self._tree = self._loaded()
         self._last_time = self._time_of_last_leaf()
@@ -96,8 +84,8 @@ class Log:
         self._check_history()
         database.when_in_doubt(self.in_doubt)
         database.sequence_with(self)
-        if is_new:
-            self.append(Public({"kind": "key", "purpose": "log", "key": str(self._signer.verifier), "reason": "first"}))
+        if self.keys.is_new:
+            self.append(_key_leaf(self.signer.verifier, "first"))
         self._take_over_outbox()
 
     # -- what it is
@@ -105,12 +93,12 @@ class Log:
     @property
     def origin(self) -> str:
         """The log's name."""
-        return self._signer.name
+        return self.keys.origin
 
     @property
     def signer(self) -> Signer:
-        """Signs checkpoints and receipts."""
-        return self._signer
+        """The newest key: signs receipts and checkpoints."""
+        return self.keys.signer
 
     @property
     def size(self) -> int:
@@ -171,6 +159,27 @@ class Log:
         if staged is not None and self._storage.last_size() == staged[0].size:
             self._tree, self._last_time, self._offset = staged
 
+    def rotate(self, *, lost: bool = False) -> VerifierKey:
+        """Make the log's next key, with its leaf in the same transaction. The older one goes on signing checkpoints
+        beside it until it is retired; with `lost`, it stops at once."""
+        key = self._database.write(
+            lambda made: _key_leaf(made, "loss" if lost else "rotation"),
+            lambda connection: self.keys.follow(connection, lost=lost),
+            after_commit=lambda _: self.keys.reload(),
+        )
+        self.publish()  # the leaf of the change is in it, under the keys that sign from now on
+        return key
+
+    def retire(self, key_id: str) -> VerifierKey:
+        """Have an older key sign nothing more. Raises LogKeyError."""
+        key = self._database.write(
+            lambda retired: _key_leaf(retired, "retirement"),
+            lambda connection: self.keys.retire(connection, key_id),
+            after_commit=lambda _: self.keys.reload(),
+        )
+        self.publish()  # the leaf of the change is in it, under the keys that sign from now on
+        return key
+
     # -- reading
 
     def checkpoint(self) -> tuple[int, bytes]:
@@ -184,9 +193,9 @@ class Log:
             if self._latest is not None and tree.size == self._latest[0]:
                 return self._latest
             root = tree.root(tree.size, self._storage.tile)
-            note = sign(Checkpoint(self.origin, tree.size, root), self._signer)
+            note = self.keys.sign(Checkpoint(self.origin, tree.size, root))
             self._storage.keep_checkpoint(tree.size, note)
-            _replace(self._folder / HIGH_WATER, note)
+            history.keep_high_water(self._folder, note)
             self._latest = (tree.size, note)
             return self._latest
 
@@ -197,7 +206,7 @@ class Log:
                 return
             note = self._latest[1] + line.encode()
             self._storage.keep_checkpoint(size, note)
-            _replace(self._folder / HIGH_WATER, note)
+            history.keep_high_water(self._folder, note)
             self._latest = (size, note)
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
@@ -219,6 +228,10 @@ class Log:
             return None
         return b"".join(self._tree.hashes(level, n, self._storage.tile)[:width])
 
+    def first_time_s(self) -> float | None:
+        """When the log began, seconds since 1970; None while it is empty."""
+        return self._time_of(0) / 1_000_000 if self.size else None
+
     def leaves(self, start: int, end: int) -> list[bytes] | None:
         """The leaves of a range, as far as a published checkpoint covers it; else None."""
         return self._storage.leaves(start, end) if self._latest and end <= self._latest[0] else None
@@ -238,63 +251,32 @@ class Log:
 
     # -- opening
 
-    def _key(self, keyring: Keyring, origin: str | None) -> tuple[Signer, bool]:
-        kept = self._storage.keys()
-        if kept:
-            name, wrapped = kept[-1]
-            if origin is not None and origin != name:
-                raise LedgerError(
-                    f"The log's origin is {name}, the settings say {origin}.",
-                    hint="An origin is for good: set ledger_origin back, or start with an empty data folder.",
-                )
-            return Signer(name, keyring.unwrap(wrapped, aad=_aad(name))), False
-        name = origin or f"countenance.invalid/{secrets.token_hex(8)}"
-        seed = os.urandom(SEED_BYTES)
-        signer = Signer(name, seed)  # refuses a name that a note cannot carry
-        self._storage.add_key(name, keyring.wrap(seed, aad=_aad(name)))
-        return signer, True
-
     def _loaded(self) -> Tree:
         size = self._storage.last_size()
         rest = size // WIDTH * WIDTH
         return rebuilt(size, (leaf_hash(leaf) for leaf in self._storage.leaves(rest, size)), self._storage.tile)
 
-    def _time_of_last_leaf(self) -> int:
-        from countenance_audit.leaf import Public as PublicLeaf
-        from countenance_audit.leaf import parse
-
-        if self._tree.size == 0:
-            return 0
-        last = self._tree.size - 1
-        found = parse(self._storage.leaves(last, last + 1)[0])
+    def _time_of(self, index: int) -> int:
+        """Microseconds since 1970; 0 for a leaf that says nothing here."""
+        found = parse(self._storage.leaves(index, index + 1)[0])
         if isinstance(found, PublicLeaf):
             return found.time
-        opening = self._storage.opening(last)
+        opening = self._storage.opening(index)
         return int(opening.accounting["end"]) if opening is not None else 0
+
+    def _time_of_last_leaf(self) -> int:
+        # Back over leaves whose opening was lost, to the last that says when it was made.
+        return next((time for index in reversed(range(self._tree.size)) if (time := self._time_of(index))), 0)
 
     def _check_history(self) -> None:
         """Every checkpoint at hand must be one of this tree's: the database's own, and the one kept outside it."""
-        outside = self._folder / HIGH_WATER
-        for note in (self._storage.latest_checkpoint(), outside.read_bytes() if outside.exists() else None):
+        for note, where in (
+            (self._storage.latest_checkpoint(), "in the database"),
+            (history.high_water(self._folder), "kept outside the database"),
+        ):
             if note is None:
                 continue
-            try:
-                seen = open_checkpoint(note, self._signer.verifier)
-            except AuditError as error:
-                raise LogBehind(
-                    f"A checkpoint kept of this log cannot be verified: {error}",
-                    hint=BEHIND,
-                ) from None
-            if seen.size > self._tree.size:
-                raise LogBehind(
-                    f"The log has {self._tree.size} leaves; a checkpoint over {seen.size} was signed before.",
-                    hint=BEHIND,
-                )
-            if self._tree.root(seen.size, self._storage.tile) != seen.root:
-                raise LogBehind(
-                    f"The first {seen.size} leaves are not those that a checkpoint was signed over.",
-                    hint=BEHIND,
-                )
+            seen = history.compare(note, self.keys, self._tree.size, self.root, where)
             if self._latest is None or seen.size >= self._latest[0]:
                 self._latest = (seen.size, note)
 
@@ -313,16 +295,5 @@ class Log:
         return record
 
 
-def _aad(origin: str) -> bytes:
-    return b"log-key/" + origin.encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(path.name + ".new")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
+def _key_leaf(key: VerifierKey, reason: str) -> Public:
+    return Public({"kind": "key", "purpose": "log", "key": str(key), "reason": reason})

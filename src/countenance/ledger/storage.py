@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from typing import Any, Final
@@ -39,13 +40,24 @@ class LogDamaged(Error):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key of the log as it is stored; the seed is wrapped under the master key."""
+
+    number: int
+    origin: str
+    wrapped: bytes
+    state: str
+
+
 class Storage:
     """The log's rows. Reading is safe from any thread."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         folder = resources.files("countenance.ledger") / "schema"
-        database.migrate("ledger", [(folder / "0001.sql").read_text(encoding="utf-8")])
+        scripts = sorted((each.name, each) for each in folder.iterdir() if each.name.endswith(".sql"))
+        database.migrate("ledger", [each.read_text(encoding="utf-8") for _, each in scripts])
         self.tile = lru_cache(TILES_IN_MEMORY)(self._tile)
         self.layers = lru_cache(LAYERS_IN_MEMORY)(lambda level, n: layers_of(self.tile(level, n)))
 
@@ -121,6 +133,14 @@ class Storage:
             row = connection.execute("SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
         return row[0] if row else None
 
+    def checkpoints(self, limit: int) -> Iterator[bytes]:
+        """The notes of the latest checkpoints, the newest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT ?", (limit,)
+            ).fetchall()
+        return (bytes(row[0]) for row in rows)
+
     def keep_checkpoint(self, size: int, note: bytes) -> None:
         """Keeps a checkpoint; one of the same size with more signatures takes its place."""
         self._database.maintain(
@@ -131,11 +151,11 @@ class Storage:
             ).close()
         )
 
-    def keys(self) -> list[tuple[str, bytes]]:
-        """Origin and wrapped seed of every key, the oldest first."""
+    def key_rows(self) -> list[KeyRow]:
+        """Every key, the oldest first."""
         with self._database.reading() as connection:
-            rows = connection.execute("SELECT origin, wrapped FROM log_keys ORDER BY number").fetchall()
-        return [(row[0], row[1]) for row in rows]
+            rows = connection.execute("SELECT number, origin, wrapped, state FROM log_keys ORDER BY number").fetchall()
+        return [KeyRow(*row) for row in rows]
 
     def add_key(self, origin: str, wrapped: bytes) -> None:
         """Keeps a new key."""

@@ -136,8 +136,27 @@ def ledger_status(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         "checkpoint": note.decode(),
         "checkpoint_size": size,
         "healthy": on.ledger.healthy,
-        "refused_by": dict(on.ledger.refusals),
+        "refused_by": dict(on.ledger.witnessing.refusals),
+        "quorum_at": on.ledger.witnessing.quorum_s,
+        "warnings": on.ledger.witnessing.warnings(),
+        "keys": [
+            {"key": str(each.verifier), "id": each.verifier.key_id.hex(), "state": each.state}
+            for each in log.keys.known
+        ],
     }
+
+
+def ledger_rotate(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Makes the log's next key; with `lost`, the keys until now sign nothing more."""
+    lost = params.get("lost", False)
+    if not isinstance(lost, bool):
+        raise AdministrationError("The parameter lost is neither true nor false.")
+    return {"key": str(on.ledger.log.rotate(lost=lost))}
+
+
+def ledger_retire(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Has an older key of the log sign nothing more."""
+    return {"key": str(on.ledger.log.retire(_required(params, "key_id")))}
 
 
 def ledger_statement(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
@@ -211,6 +230,8 @@ INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]]
     "ledger.fsck": ledger_fsck,
     "ledger.hold": ledger_hold,
     "ledger.release": ledger_release,
+    "ledger.retire": ledger_retire,
+    "ledger.rotate": ledger_rotate,
     "ledger.statement": ledger_statement,
     "ledger.status": ledger_status,
 }

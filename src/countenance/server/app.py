@@ -38,12 +38,18 @@ class Readiness:
 
     def report(self) -> dict[str, bool]:
         """Each condition by name; ready when all hold."""
+        ledger = self._assembled.register.ledger
         return {
             "accepting": not self.stopping,
             "models_loaded": True,  # there is no Assembled without them
             "store_open": self._store_answers(),
-            "ledger_writable": self._assembled.register.ledger.healthy,
+            "ledger_writable": ledger.healthy,
+            "ledger_unrefused": not ledger.witnessing.refusals,
         }
+
+    def warnings(self) -> list[str]:
+        """What does not stop calls, and should be looked at."""
+        return self._assembled.register.ledger.witnessing.warnings()
 
     def _store_answers(self) -> bool:
         try:
@@ -63,7 +69,7 @@ def public_app(
 
     async def readyz(request: Request) -> Response:
         report = await asyncio.to_thread(readiness.report)
-        return JSONResponse(report, 200 if all(report.values()) else 503)
+        return JSONResponse(report | {"warnings": readiness.warnings()}, 200 if all(report.values()) else 503)
 
     async def metrics_page(request: Request) -> Response:
         if not settings.metrics_public and not _is_local(request):

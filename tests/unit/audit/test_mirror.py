@@ -15,6 +15,7 @@ from countenance_audit.errors import AuditError, Malformed, Rejected, Unavailabl
 from countenance_audit.fetching import folder_fetch, http_fetch, open_location
 from countenance_audit.keeping import CONFLICT, mirror
 from countenance_audit.mirror import Log
+from countenance_audit.note import Signer
 from countenance_audit.policy import TrustPolicy
 from tests.unit.audit.samples import LOG, ORIGIN, POLICY, TIME_US, Server, heartbeat
 
@@ -201,3 +202,45 @@ def test_other_places_are_refused(tmp_path: Path) -> None:
             open_location(location)
     with pytest.raises(Unavailable):
         http_fetch("http://127.0.0.1:1/log", timeout_s=1)("checkpoint")
+
+
+def test_a_day_without_a_new_cosignature_is_marked_from_where_it_began() -> None:
+    def beat(hours: int, cosigned: str | None) -> bytes:
+        at = TIME_US + hours * 60 * MINUTE
+        return leaf.public({"v": 1, "kind": "heartbeat", "time": at, "cosigned": cosigned})
+
+    server = Server([
+        beat(0, None),
+        beat(25, None),
+        beat(30, None),
+        beat(31, "aa" * 32),
+        beat(55, "aa" * 32),
+        beat(56, "bb" * 32),
+        beat(90, "bb" * 32),
+    ])  # fmt: skip
+    _, log = read(server)
+    spans = [(each.index, each.serious, each.text) for each in log.findings if each.kind == "unwitnessed"]
+    assert [(index, serious) for index, serious, _ in spans] == [(2, False), (6, False)]
+    assert "from leaf 0" in spans[0][2]
+    assert "30 h" in spans[0][2]
+    assert "from leaf 5" in spans[1][2]
+    assert "34 h" in spans[1][2]
+
+
+def test_a_kept_copy_goes_on_when_the_log_s_key_was_replaced(tmp_path: Path) -> None:
+    first = Server(leaves(300))
+    mirror(first.fetch, tmp_path, TRUST)
+    other = Signer(ORIGIN, b"n" * 32)
+    trust = TrustPolicy.parse(f"log {other.verifier}\nquorum none\n")
+    longer = Server(leaves(400), signer=other)
+    assert mirror(longer.fetch, tmp_path, trust).previous_size == 300
+    forked = Server([*leaves(350)[1:], b"\x01" + bytes(32), *leaves(150)], signer=other)
+    with pytest.raises(Rejected):
+        mirror(forked.fetch, tmp_path, trust)
+    another = Signer("other.example/log", b"o" * 32)
+    with pytest.raises(Rejected, match="does not name"):
+        mirror(
+            Server(leaves(3), signer=another).fetch,
+            tmp_path,
+            TrustPolicy.parse(f"log {another.verifier}\nquorum none\n"),
+        )

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from countenance.ledger import Log, LogBehind, Opaque, accounting, fsck, person
 from countenance.ledger.entry import canonical_bytes
-from countenance.ledger.log import HIGH_WATER, LedgerError
+from countenance.ledger.history import HIGH_WATER, LedgerError
 from countenance.ledger.tree import Tree, layers_of, rebuilt
 from countenance.store import Database, DatabaseError, Entry, Keyring
 
@@ -203,7 +203,7 @@ def test_an_older_database_is_noticed_by_the_checkpoint_outside_it(opened: Opene
     opened.log.publish()
     opened.database.close()
     shutil.copy(opened.folder / "older.db", opened.folder / "countenance.db")
-    with pytest.raises(LogBehind, match="has 2 leaves; a checkpoint over 3"):
+    with pytest.raises(LogBehind, match="has 2 leaves; the checkpoint kept outside the database is over 3"):
         opened.open()
 
 
@@ -224,7 +224,7 @@ def test_another_history_is_noticed_by_the_checkpoint_outside_it(opened: Opened)
         opened.log.append(call(number))
     opened.database.close()
     (opened.folder / HIGH_WATER).write_bytes(signed)
-    with pytest.raises(LogBehind, match="not those that a checkpoint was signed over"):
+    with pytest.raises(LogBehind, match="not those that the checkpoint kept outside"):
         opened.open()
 
 

@@ -23,7 +23,8 @@ from countenance.gallery import (
     TemplateCorrupt,
 )
 from countenance.ledger.counting import StatementError
-from countenance.ledger.log import LedgerError, LogBehind
+from countenance.ledger.history import LedgerError, LogBehind
+from countenance.ledger.keys import LogKeyError
 from countenance.ledger.metering import MeteringError
 from countenance.ledger.retention import HoldInForce, NoSuchHold
 from countenance.ledger.storage import LogDamaged
@@ -72,6 +73,7 @@ INTERNAL: set[type[Error]] = {
     FolderUnusable,
     LedgerError,
     LogBehind,
+    LogKeyError,
     LogDamaged,
     HoldInForce,
     MeteringError,

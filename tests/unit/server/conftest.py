@@ -90,7 +90,9 @@ def assembled() -> Any:
     return SimpleNamespace(
         service=SimpleNamespace(engine=SimpleNamespace(model_version="scripted-1")),
         gallery=SimpleNamespace(stats=lambda: stats),
-        register=SimpleNamespace(ledger=SimpleNamespace(healthy=True, log=None)),
+        register=SimpleNamespace(
+            ledger=SimpleNamespace(healthy=True, log=None, witnessing=SimpleNamespace(refusals={}, warnings=list))
+        ),
     )
 
 

@@ -60,6 +60,13 @@ def test_not_ready_without_its_store_or_its_record(assembled: Any, metrics: Metr
     def broken() -> None:
         raise DatabaseError("The database is closed.")
 
+    assembled.register.ledger.healthy = True
+    assembled.register.ledger.witnessing.refusals = {"w": "another history"}
+    assert json.loads(get(app, "/readyz").body)["ledger_unrefused"] is False
+    assembled.register.ledger.witnessing.refusals = {}
+    assembled.register.ledger.witnessing.warnings = lambda: ["UNWITNESSED"]
+    reply = get(app, "/readyz")
+    assert (reply.status, json.loads(reply.body)["warnings"]) == (200, ["UNWITNESSED"])
     assembled.gallery.stats = broken
     reply = get(app, "/readyz")
     assert reply.status == 503

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from countenance_audit.checkpoint import Checkpoint
+from countenance_audit.checkpoint import Checkpoint, parse
 from countenance_audit.errors import AuditError, Malformed, Rejected, Unavailable
 from countenance_audit.fetching import Fetch, folder_fetch
 from countenance_audit.merkle import leaf_hash, root_of
 from countenance_audit.mirror import Finding, Log
+from countenance_audit.note import SignedNote
 from countenance_audit.policy import Cosigned, TrustPolicy
 from countenance_audit.tiles import CHECKPOINT, TILE_WIDTH, Tile, encode_bundle, tiles_of
 
@@ -123,11 +124,22 @@ class _Derived:
 
 
 def _kept_checkpoint(kept: Fetch, policy: TrustPolicy) -> Checkpoint | None:
+    """What was checked when it was kept. The policy may have dropped its key since (a rotation, a loss): the text
+    still says what the log must continue, and this folder is its reader's own."""
     try:
         note = kept(CHECKPOINT)
     except Unavailable:
         return None
-    return policy.cosigned(note).checkpoint
+    parsed = SignedNote.parse(note)
+    if any(parsed.by(key) for key in policy.logs):
+        return policy.cosigned(parsed).checkpoint
+    checkpoint = parse(parsed.text)
+    if not policy.keys_of(checkpoint.origin):
+        raise Rejected(
+            f"The folder keeps a copy of {checkpoint.origin}, which the policy does not name.",
+            hint="Keep each log in a folder of its own.",
+        )
+    return checkpoint
 
 
 def _keep(folder: Path, log: Log, tile: Tile, data: bytes) -> None:

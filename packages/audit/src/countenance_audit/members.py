@@ -193,7 +193,7 @@ PUBLIC: Final[Mapping[str, Mapping[str, Check] | None]] = {
     "stop": {"reason": text},
     "heartbeat": {"cosigned": nullable(hexadecimal)},
     "clock": {"step_us": integer()},
-    "key": {"purpose": one_of("log"), "key": _log_key, "reason": one_of("first", "rotation", "loss")},
+    "key": {"purpose": one_of("log"), "key": _log_key, "reason": one_of("first", "rotation", "loss", "retirement")},
     "policy": None,
     "list": None,
     "retention": {"class": one_of("person", "sample"), "ground": text, "count": _natural},
@@ -203,6 +203,7 @@ PUBLIC: Final[Mapping[str, Mapping[str, Check] | None]] = {
         "previous_root": hexadecimal,
         "reason": text,
     },
+    "recovery": {"first": _natural, "size": _natural, "lost": _natural, "reason": text},
 }
 """Further members of public leaves by kind; None: version 1 does not fix them."""
 

@@ -43,6 +43,8 @@ HEARTBEAT_US: Final = 300_000_000
 
 HEARTBEAT_SLACK_US: Final = 60_000_000
 """How late a heartbeat may be before the span is listed: the 60 s a leaf may wait for its checkpoint."""
+UNWITNESSED_US: Final = 24 * 3_600_000_000
+"""After how long without a new outside cosignature a span is marked: 24 h."""
 
 _MICROSECONDS: Final = 1_000_000
 _CACHED_TILES: Final = 512
@@ -173,6 +175,7 @@ class Log:
                 )
             for offset, leaf in enumerate(data):
                 yield watch.see(bundle * TILE_WIDTH + offset, leaf)
+        watch.end()
 
     def tile(self, tile: Tile) -> bytes:
         """A tile as it is served; from the full one when a partial one is gone (C2SP tlog-tiles, "Partial Tiles")."""
@@ -208,6 +211,9 @@ class _Watch:
         self._findings = findings
         self._latest: Public | None = None
         self._alive: Public | None = None
+        self._cosigned: object = None
+        self._witnessed: tuple[int, int] | None = None
+        self._unwitnessed: tuple[int, int] | None = None
 
     def see(self, index: int, data: bytes) -> Leaf:
         try:
@@ -218,6 +224,7 @@ class _Watch:
         if isinstance(content, Public):
             self._order(index, content)
             self._pulse(index, content)
+            self._witness(index, content)
         return Leaf(index, data, content)
 
     def _order(self, index: int, leaf: Public) -> None:
@@ -241,3 +248,27 @@ class _Watch:
             self._findings.append(
                 Finding("downtime", index, f"The server started without having stopped, {span:.0f} s later.", False)
             )
+
+    def end(self) -> None:
+        """Nothing comes after this."""
+        self._unwitnessed_span()
+
+    def _witness(self, index: int, leaf: Public) -> None:
+        """Spans in which heartbeats name no new outside cosignature; a claim, which the cosignatures themselves bear
+        out or not."""
+        if self._witnessed is None:
+            self._witnessed = (index, leaf.time)
+        if leaf.kind != "heartbeat":
+            return
+        if leaf.content["cosigned"] not in (None, self._cosigned):
+            self._unwitnessed_span()
+            self._cosigned, self._witnessed = leaf.content["cosigned"], (index, leaf.time)
+        elif leaf.time - self._witnessed[1] > UNWITNESSED_US:
+            self._unwitnessed = (index, leaf.time)
+
+    def _unwitnessed_span(self) -> None:
+        if self._unwitnessed is not None and self._witnessed is not None:
+            hours = (self._unwitnessed[1] - self._witnessed[1]) / _MICROSECONDS / 3600
+            text = f"UNWITNESSED for {hours:.0f} h, from leaf {self._witnessed[0]}: no new cosignature was named."
+            self._findings.append(Finding("unwitnessed", self._unwitnessed[0], text, False))
+        self._unwitnessed = None

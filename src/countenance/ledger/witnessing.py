@@ -1,0 +1,159 @@
+"""Bringing each checkpoint to the witnesses, and knowing when they last agreed.
+
+Knows the clients and the quorum of the operator's own policy file; does not know what a witness checks (`witness`).
+Nobody waits for a witness: a call is answered when its leaf is durable here. Without a quorum for a day the server says
+so; outside, a mirror marks the span UNWITNESSED from the heartbeats (PROOFS, section 4).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Final
+
+from countenance_audit.checkpoint import verify_cosignature
+from countenance_audit.errors import AuditError
+from countenance_audit.note import SignedNote
+from countenance_audit.policy import TrustPolicy
+
+from countenance.errors import Error
+from countenance.ledger.log import Log
+from countenance.ledger.witness import WitnessClient, WitnessRefused
+
+EVERY_S: Final = 2.0
+"""How often it is looked whether there is a checkpoint that a witness has not signed."""
+STOP_PATIENCE_S: Final = 2.0
+"""How long a stop waits for an answer of a witness; what it would have signed, it signs after the next start."""
+HOUR_S: Final = 3600.0
+LOOK_BACK: Final = 10_000
+"""Checkpoints looked at for the last quorum before this start: more than a day's, one each 10 s."""
+
+_log = logging.getLogger(__name__)
+
+
+class Witnessing:
+    """Asks the witnesses of a policy. Safe to use from any thread.
+
+    Args:
+        log: whose checkpoints they are.
+        policy: names, keys and addresses of the witnesses, and the quorum; None: there are none.
+        patience_h: hours without a quorum after which `warnings` has something to say.
+        now_s: the time, seconds since 1970.
+
+    Attributes:
+        refusals: witnesses that know another history of this log, and what they said. Somebody has to look.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        policy: TrustPolicy | None,
+        *,
+        patience_h: float = 24.0,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._log = log
+        self._policy = policy
+        self._patience_s = patience_h * HOUR_S
+        self._now_s = now_s
+        names = policy.witnesses if policy is not None else {}
+        self.clients: Mapping[str, WitnessClient] = {
+            name: WitnessClient(policy.urls[name], key) for name, key in names.items() if policy is not None
+        }
+        self.refusals: dict[str, str] = {}
+        self._cosigned: bytes | None = None
+        self._quorum_s: int | None = None
+        self._began_s = now_s()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="witnesses", daemon=True)
+        if policy is not None:
+            self._look_back(policy)
+
+    @property
+    def cosigned(self) -> str | None:
+        """SHA-256 of the latest checkpoint with an outside cosignature, in hexadecimal: what a heartbeat names."""
+        return None if self._cosigned is None else self._cosigned.hex()
+
+    @property
+    def quorum_s(self) -> int | None:
+        """When the policy's quorum last cosigned, seconds since 1970; None: not that we know of."""
+        return self._quorum_s
+
+    def warnings(self) -> list[str]:
+        """What whoever runs the server should know about its witnesses."""
+        if self._policy is None:
+            return []
+        said = [f"witness {name} refused: {why}" for name, why in self.refusals.items()]
+        if self._policy.quorum_met(()):  # none is asked for
+            return said
+        since = self._quorum_s if self._quorum_s is not None else self._log.first_time_s() or self._began_s
+        span = self._now_s() - since
+        if span > self._patience_s:
+            said.append(f"UNWITNESSED: no quorum of witnesses has cosigned for {span / HOUR_S:.0f} h")
+        return said
+
+    def start(self) -> None:
+        """Begin to ask, if there is anybody to ask."""
+        if self.clients:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more. Waits a little for an answer that is under way; one that hangs must not hold up the stop."""
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_PATIENCE_S)
+
+    def _run(self) -> None:
+        asked: dict[str, int] = {}
+        while not self._wake.wait(EVERY_S):
+            size, note = self._log.checkpoint()
+            for name, witness in self.clients.items():
+                if asked.get(name) != size and self._ask(name, witness, size, note):
+                    asked[name] = size
+
+    def _ask(self, name: str, witness: WitnessClient, size: int, note: bytes) -> bool:
+        try:
+            line = witness.submit(note, size, lambda old: self._log.consistency(old, size))
+            self._log.cosigned(size, line)
+        except WitnessRefused as error:
+            self.refusals[name] = error.message
+            _log.error("%s%s", error.message, f" ({error.hint})" if error.hint else "")
+            return False
+        except (OSError, Error, AuditError) as error:
+            _log.warning("%s", error)
+            return False
+        self.refusals.pop(name, None)
+        self.seen(self._log.checkpoint()[1])
+        return True
+
+    def seen(self, note: bytes) -> bool:
+        """Take account of a checkpoint's cosignatures; whether the quorum is among them."""
+        if self._policy is None:
+            return False
+        parsed = SignedNote.parse(note)
+        times: dict[str, int] = {}
+        for name, key in self._policy.witnesses.items():
+            if parsed.by(key):
+                try:
+                    times[name] = verify_cosignature(parsed, key)
+                except AuditError as error:
+                    _log.warning("a cosignature by %s does not hold: %s", name, error)
+        if times:
+            self._cosigned = sha256(note).digest()
+        met = bool(times) and self._policy.quorum_met(times)
+        if met:
+            self._quorum_s = max(self._quorum_s or 0, *times.values())
+        return met
+
+    def _look_back(self, policy: TrustPolicy) -> None:
+        """What was cosigned before this start: the newest with a cosignature, and the newest with the quorum."""
+        newest: bytes | None = None
+        for note in self._log.storage.checkpoints(LOOK_BACK):
+            if self.seen(note):
+                newest = newest or self._cosigned
+                break
+            newest = newest or self._cosigned
+        self._cosigned = newest

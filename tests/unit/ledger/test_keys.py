@@ -1,0 +1,134 @@
+"""The log's keys: one after another, with a leaf for each change, and what older keys signed stays recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from countenance_audit.checkpoint import open_checkpoint
+from countenance_audit.errors import Rejected
+from countenance_audit.leaf import Public as PublicLeaf
+from countenance_audit.leaf import parse
+from countenance_audit.note import VerifierKey
+from countenance_audit.policy import TrustPolicy
+
+from countenance.ledger import Log
+from countenance.ledger.keys import LogKeyError
+from countenance.store import Database, Keyring, KeyringError
+
+
+class Opened:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.open()
+
+    def open(self) -> Log:
+        keyring = Keyring.open(self.folder / "master.key", create=True)
+        self.database = Database(self.folder / "countenance.db")
+        self.log = Log(self.database, keyring, self.folder, origin="log.example/keys")
+        return self.log
+
+    def again(self) -> Log:
+        self.database.close()
+        return self.open()
+
+    def told(self) -> list[tuple[str, str]]:
+        """Reason and key of each leaf about a key."""
+        found = [parse(leaf) for leaf in self.log.storage.leaves(0, self.log.size)]
+        return [
+            (each.content["reason"], each.content["key"])
+            for each in found
+            if isinstance(each, PublicLeaf) and each.kind == "key"
+        ]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Opened]:
+    made = Opened(tmp_path)
+    yield made
+    made.database.close()
+
+
+def signed_by(note: bytes, key: VerifierKey) -> bool:
+    try:
+        open_checkpoint(note, key)
+    except Rejected:
+        return False
+    return True
+
+
+def test_after_a_rotation_both_sign_until_the_older_is_retired(opened: Opened) -> None:
+    old = opened.log.signer.verifier
+    new = opened.log.rotate()
+    assert opened.log.signer.verifier == new != old
+    size, note = opened.log.checkpoint()
+    assert signed_by(note, old)
+    assert signed_by(note, new)
+    # Who trusts the older key finds, under its signature, the leaf that names the newer one.
+    assert opened.told() == [("first", str(old)), ("rotation", str(new))]
+    assert size == opened.log.size
+    opened.log.retire(old.key_id.hex())
+    _, note = opened.log.checkpoint()
+    assert signed_by(note, new)
+    assert not signed_by(note, old)
+    assert opened.told()[-1] == ("retirement", str(old))
+    for kept in (old, new):
+        TrustPolicy.parse(f"log {old}\nlog {new}\nquorum none\n").key_of(opened.log.origin, kept.key_id.hex())
+
+
+def test_a_lost_key_signs_nothing_more_and_the_log_goes_on(opened: Opened) -> None:
+    old = opened.log.signer.verifier
+    middle = opened.log.rotate()
+    new = opened.log.rotate(lost=True)
+    _, note = opened.log.checkpoint()
+    assert [signed_by(note, each) for each in (old, middle, new)] == [False, False, True]
+    assert [reason for reason, _ in opened.told()] == ["first", "rotation", "loss"]
+    assert [each.state for each in opened.log.keys.known] == ["lost", "lost", "signing"]
+
+
+def test_the_keys_are_the_same_after_a_restart_and_older_checkpoints_count(opened: Opened) -> None:
+    opened.log.publish()
+    by_the_old = (opened.folder / "high-water").read_bytes()
+    new = opened.log.rotate(lost=True)
+    opened.database.close()
+    (opened.folder / "high-water").write_bytes(by_the_old)  # signed by the lost key: still one of this log
+    opened.open()
+    assert opened.log.signer.verifier == new
+    assert opened.again().keys.known[0].state == "lost"
+
+
+@pytest.mark.parametrize("which", ["newest", "unknown", "retired"])
+def test_only_an_older_key_that_signs_can_be_retired(opened: Opened, which: str) -> None:
+    old = opened.log.signer.verifier.key_id.hex()
+    opened.log.rotate()
+    if which == "retired":
+        opened.log.retire(old)
+    key = {"newest": opened.log.signer.verifier.key_id.hex(), "unknown": "00000000", "retired": old}[which]
+    before = opened.log.size
+    with pytest.raises(LogKeyError):
+        opened.log.retire(key)
+    assert opened.log.size == before
+
+
+def test_a_change_that_fails_leaves_key_and_log_as_they_were(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, size = opened.log.signer.verifier, opened.log.size
+
+    def refuse(*_: Any) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(opened.log, "sequence", refuse)
+    with pytest.raises(Exception, match="could not be confirmed"):
+        opened.log.rotate()
+    monkeypatch.undo()
+    opened.again()
+    assert (opened.log.signer.verifier, opened.log.size) == (key, size)
+
+
+def test_seeds_are_sealed_and_need_the_master_key(opened: Opened) -> None:
+    opened.log.rotate()
+    opened.database.close()
+    (opened.folder / "master.key").unlink()
+    with pytest.raises(KeyringError):
+        opened.open()
