@@ -28,6 +28,7 @@ from countenance.accounts import Accounts, Credentials
 from countenance.config import Settings, SettingsError
 from countenance.gallery import RebuildReport, SqliteGallery
 from countenance.ledger import Ledger, Log, Witnessing, history
+from countenance.ledger import recover as recovering
 from countenance.operations import Service
 from countenance.operations.pagination import Cursors
 from countenance.recognition import build_engine, modelpack, use_calling_thread_only
@@ -109,6 +110,49 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             region=settings.region,
         )
         yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
+
+
+def recover(
+    settings: Settings, copies: recovering.Copies, *, reason: str, new_origin: str | None = None
+) -> dict[str, Any]:
+    """Mends a log that is behind what was signed of it, while no server runs: see `ledger.recover`.
+
+    Args:
+        new_origin: close the log, and open another of this name (empty: of the settings, or made up); None refills it.
+
+    Raises:
+        RecoveryFailed: it cannot be mended that way; nothing was changed.
+    """
+    data = settings.data_dir
+    with Ownership(data), ExitStack() as stack:
+        keyring = Keyring.open(data / "master.key", create=False)
+        database = Database(data / "countenance.db")
+        stack.callback(database.close)
+        if new_origin is None:
+            refilled = recovering.refill(database, keyring, data, copies, reason=reason)
+            log = Log(database, keyring, data, origin=settings.ledger_origin)
+            if recovering.names_unknown_key(log, refilled.first, refilled.size):
+                log.rotate(lost=True)  # a key that the log named was made after this database was copied
+            log.publish()
+            return {
+                "origin": log.origin,
+                "first": refilled.first,
+                "refilled": refilled.size - refilled.first,
+                "lost": refilled.lost,
+                "size": log.size,
+            }
+        name = new_origin or settings.ledger_origin
+        if settings.ledger_origin not in (None, name):
+            raise SettingsError(f"the setting ledger_origin is {settings.ledger_origin}, not {name}: change it first")
+        last = recovering.close(database, keyring, data, copies, reason=reason, successor=name)
+        log = Log(database, keyring, data, origin=name)
+        log.publish()
+        return {
+            "origin": log.origin,
+            "key": str(log.signer.verifier),
+            "closed": {"origin": last.origin, "size": last.size, "root": last.root.hex()},
+            "size": log.size,
+        }
 
 
 @contextmanager

@@ -95,6 +95,65 @@ def ledger_fsck(data_dir: Path | None, as_json: bool) -> None:
         end(Status.NO)
 
 
+@ledger.command(
+    "recover",
+    epilog=example("countenance ledger recover --from /srv/mirror --reason 'disk failed' --yes"),
+)
+@click.option(
+    "--from", "mirrors", multiple=True, metavar="URL|DIR", help="A mirror of the log: its address, or its folder."
+)
+@click.option(
+    "--database",
+    "databases",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Another copy of countenance.db.",
+)
+@click.option(
+    "--receipts",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An answer to GET /receipts/ID that a caller kept.",
+)
+@click.option(
+    "--new-origin",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[NAME]",
+    help="Give the log up: close it, and open another one that names it.",
+)
+@click.option("--reason", required=True, help="What happened; it is published.")
+@yes_option
+@data_option
+@json_option
+def ledger_recover(
+    mirrors: tuple[str, ...],
+    databases: tuple[Path, ...],
+    receipts: tuple[Path, ...],
+    new_origin: str | None,
+    reason: str,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Mend a log that is behind what was signed of it, after an older database was put in its place.
+
+    Leaves that the database lacks are put back from copies; signed checkpoints decide whether they are the right ones.
+    Openings come back only from other databases and kept receipts, and what the lost entries did to collections does
+    not. A public entry says what was put back and what was lost. The server must be stopped.
+    """
+    from countenance.assembly import recover
+    from countenance.ledger.recover import Copies, kept_openings
+
+    openings = kept_openings(each.read_bytes() for each in receipts)
+    answer = recover(settings_for(data_dir), Copies(mirrors, databases, openings), reason=reason, new_origin=new_origin)
+    if new_origin is None:
+        told = f"{answer['refilled']} leaves put back from {answer['first']} on, {answer['lost']} without opening"
+    else:
+        told = f"closed {answer['closed']['origin']} at {answer['closed']['size']} leaves; log {answer['key']}"
+    emit(answer, [told], as_json=as_json)
+
+
 @ledger.command("statement", epilog=example("countenance ledger statement 123456789012 2026-11 --form focus"))
 @click.argument("account_id", metavar="ACCOUNT")
 @click.argument("month", metavar="YYYY-MM")

@@ -31,6 +31,8 @@ class Examined:
     references: int
     """References that the galleries should hold by the log: enrolled minus deleted."""
     problems: list[str]
+    lost: int = 0
+    """Openings that a recovery could not bring back, as its entry says."""
 
 
 def examine(log: Log) -> Examined:
@@ -38,7 +40,8 @@ def examine(log: Log) -> Examined:
     size = log.size
     storage = log.storage
     problems: list[str] = []
-    frontier, opened, references, last_time = Frontier(), 0, 0, 0
+    frontier, opened, references, last_time, lost = Frontier(), 0, 0, 0, 0
+    recovered = storage.recoveries()
     tree = Tree()
     for start in range(0, size, PORTION):
         end = min(start + PORTION, size)
@@ -61,6 +64,9 @@ def examine(log: Log) -> Examined:
             try:
                 found = parse(leaf)
                 if isinstance(found, Opaque):
+                    if opening is None and any(first <= index < beyond for first, beyond, _ in recovered):
+                        lost += 1
+                        continue
                     if opening is None:
                         problems.append(f"leaf {index}: its opening is missing")
                         continue
@@ -77,7 +83,9 @@ def examine(log: Log) -> Examined:
                 problems.append(f"leaf {index}: {error}")
         problems += [f"opening {index}: there is no such opaque leaf" for index in openings]
     problems += _other_checkpoints(log, size, frontier)
-    return Examined(size, opened, references, problems)
+    if lost != (told := sum(count for _, _, count in recovered)):
+        problems.append(f"{lost} openings of recovered leaves are missing; the recoveries told of {told}")
+    return Examined(size, opened, references, problems, lost)
 
 
 def _change(accounting: object) -> int:

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from countenance_audit.checkpoint import Checkpoint
+from countenance_audit.checkpoint import parse as parse_checkpoint
+from countenance_audit.errors import AuditError
 from countenance_audit.leaf import Opening, parse
 from countenance_audit.leaf import Public as PublicLeaf
 from countenance_audit.merkle import leaf_hash
-from countenance_audit.note import Signer, VerifierKey
+from countenance_audit.note import SignedNote, Signer, VerifierKey
 
 from countenance.ledger import history, storage
 from countenance.ledger.entry import Opaque, Place, Public, of_effect
@@ -86,6 +88,7 @@ class Log:
         database.sequence_with(self)
         if self.keys.is_new:
             self.append(_key_leaf(self.signer.verifier, "first"))
+        self._pay_what_is_owed()
         self._take_over_outbox()
 
     # -- what it is
@@ -274,11 +277,19 @@ class Log:
             (self._storage.latest_checkpoint(), "in the database"),
             (history.high_water(self._folder), "kept outside the database"),
         ):
-            if note is None:
+            if note is None or self._is_of_closed(note):
                 continue
             seen = history.compare(note, self.keys, self._tree.size, self.root, where)
             if self._latest is None or seen.size >= self._latest[0]:
                 self._latest = (seen.size, note)
+
+    def _is_of_closed(self, note: bytes) -> bool:
+        """Whether the file outside the database is still that of a log that a recovery closed."""
+        try:
+            origin = parse_checkpoint(SignedNote.parse(note).text).origin
+        except AuditError:
+            return False
+        return origin != self.origin and origin in {each.origin for each in self._storage.closed()}
 
     def _take_over_outbox(self) -> None:
         """What an older version committed and nobody drained becomes leaves."""
@@ -286,6 +297,15 @@ class Log:
             for _, entry in pending:
                 self.append(of_effect(entry))
             self._database.outbox_drained(pending[-1][0])
+
+    def _pay_what_is_owed(self) -> None:
+        """What a recovery has to say publicly, in the transaction that strikes it off the list."""
+        for number, content in self._storage.owed():
+
+            def strike(connection: sqlite3.Connection, paid: int = number) -> None:
+                connection.execute("DELETE FROM log_owed WHERE number = ?", (paid,))
+
+            self._database.write(Public(content), strike)
 
     @staticmethod
     def _entry(record: object) -> Opaque | Public:

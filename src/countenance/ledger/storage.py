@@ -50,6 +50,17 @@ class KeyRow:
     state: str
 
 
+@dataclass(frozen=True, slots=True)
+class ClosedLog:
+    """A log that ended here; size and root are those of the largest checkpoint known to have been signed."""
+
+    number: int
+    origin: str
+    size: int
+    root: bytes
+    reason: str
+
+
 class Storage:
     """The log's rows. Reading is safe from any thread."""
 
@@ -93,7 +104,7 @@ class Storage:
                 " WHERE idx >= ? AND idx < ? ORDER BY idx",
                 (start, end),
             ).fetchall()
-        return [(row[0], _opening(row[1:])) for row in rows]
+        return [(row[0], opening_of(row[1:])) for row in rows]
 
     def opening(self, index: int) -> Opening | None:
         """What opens a leaf; None for a public leaf, or when there is none."""
@@ -108,7 +119,7 @@ class Storage:
                 " WHERE request_id = ? ORDER BY idx",
                 (request_id,),
             ).fetchall()
-        return [(row[0], _opening(row[1:])) for row in rows]
+        return [(row[0], opening_of(row[1:])) for row in rows]
 
     def usage(self) -> list[tuple[str, str, str, int]]:
         """Units charged: account, price group, UTC month, units."""
@@ -165,6 +176,25 @@ class Storage:
             ).close()
         )
 
+    def owed(self) -> list[tuple[int, dict[str, Any]]]:
+        """Public entries that the log still owes, in order."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT number, content FROM log_owed ORDER BY number").fetchall()
+        return [(row[0], canonical.decode(row[1])) for row in rows]
+
+    def recoveries(self) -> list[tuple[int, int, int]]:
+        """Runs of leaves that were put back: first, the index after the last, openings lost among them."""
+        with self._database.reading() as connection:
+            return connection.execute("SELECT first, size, lost FROM log_recoveries ORDER BY first").fetchall()
+
+    def closed(self) -> list[ClosedLog]:
+        """Logs that ended here, the oldest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT number, origin, size, root, reason FROM log_closed ORDER BY number"
+            ).fetchall()
+        return [ClosedLog(*row) for row in rows]
+
     def _tile(self, level: int, n: int) -> bytes:
         with self._database.reading() as connection:
             row = connection.execute("SELECT hashes FROM log_tiles WHERE level = ? AND n = ?", (level, n)).fetchone()
@@ -199,7 +229,8 @@ def insert(
     )
 
 
-def _opening(row: tuple[str, bytes, str | None, bytes | None, bytes | None]) -> Opening:
+def opening_of(row: tuple[str, bytes, str | None, bytes | None, bytes | None]) -> Opening:
+    """An opening from its row: accounting, its salt, person, its salt, and the hash of an erased one."""
     accounting, accounting_salt, person, person_salt, person_hash = row
     return Opening(
         canonical.decode(accounting),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import threading
 import time
@@ -12,58 +11,11 @@ from pathlib import Path
 import pytest
 from countenance_audit.keeping import mirror
 from countenance_audit.policy import TrustPolicy
-from countenance_audit.tiles import TILE_WIDTH, encode_bundle, parse_path
+from tests.unit.ledger.logs import NOW_S, Opened
 
-from countenance.ledger import Log, LogBehind, Public, Witnessing, history
+from countenance.ledger import Log, LogBehind, Witnessing, history
 from countenance.ledger.witness import Witness, WitnessClient
 from countenance.server.witness import witness_app, witness_server
-from countenance.store import Database, Keyring
-
-NOW_S = 1_790_000_000
-
-
-class Opened:
-    """A log in a folder, which can be put back to an earlier state with nothing left to show it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-        self.open()
-
-    def open(self) -> Log:
-        keyring = Keyring.open(self.folder / "master.key", create=True)
-        self.database = Database(self.folder / "countenance.db")
-        self.log = Log(self.database, keyring, self.folder, origin="log.example/history", now_us=lambda: NOW_S * 10**6)
-        return self.log
-
-    def grow(self, count: int) -> Log:
-        for _ in range(count):
-            self.log.append(Public({"kind": "stop", "reason": "x"}))
-        self.log.publish()
-        return self.log
-
-    def keep(self) -> None:
-        self.database.close()
-        shutil.copy(self.folder / "countenance.db", self.folder / "older.db")
-        self.open()
-
-    def put_back(self) -> Log:
-        self.database.close()
-        shutil.copy(self.folder / "older.db", self.folder / "countenance.db")
-        (self.folder / "high-water").unlink()
-        return self.open()
-
-    def policy(self) -> TrustPolicy:
-        return TrustPolicy.parse(f"log {self.log.signer.verifier}\nquorum none\n")
-
-    def fetch(self, path: str) -> bytes:
-        if path == "checkpoint":
-            return self.log.checkpoint()[1]
-        wanted = parse_path(path)
-        if wanted.level is not None:
-            return self.log.tile(wanted.level, wanted.index, wanted.width) or b""
-        start = wanted.index * TILE_WIDTH
-        return encode_bundle(self.log.leaves(start, start + wanted.width) or [])
 
 
 class Served:
@@ -118,7 +70,8 @@ def test_a_rollback_is_refused_by_what_a_mirror_kept(opened: Opened, tmp_path: P
     opened.keep()
     opened.grow(5)
     mirror(opened.fetch, tmp_path / "mirror", opened.policy())
-    opened.put_back()
+    opened.put_back(unseen=True)
+    opened.open()
     with pytest.raises(LogBehind, match=r"has 4 leaves; the checkpoint at the mirror .* is over 9"):
         history.compare_outside(opened.log, mirrors=[str(tmp_path / "mirror")])
 
@@ -127,9 +80,9 @@ def test_another_history_of_the_same_length_is_refused_by_what_a_mirror_kept(ope
     opened.keep()
     opened.grow(5)
     mirror(opened.fetch, tmp_path / "mirror", opened.policy())
-    opened.put_back()
-    for _ in range(8):
-        opened.log.append(Public({"kind": "stop", "reason": "y"}))
+    opened.put_back(unseen=True)
+    opened.open()
+    opened.grow_in_clear(8)
     with pytest.raises(LogBehind, match="not those that the checkpoint at the mirror"):
         history.compare_outside(opened.log, mirrors=[str(tmp_path / "mirror")])
 
@@ -138,7 +91,8 @@ def test_a_rollback_is_refused_by_what_a_witness_signed(opened: Opened, served: 
     opened.keep()
     opened.grow(5)
     history.compare_outside(opened.log, witnesses=[served.client()])
-    opened.put_back()
+    opened.put_back(unseen=True)
+    opened.open()
     with pytest.raises(LogBehind, match="signed 6 leaves of this log, which has 1") as refused:
         history.compare_outside(opened.log, witnesses=[served.client()])
     assert "ledger recover" in (refused.value.hint or "")
@@ -195,7 +149,8 @@ def test_a_running_server_s_witness_that_refuses_is_told(opened: Opened, served:
     opened.keep()
     opened.grow(5)
     history.compare_outside(opened.log, witnesses=[served.client()])
-    opened.put_back()
+    opened.put_back(unseen=True)
+    opened.open()
     asking = Witnessing(opened.log, policy_of(served, "a"), now_s=lambda: float(NOW_S))
     asking.start()
     try:

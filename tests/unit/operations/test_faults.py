@@ -26,6 +26,7 @@ from countenance.ledger.counting import StatementError
 from countenance.ledger.history import LedgerError, LogBehind
 from countenance.ledger.keys import LogKeyError
 from countenance.ledger.metering import MeteringError
+from countenance.ledger.recover import RecoveryFailed
 from countenance.ledger.retention import HoldInForce, NoSuchHold
 from countenance.ledger.storage import LogDamaged
 from countenance.ledger.witness import WitnessRefused, WitnessStateError, WitnessUnavailable
@@ -74,6 +75,7 @@ INTERNAL: set[type[Error]] = {
     LedgerError,
     LogBehind,
     LogKeyError,
+    RecoveryFailed,
     LogDamaged,
     HoldInForce,
     MeteringError,

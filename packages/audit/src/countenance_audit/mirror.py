@@ -64,7 +64,7 @@ class Finding:
     """Something that was seen.
 
     Attributes:
-        kind: `malformed`, `time`, `tile`, `heartbeat` or `downtime`.
+        kind: `malformed`, `time`, `tile`, `heartbeat`, `downtime` or `unwitnessed`.
         index: of the leaf, or None.
         serious: the log is not what it must be, as opposed to: a person should know.
     """

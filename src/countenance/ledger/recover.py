@@ -1,0 +1,371 @@
+"""Mending a log that is behind what was signed of it: refilled from copies, or closed and followed by another.
+
+Knows rows, trees and copies; takes no part in a log that is sound. Leaves come from mirrors, from other copies of the
+database, and from openings that holders of receipts kept; the signed checkpoints decide whether they are the right
+ones. What the lost entries did to the gallery does not come back with them: a leaf without its opening says that there
+was an entry, and the entry of the recovery says how many such there are (PROOFS, section 4).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from countenance_audit import canonical
+from countenance_audit.checkpoint import Checkpoint
+from countenance_audit.checkpoint import parse as parse_checkpoint
+from countenance_audit.errors import AuditError
+from countenance_audit.fetching import open_location
+from countenance_audit.leaf import Opening, check_opening, parse
+from countenance_audit.leaf import Public as PublicLeaf
+from countenance_audit.merkle import leaf_hash
+from countenance_audit.mirror import Log as MirroredLog
+from countenance_audit.note import SignedNote
+from countenance_audit.policy import TrustPolicy
+
+from countenance.errors import Error
+from countenance.ledger import history, storage
+from countenance.ledger.entry import OpeningRow, canonical_bytes
+from countenance.ledger.keys import Keys
+from countenance.ledger.log import Log
+from countenance.ledger.metering import PriceTable, month_of
+from countenance.ledger.storage import Storage
+from countenance.ledger.tree import WIDTH, Tree, rebuilt
+from countenance.store import Database, Keyring
+
+REASON_CHARACTERS: Final = 200
+_KEPT: Final = ("log_holds", "log_closed", "log_owed")
+"""Tables that outlive a log; every other log_ table is its own."""
+
+
+class RecoveryFailed(Error):
+    """The copies at hand do not make the log what was signed of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What there is besides the database.
+
+    Attributes:
+        mirrors: http(s) addresses of a log's prefix, or folders that `countenance-audit mirror` keeps.
+        databases: other copies of countenance.db, as far as they can be read.
+        openings: index -> opening, from the answers to `GET /receipts/ID` that callers kept.
+    """
+
+    mirrors: Sequence[str] = ()
+    databases: Sequence[Path] = ()
+    openings: Mapping[int, Opening] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refilled:
+    """Leaves from `first` up to `size` - 1 were put back; `lost` of them have no opening."""
+
+    first: int
+    size: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A checkpoint that was signed, and where it was found."""
+
+    checkpoint: Checkpoint
+    where: str
+
+
+def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *, reason: str) -> Refilled:
+    """Put back the leaves that the database lacks, and what openings of them there are, in one transaction.
+
+    The log, when it is opened next, says so in a public entry.
+
+    Raises:
+        RecoveryFailed: there is no log here, or the copies do not reach the largest checkpoint known, or contradict
+            it. Nothing was changed.
+    """
+    _check_reason(reason)
+    rows = Storage(database)
+    keys = _keys(rows, keyring)
+    first = rows.last_size()
+    known, leaves, openings = _gathered(rows, keys, folder, copies, first)
+    size = first
+    while size in leaves:
+        size += 1
+    tree, tiles = _extended(rows, first, [leaf_hash(leaves[index]) for index in range(first, size)])
+    _compare(known, tree, _reader(rows, tiles))
+    added = [leaves[index] for index in range(first, size)]
+    opened = {index: each for index, each in openings.items() if first <= index < size and _opens(each, leaves[index])}
+    lost = sum(leaf[0] != ord("{") and index not in opened for index, leaf in enumerate(added, first))
+    result = Refilled(first, size, lost)
+    if size == first:
+        return result
+    content = {"kind": "recovery", "first": first, "size": size, "lost": lost, "reason": reason}
+
+    def work(connection: sqlite3.Connection) -> None:
+        pairs = [(index, _row(each)) for index, each in sorted(opened.items())]
+        storage.insert(connection, first, added, pairs, tiles, _usage(opened.values()))
+        erased = [
+            (each.person_hash, index) for index, each in opened.items() if each.person is None and each.person_hash
+        ]
+        connection.executemany(
+            "UPDATE log_openings SET person = NULL, person_salt = NULL, person_hash = ? WHERE idx = ?", erased
+        )
+        connection.execute("INSERT INTO log_recoveries (first, size, lost) VALUES (?, ?, ?)", (first, size, lost))
+        connection.execute("INSERT INTO log_owed (content) VALUES (?)", (canonical.encode(content).decode(),))
+
+    database.maintain(work)
+    return result
+
+
+def close(
+    database: Database, keyring: Keyring, folder: Path, copies: Copies, *, reason: str, successor: str | None = None
+) -> Checkpoint:
+    """End the log here and make room for another, whose first entries will name it; its rows are kept aside.
+
+    Args:
+        successor: the next log's name, when it has one already.
+
+    Returns:
+        The largest checkpoint of the ended log that is known to have been signed.
+
+    Raises:
+        RecoveryFailed: there is no log here, or its successor has the name of one that ended. Nothing was changed.
+    """
+    _check_reason(reason)
+    rows = Storage(database)
+    keys = _keys(rows, keyring)
+    if successor in {keys.origin, *(each.origin for each in rows.closed())}:
+        raise RecoveryFailed(
+            f"{successor} is the name of a log that ended.", hint="an origin is for one log: choose another name"
+        )
+    known, _, _ = _gathered(rows, keys, folder, Copies(mirrors=copies.mirrors), rows.last_size(), closing=True)
+    if not known:
+        tree, tiles = _extended(rows, rows.last_size(), [])
+        known = [_Known(Checkpoint(keys.origin, tree.size, tree.root(tree.size, _reader(rows, tiles))), "here")]
+    last = max((each.checkpoint for each in known), key=lambda each: each.size)
+    content = {
+        "kind": "discontinuity",
+        "previous_origin": last.origin,
+        "previous_size": last.size,
+        "previous_root": last.root.hex(),
+        "reason": reason,
+    }
+
+    def work(connection: sqlite3.Connection) -> None:
+        cursor = connection.execute(
+            "INSERT INTO log_closed (origin, size, root, reason) VALUES (?, ?, ?, ?)",
+            (last.origin, last.size, last.root, reason),
+        )
+        _set_aside(connection, f"closed{cursor.lastrowid}_")
+        connection.execute("INSERT INTO log_owed (content) VALUES (?)", (canonical.encode(content).decode(),))
+
+    database.maintain(work)
+    return last
+
+
+def kept_openings(answers: Iterable[bytes]) -> dict[int, Opening]:
+    """Openings by index from answers to `GET /receipts/ID`, the effects of each call among them.
+
+    Raises:
+        RecoveryFailed: one is no such answer.
+    """
+    found: dict[int, Opening] = {}
+    for number, answer in enumerate(answers, 1):
+        try:
+            body = canonical.read(answer)
+            for each in ({"index": body["index"], "opening": body["opening"]}, *body.get("effects", ())):
+                if type(each["index"]) is not int or each["index"] < 0:
+                    raise ValueError("an index is a number")
+                found[each["index"]] = Opening.from_json(each["opening"])
+        except (AuditError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RecoveryFailed(
+                f"The {number}. of the kept answers is not one to GET /receipts/ID: {str(error)[:200]}"
+            ) from None
+    return found
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip() or len(reason) > REASON_CHARACTERS or not reason.isprintable():
+        raise RecoveryFailed(
+            f"The reason is empty, longer than {REASON_CHARACTERS} characters or not printable.",
+            hint="say in a few words what happened; it is published",
+        )
+
+
+def _keys(rows: Storage, keyring: Keyring) -> Keys:
+    if not rows.key_rows():
+        raise RecoveryFailed("There is no log in this database.", hint="a new one begins with the next start")
+    return Keys(rows, keyring, None)
+
+
+def _gathered(
+    rows: Storage, keys: Keys, folder: Path, copies: Copies, first: int, *, closing: bool = False
+) -> tuple[list[_Known], dict[int, bytes], dict[int, Opening]]:
+    """Checkpoints known, and leaves and openings from index `first` on. Of two leaves, a mirror's counts."""
+    known: list[_Known] = []
+    for note, where in (
+        (rows.latest_checkpoint(), "in the database"),
+        (history.high_water(folder), "kept outside the database"),
+    ):
+        if note is not None:
+            known.append(_Known(_opened(keys, note, where, closing=closing), where))
+    leaves: dict[int, bytes] = {}
+    openings: dict[int, Opening] = dict(copies.openings or {})
+    for index, opening in openings.items():
+        leaves[index] = opening.leaf()
+    for path in copies.databases:
+        _from_database(path, keys, first, known, leaves, openings)
+    for location in copies.mirrors:
+        _from_mirror(location, keys, first, known, leaves)
+    return known, leaves, openings
+
+
+def _opened(keys: Keys, note: bytes, where: str, *, closing: bool = False) -> Checkpoint:
+    try:
+        if closing:  # an older database may lack the key that signed last; the size is told all the same
+            return parse_checkpoint(SignedNote.parse(note).text)
+        return keys.open(note)
+    except AuditError as error:
+        raise RecoveryFailed(
+            f"The checkpoint {where} is not by a key that this database holds: {error}",
+            hint="use a newer copy of the database, or close the log with --new-origin",
+        ) from None
+
+
+def _from_mirror(location: str, keys: Keys, first: int, known: list[_Known], leaves: dict[int, bytes]) -> None:
+    policy = "".join(f"log {key.verifier}\n" for key in keys.known) + "quorum none\n"
+    where = f"at the mirror {location}"
+    try:
+        log = MirroredLog(open_location(location), TrustPolicy.parse(policy))
+        checkpoint = log.checkpoint().checkpoint
+        for leaf in log.leaves(checkpoint):
+            if leaf.index >= first:
+                leaves[leaf.index] = leaf.data
+    except AuditError as error:
+        raise RecoveryFailed(f"The copy {where} cannot be used: {error}") from None
+    known.append(_Known(checkpoint, where))
+
+
+def _from_database(
+    path: Path,
+    keys: Keys,
+    first: int,
+    known: list[_Known],
+    leaves: dict[int, bytes],
+    openings: dict[int, Opening],
+) -> None:
+    """What another copy of the database has; unsigned beyond its last checkpoint, and acknowledged all the same."""
+    where = f"in {path.name}"
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            note = connection.execute("SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+            found = connection.execute("SELECT idx, leaf FROM log_leaves WHERE idx >= ?", (first,)).fetchall()
+            kept = connection.execute(
+                "SELECT idx, accounting, accounting_salt, person, person_salt, person_hash FROM log_openings"
+                " WHERE idx >= ?",
+                (first,),
+            ).fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise RecoveryFailed(f"The copy {where} cannot be read: {error}") from None
+    if note is not None:
+        known.append(_Known(_opened(keys, note[0], where), where))
+    leaves.update(found)
+    for row in kept:
+        openings.setdefault(row[0], storage.opening_of(row[1:]))
+
+
+def _extended(rows: Storage, size: int, hashes: list[bytes]) -> tuple[Tree, list[tuple[int, int, bytes]]]:
+    whole = size // WIDTH * WIDTH
+    tree = rebuilt(size, (leaf_hash(leaf) for leaf in rows.leaves(whole, size)), rows.tile)
+    return tree.extended(hashes)
+
+
+def _reader(rows: Storage, tiles: Iterable[tuple[int, int, bytes]]) -> Any:
+    made = {(level, n): hashes for level, n, hashes in tiles}
+    return lambda level, n: made.get((level, n)) or rows.tile(level, n)
+
+
+def _compare(known: Sequence[_Known], tree: Tree, read: Any) -> None:
+    for each in known:
+        seen, where = each.checkpoint, each.where
+        if seen.size > tree.size:
+            raise RecoveryFailed(
+                f"The checkpoint {where} is over {seen.size} leaves; with the copies there are {tree.size}.",
+                hint="name further copies with --from, --database or --receipts, or close the log with --new-origin",
+            )
+        if tree.root(seen.size, read) != seen.root:
+            raise RecoveryFailed(
+                f"With the copies, the first {seen.size} leaves are not those of the checkpoint {where}.",
+                hint="leave out the copy that does not belong here, or close the log with --new-origin",
+            )
+
+
+def _opens(opening: Opening, leaf: bytes) -> bool:
+    try:
+        check_opening(opening, leaf)
+    except AuditError:
+        return False
+    return True
+
+
+def _row(opening: Opening) -> OpeningRow:
+    return OpeningRow(
+        request_id=str(opening.accounting["request_id"]),
+        accounting=canonical_bytes(opening.accounting).decode(),
+        accounting_salt=opening.accounting_salt,
+        person=canonical_bytes(opening.person or {}).decode(),
+        person_salt=opening.person_salt or b"",
+    )
+
+
+def _usage(openings: Iterable[Opening]) -> list[tuple[str, str, str, int]]:
+    prices = PriceTable.load()
+    return [
+        (said["account"], prices.group(said["operation"]), month_of(said["time"]), said["units"])
+        for said in (opening.accounting for opening in openings)
+        if said["units"]
+    ]
+
+
+def names_unknown_key(log: Log, first: int, size: int) -> bool:
+    """Whether leaves that were put back name a key of the log whose seed this database does not have."""
+    ours = {str(key.verifier) for key in log.keys.known}
+    for start in range(first, size, WIDTH):
+        for leaf in log.storage.leaves(start, min(start + WIDTH, size)):
+            found = parse(leaf)
+            if isinstance(found, PublicLeaf) and found.kind == "key" and found.content["key"] not in ours:
+                return True
+    return False
+
+
+def _set_aside(connection: sqlite3.Connection, prefix: str) -> None:
+    """Rename the log's tables and make empty ones like them."""
+    tables = [
+        row
+        for row in connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name LIKE 'log\\_%' ESCAPE '\\'"
+        ).fetchall()
+        if row[0] not in _KEPT
+    ]
+    names = {name for name, _ in tables}
+    indexes = [
+        (name, sql)
+        for name, table, sql in connection.execute(
+            "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        ).fetchall()
+        if table in names
+    ]
+    for name, _ in indexes:
+        connection.execute(f"DROP INDEX {name}")
+    for name, sql in tables:
+        connection.execute(f"ALTER TABLE {name} RENAME TO {prefix}{name}")
+        connection.execute(sql)
+    for name, sql in indexes:
+        connection.execute(sql)
+        connection.execute(sql.replace(name, prefix + name, 1).replace(" ON log_", f" ON {prefix}log_", 1))

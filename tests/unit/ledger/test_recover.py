@@ -1,0 +1,240 @@
+"""An older database was put in the place of the newest: refilled from copies, or closed and followed by another log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from countenance_audit import canonical
+from countenance_audit.errors import Rejected
+from countenance_audit.keeping import mirror
+from countenance_audit.leaf import Public as PublicLeaf
+from countenance_audit.leaf import parse
+from tests.unit.ledger.logs import ACCOUNT, Opened, call
+
+from countenance.ledger import Log, LogBehind, fsck, retention
+from countenance.ledger.recover import Copies, RecoveryFailed, close, kept_openings, names_unknown_key, refill
+from countenance.store import Database
+
+WHY = "the disk failed"
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Opened]:
+    made = Opened(tmp_path / "data")
+    yield made
+    made.database.close()
+
+
+def refilled(opened: Opened, copies: Copies) -> tuple[int, int, int]:
+    """Refill, and open the log again."""
+    database = Database(opened.folder / "countenance.db")
+    try:
+        done = refill(database, opened.keyring, opened.folder, copies, reason=WHY)
+    finally:
+        database.close()
+    opened.open()
+    return done.first, done.size, done.lost
+
+
+def public_leaves(log: Log) -> list[PublicLeaf]:
+    found = [parse(leaf) for leaf in log.storage.leaves(0, log.size)]
+    return [each for each in found if isinstance(each, PublicLeaf)]
+
+
+def behind(opened: Opened, before: int, after: int) -> int:
+    """Put a log back by `after` calls, with a mirror of all of it; how many leaves there were."""
+    opened.grow(before)
+    opened.keep()
+    opened.grow(after)
+    mirror(opened.fetch, opened.folder / "mirror", opened.policy())
+    size = opened.log.size
+    opened.put_back()
+    with pytest.raises(LogBehind):
+        opened.open()
+    return size
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 1), (3, 5), (250, 600), (255, 1)])
+def test_a_mirror_s_leaves_come_back_and_what_is_lost_is_said(opened: Opened, before: int, after: int) -> None:
+    size = behind(opened, before, after)
+    assert refilled(opened, Copies(mirrors=[str(opened.folder / "mirror")])) == (before + 1, size, after)
+    told = public_leaves(opened.log)[-1].content
+    assert {name: told[name] for name in ("kind", "first", "size", "lost", "reason")} == {
+        "kind": "recovery",
+        "first": before + 1,
+        "size": size,
+        "lost": after,
+        "reason": WHY,
+    }
+    found = fsck.examine(opened.log)
+    assert (found.problems, found.lost, found.openings) == ([], after, before)
+    opened.grow(2)
+    mirror(opened.fetch, opened.folder / "mirror", opened.policy())  # it goes on where the mirror was
+    assert opened.again().size == size + 3
+
+
+def test_another_database_gives_back_openings_too(opened: Opened) -> None:
+    opened.grow(3)
+    opened.keep()
+    opened.log.append(call(99, units=7))
+    opened.grow(4)
+    retention.erase_persons(opened.log, account=ACCOUNT, before_us=2**53 - 1, ground="Art. 17 GDPR")
+    opened.grow(2)
+    size = opened.log.size
+    opened.put_back()
+    assert refilled(opened, Copies(databases=[opened.folder / "newer.db"])) == (4, size, 0)
+    found = fsck.examine(opened.log)
+    assert (found.problems, found.lost) == ([], 0)
+    assert [units for *_, units in opened.log.storage.usage()] == [7]
+    erased = opened.log.opening(5)
+    assert erased is not None
+    assert erased.person is None
+
+
+def test_kept_receipts_give_back_openings_and_go_on_where_the_mirror_ends(opened: Opened) -> None:
+    opened.grow(3)
+    opened.keep()
+    opened.grow(3)
+    mirror(opened.fetch, opened.folder / "mirror", opened.policy())
+    opened.grow(2)
+    size = opened.log.size
+    answers = []
+    for index in (4, size - 2, size - 1):
+        opening = opened.log.opening(index)
+        assert opening is not None
+        answers.append(canonical.encode({"index": index, "opening": opening.to_json(), "effects": []}))
+    opened.put_back()
+    copies = Copies(mirrors=[str(opened.folder / "mirror")], openings=kept_openings(answers))
+    assert refilled(opened, copies) == (4, size, 2)
+    assert fsck.examine(opened.log).problems == []
+
+
+def test_without_enough_copies_nothing_changes(opened: Opened) -> None:
+    opened.grow(3)
+    opened.keep()
+    opened.grow(3)
+    mirror(opened.fetch, opened.folder / "mirror", opened.policy())
+    opened.grow(2)
+    opened.put_back()
+    database = Database(opened.folder / "countenance.db")
+    try:
+        with pytest.raises(RecoveryFailed, match="over 9 leaves; with the copies there are 7"):
+            refill(database, opened.keyring, opened.folder, Copies(mirrors=[str(opened.folder / "mirror")]), reason=WHY)
+    finally:
+        database.close()
+    with pytest.raises(LogBehind):
+        opened.open()
+
+
+def test_a_copy_that_was_tampered_with_is_not_taken(opened: Opened) -> None:
+    behind(opened, 3, 300)
+    bundle = opened.folder / "mirror" / "tile" / "entries" / "000"
+    content = bytearray(bundle.read_bytes())
+    content[-1] ^= 1
+    bundle.write_bytes(content)
+    with pytest.raises(RecoveryFailed, match="cannot be used"):
+        refilled(opened, Copies(mirrors=[str(opened.folder / "mirror")]))
+
+
+def test_another_history_s_copy_is_not_taken(opened: Opened, tmp_path: Path) -> None:
+    opened.grow(3)
+    opened.keep()
+    opened.grow(4)
+    size = opened.log.size
+    opened.put_back(unseen=True)  # its newer.db has the first history
+    opened.open()
+    opened.grow(size - 4)
+    assert opened.log.size == size
+    opened.database.close()
+    (opened.folder / "countenance.db").unlink()
+    (opened.folder / "older.db").rename(opened.folder / "countenance.db")
+    with pytest.raises(RecoveryFailed, match="are not those of the checkpoint"):
+        refilled(opened, Copies(databases=[opened.folder / "newer.db"]))
+
+
+def test_a_refill_of_a_sound_log_changes_nothing(opened: Opened) -> None:
+    opened.grow(3)
+    opened.database.close()
+    assert refilled(opened, Copies()) == (4, 4, 0)
+    assert opened.log.size == 4
+
+
+def test_a_key_made_after_the_copy_is_noticed(opened: Opened) -> None:
+    opened.grow(1)
+    opened.keep()
+    opened.log.rotate()
+    mirror(opened.fetch, opened.folder / "mirror", opened.policy())
+    opened.put_back()
+    first, size, _ = refilled(opened, Copies(mirrors=[str(opened.folder / "mirror")]))
+    assert names_unknown_key(opened.log, first, size)
+    assert not names_unknown_key(opened.log, 0, first)
+
+
+# -- giving a log up
+
+
+def closed(opened: Opened, origin: str | None = "log.example/second") -> tuple[str, int]:
+    database = Database(opened.folder / "countenance.db")
+    try:
+        last = close(database, opened.keyring, opened.folder, Copies(), reason=WHY, successor=origin)
+    finally:
+        database.close()
+    opened.origin = origin
+    opened.open()
+    return last.origin, last.size
+
+
+def test_the_next_log_names_the_one_that_ended_and_what_was_signed_of_it(opened: Opened) -> None:
+    old_key = opened.log.signer.verifier
+    size = behind(opened, 3, 5)
+    assert closed(opened) == ("log.example/unit", size)
+    assert opened.log.origin == "log.example/second"
+    assert opened.log.signer.verifier.public != old_key.public
+    kinds = [each.content for each in public_leaves(opened.log)]
+    assert [each["kind"] for each in kinds] == ["key", "discontinuity"]
+    assert (kinds[1]["previous_origin"], kinds[1]["previous_size"]) == ("log.example/unit", size)
+    opened.grow(300)
+    assert fsck.examine(opened.log).problems == []
+    assert opened.again().size == 302
+    assert opened.log.storage.closed()[0].size == size
+    # What the ended log had is kept aside.
+    with opened.database.reading() as connection:
+        assert connection.execute("SELECT count(*) FROM closed1_log_leaves").fetchone() == (4,)
+        plan = connection.execute("EXPLAIN QUERY PLAN SELECT 1 FROM closed1_log_openings WHERE request_id = 'x'")
+        assert "closed1_log_openings_by_request" in str(plan.fetchall())
+
+
+def test_a_log_can_be_given_up_more_than_once_but_no_name_is_used_twice(opened: Opened) -> None:
+    opened.grow(2)
+    opened.database.close()
+    closed(opened)
+    opened.grow(2)
+    opened.database.close()
+    for name in ("log.example/unit", "log.example/second"):
+        with pytest.raises(RecoveryFailed, match="is the name of a log that ended"):
+            closed(opened, name)
+    assert closed(opened, "log.example/third") == ("log.example/second", 4)
+    assert [each.origin for each in opened.log.storage.closed()] == ["log.example/unit", "log.example/second"]
+
+
+def test_a_mirror_of_the_old_log_does_not_take_the_new_one_for_it(opened: Opened) -> None:
+    behind(opened, 3, 5)
+    closed(opened)
+    with pytest.raises(Rejected):
+        mirror(opened.fetch, opened.folder / "mirror", opened.policy())
+
+
+@pytest.mark.parametrize("reason", ["", " ", "x" * 201, "a\nb"])
+def test_a_reason_is_needed(opened: Opened, reason: str) -> None:
+    with pytest.raises(RecoveryFailed, match="reason"):
+        refill(opened.database, opened.keyring, opened.folder, Copies(), reason=reason)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"[]", b"{}", b'{"index":1,"opening":{}}', b'{"index":-1,"opening":null}', b"\xff"]
+)
+def test_what_is_no_kept_answer_is_told(answer: bytes) -> None:
+    with pytest.raises(RecoveryFailed, match="not one to GET"):
+        kept_openings([answer])
