@@ -23,12 +23,12 @@ from countenance_audit.errors import AuditError
 from countenance_audit.policy import TrustPolicy
 
 import countenance
-from countenance import pipeline
+from countenance import pipeline, restoration
 from countenance.accounts import Accounts, Credentials
 from countenance.config import Settings, SettingsError
 from countenance.gallery import RebuildReport, SqliteGallery
 from countenance.ledger import Ledger, Log, Witnessing, history
-from countenance.ledger import recover as recovering
+from countenance.ledger.recover import Copies
 from countenance.operations import Service
 from countenance.operations.pagination import Cursors
 from countenance.recognition import build_engine, modelpack, use_calling_thread_only
@@ -53,7 +53,7 @@ class Register:
 
     def administer(self, verb: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carries out one administrative verb. Raises Error."""
-        return pipeline.administer(self.accounts, self.ledger, verb, params, datetime.now(UTC))
+        return pipeline.administer(self.accounts, self.ledger, self.database, verb, params, datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,52 +107,51 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             source=GrantedSource(_source(settings), register.accounts.may_read_bucket),
             cursors=Cursors(register.keyring.derive("pagination")),
             ledger=register.ledger,
+            database=register.database,
             region=settings.region,
         )
         yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
 
 
 def recover(
-    settings: Settings, copies: recovering.Copies, *, reason: str, new_origin: str | None = None
-) -> dict[str, Any]:
-    """Mends a log that is behind what was signed of it, while no server runs: see `ledger.recover`.
+    settings: Settings, copies: Copies, *, reason: str, successor: restoration.Successor | None = None
+) -> restoration.Mended:
+    """Mends a log that is behind what was signed of it, while no server runs. Raises RecoveryFailed."""
+    successor = _named(settings, successor)
+    with Ownership(settings.data_dir):
+        return restoration.mend(
+            settings.data_dir,
+            copies,
+            reason=reason,
+            origin=None if successor else settings.ledger_origin,
+            successor=successor,
+        )
 
-    Args:
-        new_origin: close the log, and open another of this name (empty: of the settings, or made up); None refills it.
 
-    Raises:
-        RecoveryFailed: it cannot be mended that way; nothing was changed.
-    """
-    data = settings.data_dir
-    with Ownership(data), ExitStack() as stack:
-        keyring = Keyring.open(data / "master.key", create=False)
-        database = Database(data / "countenance.db")
-        stack.callback(database.close)
-        if new_origin is None:
-            refilled = recovering.refill(database, keyring, data, copies, reason=reason)
-            log = Log(database, keyring, data, origin=settings.ledger_origin)
-            if recovering.names_unknown_key(log, refilled.first, refilled.size):
-                log.rotate(lost=True)  # a key that the log named was made after this database was copied
-            log.publish()
-            return {
-                "origin": log.origin,
-                "first": refilled.first,
-                "refilled": refilled.size - refilled.first,
-                "lost": refilled.lost,
-                "size": log.size,
-            }
-        name = new_origin or settings.ledger_origin
-        if settings.ledger_origin not in (None, name):
-            raise SettingsError(f"the setting ledger_origin is {settings.ledger_origin}, not {name}: change it first")
-        last = recovering.close(database, keyring, data, copies, reason=reason, successor=name)
-        log = Log(database, keyring, data, origin=name)
-        log.publish()
-        return {
-            "origin": log.origin,
-            "key": str(log.signer.verifier),
-            "closed": {"origin": last.origin, "size": last.size, "root": last.root.hex()},
-            "size": log.size,
-        }
+def restore(
+    settings: Settings, source: Path, copies: Copies, *, reason: str, successor: restoration.Successor | None = None
+) -> restoration.Restored:
+    """Puts a backup in place, while no server runs. Raises RestoreFailed, RecoveryFailed."""
+    successor = _named(settings, successor)
+    with Ownership(settings.data_dir):
+        return restoration.restore(
+            settings.data_dir,
+            source,
+            copies,
+            reason=reason,
+            origin=None if successor else settings.ledger_origin,
+            successor=successor,
+        )
+
+
+def _named(settings: Settings, successor: restoration.Successor | None) -> restoration.Successor | None:
+    if successor is None or settings.ledger_origin is None:
+        return successor
+    if successor.name not in (None, settings.ledger_origin):
+        raise SettingsError(
+            f"the setting ledger_origin is {settings.ledger_origin}, not {successor.name}: change it first"
+        )
+    return restoration.Successor(settings.ledger_origin)
 
 
 @contextmanager
@@ -173,6 +172,8 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
         ledger = Ledger(log, _start_members(settings) if serving else None, witnessing=witnessing)
         stack.callback(ledger.close)
         accounts = Accounts(database, keyring)
+        if restoration.replay_erasures(database, log):
+            restoration.reconcile(database, log, "an older database was put in place")
         _first_use(settings, accounts)
         yield Register(database=database, keyring=keyring, accounts=accounts, ledger=ledger)
 

@@ -32,6 +32,7 @@ from countenance.operations.administration import INSTRUCTIONS, AdministrationEr
 from countenance.operations.compatibility import PAGE
 from countenance.operations.context import Trace
 from countenance.operations.faults import fault_for
+from countenance.store import Database
 from countenance.wire import constraints, faults, request, response, sigv4
 from countenance.wire.faults import Fault
 from countenance.wire.http import HttpRequest, HttpResponse
@@ -237,7 +238,8 @@ class Pipeline:
 
     def administer(self, verb: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carries out one administrative verb. Raises Error."""
-        return administer(self._service.accounts, self._service.ledger, verb, params, self._clock())
+        service = self._service
+        return administer(service.accounts, service.ledger, service.database, verb, params, self._clock())
 
     def _recorded(self, call: Call, code: str, answer: HttpResponse) -> HttpResponse:
         """The answer with its receipt, once the call is in the log. Raises when it is not."""
@@ -311,12 +313,15 @@ class Pipeline:
             return INTERNAL_SERVER_ERROR
 
 
-def administer(accounts: Accounts, ledger: Ledger, verb: str, params: dict[str, Any], at: datetime) -> dict[str, Any]:
+def administer(
+    accounts: Accounts, ledger: Ledger, database: Database, verb: str, params: dict[str, Any], at: datetime
+) -> dict[str, Any]:
     """Carries out one administrative verb on the host. Raises Error."""
     instruction = INSTRUCTIONS.get(verb)
     if instruction is None:
         raise AdministrationError(f"There is no administrative verb {verb[:40]!r}.")
-    return instruction(Instruction(accounts=accounts, ledger=ledger, request_id=str(uuid.uuid4()), at=at), params)
+    on = Instruction(accounts=accounts, ledger=ledger, database=database, request_id=str(uuid.uuid4()), at=at)
+    return instruction(on, params)
 
 
 def _header(http: HttpRequest, name: str) -> str:

@@ -181,6 +181,7 @@ def service_in(folder: Path, engine: Any) -> Iterator[InProcess]:
             source=source,
             cursors=cursors,
             ledger=ledger,
+            database=database,
             region=REGION,
         )
         yield InProcess(service, database)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -146,3 +147,82 @@ def test_two_witnesses_in_processes_of_their_own_sign_what_the_server_publishes(
         for process in running:
             process.terminate()
             process.wait(30)
+
+
+def test_a_backup_by_hand_is_red_until_it_is_recovered_and_erases_again(tmp_path: Path) -> None:
+    folder, mirrored = tmp_path / "data", tmp_path / "mirror"
+    first = start(folder)
+    try:
+        first.client().create_collection(CollectionId="kept")
+        first.client().create_collection(CollectionId="gone")
+        made = run("-m", "countenance", "backup", "create", tmp_path / "backup.db", "--data", folder, "--json")
+        assert made.returncode == 0, made.stderr
+        assert run("-m", "countenance", "backup", "create", tmp_path / "backup.db", "--data", folder).returncode == 3
+        first.client().delete_collection(CollectionId="gone")
+        (tmp_path / "policy.txt").write_text(
+            run("-m", "countenance", "ledger", "key", "--data", folder).stdout + "quorum none\n"
+        )
+        run("-m", "countenance", "ledger", "status", "--data", folder)
+        words = ("-m", "countenance_audit", "mirror", f"{first.endpoint}/log/", mirrored)
+        assert run(*words, "--trust", tmp_path / "policy.txt").returncode == 0
+    finally:
+        assert first.stop() == 0
+    shutil.copy(folder / "countenance.db", tmp_path / "newest.db")
+    shutil.copy(tmp_path / "backup.db", folder / "countenance.db")
+    with pytest.raises(RuntimeError, match="the checkpoint kept outside the database is over"):
+        start(folder)
+    # Without the file outside, the mirror still tells.
+    (folder / "high-water").rename(tmp_path / "high-water")
+    with pytest.raises(RuntimeError, match="the checkpoint at the mirror"):
+        start(folder, environ={"COUNTENANCE_LEDGER_MIRRORS": str(mirrored)})
+    (tmp_path / "high-water").rename(folder / "high-water")
+    told = ("--reason", "a test", "--data", folder, "--yes", "--json")
+    assert run("-m", "countenance", "ledger", "recover", "--from", mirrored, *told).returncode == 3  # it lacks the stop
+    again = run("-m", "countenance", "ledger", "recover", "--database", tmp_path / "newest.db", *told)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["lost"] == 0
+    second = start(folder, environ={"COUNTENANCE_LEDGER_MIRRORS": str(mirrored)})
+    try:
+        assert second.client().list_collections()["CollectionIds"] == ["kept"]
+        examined = run("-m", "countenance", "ledger", "fsck", "--data", folder, "--json")
+        assert json.loads(examined.stdout)["problems"] == []
+        assert run(*words[:3], f"{second.endpoint}/log/", mirrored, "--trust", tmp_path / "policy.txt").returncode == 0
+    finally:
+        second.stop()
+
+
+def test_a_restore_puts_a_backup_in_place_and_a_rotation_is_followed_by_a_mirror(tmp_path: Path) -> None:
+    folder, mirrored, policy = tmp_path / "data", tmp_path / "mirror", tmp_path / "policy.txt"
+    verb = ("-m", "countenance")
+    first = start(folder)
+    try:
+        first.client().create_collection(CollectionId="a")
+        assert run(*verb, "backup", "create", tmp_path / "backup.db", "--data", folder).returncode == 0
+        first.client().create_collection(CollectionId="b")
+        old = run(*verb, "ledger", "key", "--data", folder).stdout
+        policy.write_text(old + "quorum none\n")
+        assert run(*verb, "ledger", "rotate", "--data", folder, "--yes").returncode == 0
+        words = ("-m", "countenance_audit", "mirror", f"{first.endpoint}/log/", mirrored, "--trust", policy)
+        assert run(*words).returncode == 0  # by the older key alone
+        both = run(*verb, "ledger", "key", "--data", folder).stdout
+        assert len(both.splitlines()) == 2
+        assert run(*verb, "ledger", "retire", old.split("+")[1], "--data", folder, "--yes").returncode == 0
+        first.client().list_collections()
+        run(*verb, "ledger", "status", "--data", folder)
+        assert run(*words).returncode == 1
+        policy.write_text(both + "quorum none\n")
+        assert run(*words).returncode == 0
+    finally:
+        first.stop()
+    restored = run(
+        *verb, "backup", "restore", tmp_path / "backup.db", "--reason", "a test", "--data", folder, "--yes", "--json"
+    )
+    assert restored.returncode == 0, restored.stderr
+    said = json.loads(restored.stdout)
+    assert (said["lost"], said["erased_again"]) == (0, {})
+    second = start(folder)
+    try:
+        assert second.client().list_collections()["CollectionIds"] == ["a"]
+        assert json.loads(run(*verb, "ledger", "fsck", "--data", folder, "--json").stdout)["problems"] == []
+    finally:
+        second.stop()

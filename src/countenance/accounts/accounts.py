@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
+from countenance.accounts import revocations
 from countenance.errors import Error
 from countenance.store import Database, Entry, Keyring
 
@@ -233,6 +234,7 @@ class Accounts:
             return key
 
         def end(connection: sqlite3.Connection) -> None:
+            self._database.erasures.note(connection, revocations.note_of_key(access_key_id, _micros(at)))
             connection.execute(
                 "UPDATE access_key SET revoked_at = ? WHERE access_key_id = ? AND revoked_at IS NULL",
                 (_micros(at), access_key_id),
@@ -286,12 +288,12 @@ class Accounts:
                 hint="`countenance bucket list` shows the grants",
             )
         entry = self._entry("bucket.revoke", account_id, request_id, at, {"bucket": bucket})
-        self._database.write(
-            entry,
-            lambda connection: connection.execute(
-                "DELETE FROM bucket_grant WHERE account_id = ? AND bucket = ?", (account_id, bucket)
-            ),
-        )
+
+        def end(connection: sqlite3.Connection) -> None:
+            self._database.erasures.note(connection, revocations.note_of_bucket(account_id, bucket))
+            connection.execute("DELETE FROM bucket_grant WHERE account_id = ? AND bucket = ?", (account_id, bucket))
+
+        self._database.write(entry, end)
 
     def bucket_grants(self, account_id: str | None = None) -> list[tuple[str, str]]:
         """Pairs of account id and bucket, sorted; of one account or of all. Raises AccountNotFound."""

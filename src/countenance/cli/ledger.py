@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from countenance.cli import admin_client
+from countenance.cli.copies import copies_of, copies_options, successor_of, told_of
 from countenance.cli.options import data_option, example, json_option, settings_for, yes_option
 from countenance.cli.output import Status, emit, end, talk
 from countenance.cli.remote import remote_options
@@ -99,42 +100,13 @@ def ledger_fsck(data_dir: Path | None, as_json: bool) -> None:
     "recover",
     epilog=example("countenance ledger recover --from /srv/mirror --reason 'disk failed' --yes"),
 )
-@click.option(
-    "--from", "mirrors", multiple=True, metavar="URL|DIR", help="A mirror of the log: its address, or its folder."
-)
-@click.option(
-    "--database",
-    "databases",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Another copy of countenance.db.",
-)
-@click.option(
-    "--receipts",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="An answer to GET /receipts/ID that a caller kept.",
-)
-@click.option(
-    "--new-origin",
-    is_flag=False,
-    flag_value="",
-    default=None,
-    metavar="[NAME]",
-    help="Give the log up: close it, and open another one that names it.",
-)
+@copies_options
 @click.option("--reason", required=True, help="What happened; it is published.")
 @yes_option
 @data_option
 @json_option
 def ledger_recover(
-    mirrors: tuple[str, ...],
-    databases: tuple[Path, ...],
-    receipts: tuple[Path, ...],
-    new_origin: str | None,
-    reason: str,
-    data_dir: Path | None,
-    as_json: bool,
+    copies: dict[str, Any], new_origin: str | None, reason: str, data_dir: Path | None, as_json: bool
 ) -> None:
     """Mend a log that is behind what was signed of it, after an older database was put in its place.
 
@@ -143,15 +115,10 @@ def ledger_recover(
     not. A public entry says what was put back and what was lost. The server must be stopped.
     """
     from countenance.assembly import recover
-    from countenance.ledger.recover import Copies, kept_openings
 
-    openings = kept_openings(each.read_bytes() for each in receipts)
-    answer = recover(settings_for(data_dir), Copies(mirrors, databases, openings), reason=reason, new_origin=new_origin)
-    if new_origin is None:
-        told = f"{answer['refilled']} leaves put back from {answer['first']} on, {answer['lost']} without opening"
-    else:
-        told = f"closed {answer['closed']['origin']} at {answer['closed']['size']} leaves; log {answer['key']}"
-    emit(answer, [told], as_json=as_json)
+    mended = recover(settings_for(data_dir), copies_of(copies), reason=reason, successor=successor_of(new_origin))
+    answer, lines = told_of(mended)
+    emit(answer, lines, as_json=as_json)
 
 
 @ledger.command("statement", epilog=example("countenance ledger statement 123456789012 2026-11 --form focus"))

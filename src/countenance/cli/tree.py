@@ -6,6 +6,7 @@ import click
 
 from countenance import __version__
 from countenance.cli.administration import account, bucket, key
+from countenance.cli.backup import backup
 from countenance.cli.collection import collection
 from countenance.cli.compare import compare
 from countenance.cli.configuration import config
@@ -41,6 +42,7 @@ for _command in (
     key,
     bucket,
     ledger,
+    backup,
     witness,
     models,
     config,

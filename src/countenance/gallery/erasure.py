@@ -12,7 +12,9 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final
 
 from countenance.gallery import records
 from countenance.gallery.enrolment import placeholders, portions
@@ -20,6 +22,11 @@ from countenance.gallery.gallery import Collection
 from countenance.store import Database, DatabaseError
 
 _LOG = logging.getLogger(__name__)
+
+REFERENCES: Final = "references"
+COLLECTION: Final = "collection"
+"""Kinds of notes about erasures: see `store.erasures`."""
+_DIGEST_BYTES: Final = 16
 
 ROWS_AT_ONCE = 1_000  # removed in one transaction: some tens of milliseconds for other writers to wait
 
@@ -57,6 +64,72 @@ def erase_collection(connection: sqlite3.Connection, collection: Collection) -> 
         return False
     connection.execute("INSERT INTO erasures (uid) VALUES (?)", (uid,))
     return True
+
+
+def note_of_references(collection: Collection, face_ids: Sequence[bytes]) -> dict[str, Any]:
+    """What is noted of erased references outside the database: digests, which say nothing to who has not the ids."""
+    return {
+        "kind": REFERENCES,
+        "account": collection.account_id,
+        "collection": collection.collection_id,
+        "faces": [_digest(collection.account_id, collection.collection_id, each).hex() for each in face_ids],
+    }
+
+
+def note_of_collection(collection: Collection) -> dict[str, Any]:
+    """What is noted of a deleted collection."""
+    return {
+        "kind": COLLECTION,
+        "account": collection.account_id,
+        "collection": collection.collection_id,
+        "uid": collection.uid,
+    }
+
+
+def replay_references(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+    """Erase again the references that an older database brought back; returns how many there were."""
+    erased: dict[tuple[str, str], set[bytes]] = {}
+    for note in notes:
+        digests = erased.setdefault((note["account"], note["collection"]), set())
+        digests.update(bytes.fromhex(each) for each in note["faces"])
+    count = 0
+    for (account_id, collection_id), digests in erased.items():
+        row = connection.execute(
+            "SELECT uid FROM collections WHERE account_id = ? AND collection_id = ?", (account_id, collection_id)
+        ).fetchone()
+        if row is None:
+            continue
+        first, last = records.ref_id_range(row[0])
+        found = [
+            face_id
+            for (face_id,) in connection.execute(
+                "SELECT face_id FROM enrolled_references WHERE ref_id BETWEEN ? AND ?", (first, last)
+            )
+            if _digest(account_id, collection_id, face_id) in digests
+        ]
+        count += len(erase_references(connection, row[0], found)[0])
+    return count
+
+
+def replay_collections(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+    """Delete again the collections that an older database brought back; returns how many there were."""
+    count = 0
+    for note in notes:
+        row = connection.execute(
+            f"SELECT {records.COLLECTION_COLUMNS} FROM collections"  # noqa: S608 -- a constant
+            " WHERE uid = ? AND account_id = ? AND collection_id = ?",
+            (note["uid"], note["account"], note["collection"]),
+        ).fetchone()
+        if row is not None:
+            erase_collection(connection, records.collection_of(row))
+            count += 1
+    return count
+
+
+def _digest(account_id: str, collection_id: str, face_id: bytes) -> bytes:
+    """16 bytes: enough that of 2^40 erased ids none is taken for another by chance (2^-48)."""
+    named = f"countenance/erased/v1\n{account_id}\n{collection_id}\n".encode()
+    return sha256(named + face_id).digest()[:_DIGEST_BYTES]
 
 
 def sweep_portion(connection: sqlite3.Connection) -> bool:

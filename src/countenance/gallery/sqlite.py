@@ -98,6 +98,7 @@ class SqliteGallery:
     def delete_collection(self, account_id: str, collection_id: str, *, entry: Entry) -> int:
         def work(connection: sqlite3.Connection) -> tuple[Collection, bool]:
             found = collection_rows.find(connection, account_id, collection_id)
+            self._database.erasures.note(connection, erasure.note_of_collection(found))
             return found, erasure.erase_collection(connection, found)
 
         collection, is_unfinished = self._database.write(
@@ -171,6 +172,8 @@ class SqliteGallery:
         def work(connection: sqlite3.Connection) -> tuple[list[bytes], Change]:
             found = collection_rows.find(connection, account_id, collection_id)
             erased, revision = erasure.erase_references(connection, found.uid, wanted)
+            if erased:
+                self._database.erasures.note(connection, erasure.note_of_references(found, erased))
             none, nothing = records.id_rows([]), np.empty((0, found.dimension), np.float16)
             return erased, Change(found.uid, revision, none, nothing, none, nothing, records.id_rows(erased))
 

@@ -6,6 +6,7 @@ witnesses and auditors to find; this finds damage, half restores and edits by ha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -86,6 +87,16 @@ def examine(log: Log) -> Examined:
     if lost != (told := sum(count for _, _, count in recovered)):
         problems.append(f"{lost} openings of recovered leaves are missing; the recoveries told of {told}")
     return Examined(size, opened, references, problems, lost)
+
+
+def references_by_log(log: Log) -> dict[tuple[str, str], int]:
+    """(account, collection) -> references that the entries so far leave there; those of logs that ended count, too."""
+    found: Counter[tuple[str, str]] = Counter()
+    for accounting in log.storage.effects():
+        details = accounting["details"]
+        if change := _change(accounting):
+            found[accounting["account"], str(details.get("collection_id", ""))] += change
+    return {each: count for each, count in found.items() if count}
 
 
 def _change(accounting: object) -> int:

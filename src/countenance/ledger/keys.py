@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +20,7 @@ from countenance_audit.errors import Rejected
 from countenance_audit.note import SEED_BYTES, SignedNote, Signer, VerifierKey, signature_line
 
 from countenance.errors import Error
-from countenance.ledger.storage import Storage
+from countenance.ledger.storage import KeyRow, Storage
 from countenance.store import Keyring
 
 SIGNING: Final = "signing"
@@ -54,12 +55,17 @@ class Keys:
         storage: where they are kept, seeds wrapped.
         keyring: wraps them.
         origin: the log's name for a first key; None makes one up.
+        rows: keys from elsewhere, in the place of those in storage.
     """
 
-    def __init__(self, storage: Storage, keyring: Keyring, origin: str | None) -> None:
+    def __init__(
+        self, storage: Storage, keyring: Keyring, origin: str | None, *, rows: Sequence[KeyRow] | None = None
+    ) -> None:
         self._storage = storage
         self._keyring = keyring
-        kept = storage.key_rows()
+        self.rows = rows
+        """Keys from elsewhere, when they are not those in storage."""
+        kept = rows or storage.key_rows()
         self.is_new = not kept
         self.origin = kept[-1].origin if kept else origin or f"countenance.invalid/{secrets.token_hex(8)}"
         if self.is_new:
@@ -137,7 +143,7 @@ class Keys:
 
     def _load(self) -> _Loaded:
         keys, signers = [], []
-        for row in self._storage.key_rows():
+        for row in self.rows or self._storage.key_rows():
             signer = Signer(row.origin, self._keyring.unwrap(row.wrapped, aad=_aad(row.origin)))
             keys.append(LogKey(row.number, signer.verifier, row.state))
             if row.state in (SIGNING, CLOSING):

@@ -14,9 +14,9 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from countenance_audit.checkpoint import Checkpoint
 from countenance_audit.checkpoint import parse as parse_checkpoint
@@ -123,6 +123,10 @@ class Log:
     def write(self, work: Callable[[sqlite3.Connection], T], entry: Callable[[T], Opaque | Public | None]) -> T:
         """Do something to the log's own rows, with an entry made from the result when there is something to say."""
         return self._database.write(entry, work)
+
+    def note_erasure(self, connection: sqlite3.Connection, what: Mapping[str, Any]) -> None:
+        """Note outside the database what is erased in this transaction of the writer thread."""
+        self._database.erasures.note(connection, what)
 
     def sequence(self, connection: sqlite3.Connection, records: Sequence[object]) -> None:
         """Give the records of one transaction their places. Called by the store's writer thread."""

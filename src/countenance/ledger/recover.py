@@ -32,7 +32,7 @@ from countenance.ledger.entry import OpeningRow, canonical_bytes
 from countenance.ledger.keys import Keys
 from countenance.ledger.log import Log
 from countenance.ledger.metering import PriceTable, month_of
-from countenance.ledger.storage import Storage
+from countenance.ledger.storage import KeyRow, Storage
 from countenance.ledger.tree import WIDTH, Tree, rebuilt
 from countenance.store import Database, Keyring
 
@@ -88,7 +88,8 @@ def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *
     """
     _check_reason(reason)
     rows = Storage(database)
-    keys = _keys(rows, keyring)
+    keys_of_copies = max((_key_rows(path) for path in copies.databases), key=len, default=[])
+    keys = _keys(rows, keyring, keys_of_copies)
     first = rows.last_size()
     known, leaves, openings = _gathered(rows, keys, folder, copies, first)
     size = first
@@ -113,6 +114,12 @@ def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *
         connection.executemany(
             "UPDATE log_openings SET person = NULL, person_salt = NULL, person_hash = ? WHERE idx = ?", erased
         )
+        if keys.rows:
+            connection.execute("DELETE FROM log_keys")
+            connection.executemany(
+                "INSERT INTO log_keys (number, origin, wrapped, state) VALUES (?, ?, ?, ?)",
+                ((row.number, row.origin, row.wrapped, row.state) for row in keys.rows),
+            )
         connection.execute("INSERT INTO log_recoveries (first, size, lost) VALUES (?, ?, ?)", (first, size, lost))
         connection.execute("INSERT INTO log_owed (content) VALUES (?)", (canonical.encode(content).decode(),))
 
@@ -195,10 +202,25 @@ def _check_reason(reason: str) -> None:
         )
 
 
-def _keys(rows: Storage, keyring: Keyring) -> Keys:
-    if not rows.key_rows():
+def _keys(rows: Storage, keyring: Keyring, of_copies: Sequence[KeyRow] = ()) -> Keys:
+    """The log's keys; those of another copy when it has more of them: keys only follow each other."""
+    own = rows.key_rows()
+    if not own:
         raise RecoveryFailed("There is no log in this database.", hint="a new one begins with the next start")
-    return Keys(rows, keyring, None)
+    has_more = len(of_copies) >= len(own) and of_copies[0].origin == own[0].origin
+    return Keys(rows, keyring, None, rows=of_copies if has_more else None)
+
+
+def _key_rows(path: Path) -> list[KeyRow]:
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            found = connection.execute("SELECT number, origin, wrapped, state FROM log_keys ORDER BY number").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return []  # of an older program, or not a database: which it is, is told when its leaves are read
+    return [KeyRow(*row) for row in found]
 
 
 def _gathered(

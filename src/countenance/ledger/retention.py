@@ -8,7 +8,8 @@ count (PROOFS, section 2). Companies have no right of erasure, so there is nothi
 from __future__ import annotations
 
 import sqlite3
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from countenance_audit import canonical
 from countenance_audit.leaf import section_hash
@@ -18,6 +19,8 @@ from countenance.ledger.entry import Public
 from countenance.ledger.log import Log
 
 GROUND_CHARACTERS: Final = 200
+PERSONS: Final = "persons"
+"""Kind of the notes about such erasures: see `store.erasures`."""
 PORTION: Final = 1_000
 """Openings erased in one transaction, so that other changes do not wait for thousands of them."""
 
@@ -47,7 +50,7 @@ def erase_persons(log: Log, *, account: str, before_us: int, ground: str) -> int
     total = 0
     while True:
         erased = log.write(
-            lambda connection: _erase(connection, account, before_us),
+            lambda connection: _erase(log, connection, account, before_us),
             lambda count: (
                 Public({"kind": "retention", "class": "person", "ground": ground, "count": count}) if count else None
             ),
@@ -79,13 +82,30 @@ def release(log: Log, *, account: str) -> None:
         raise NoSuchHold(f"Account {account[:40]} is not under a hold.")
 
 
-def _erase(connection: sqlite3.Connection, account: str, before_us: int) -> int:
+def replay(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+    """Erase again the person sections that an older database brought back; returns how many there were. A hold that is
+    in force does not forbid it: what is erased here had been erased before the hold, or under none."""
+    count = 0
+    for note in notes:
+        while erased := _erase_portion(connection, note["account"], note["before"]):
+            count += erased
+    return count
+
+
+def _erase(log: Log, connection: sqlite3.Connection, account: str, before_us: int) -> int:
     held = connection.execute("SELECT reason FROM log_holds WHERE account = ?", (account,)).fetchone()
     if held is not None:
         raise HoldInForce(
             f"Account {account} is under a legal hold: {held[0][:200]}.",
             hint="`countenance ledger release` ends a hold; nothing was erased",
         )
+    erased = _erase_portion(connection, account, before_us)
+    if erased:
+        log.note_erasure(connection, {"kind": PERSONS, "account": account, "before": before_us})
+    return erased
+
+
+def _erase_portion(connection: sqlite3.Connection, account: str, before_us: int) -> int:
     rows = connection.execute(
         "SELECT idx, person, person_salt FROM log_openings WHERE person IS NOT NULL AND person <> '{}'"
         " AND json_extract(accounting, '$.account') = ? AND json_extract(accounting, '$.end') < ? LIMIT ?",

@@ -138,6 +138,20 @@ class Storage:
             for index, accounting in rows:
                 yield {"index": index, "accounting": canonical.decode(accounting)}
 
+    def effects(self) -> Iterator[dict[str, Any]]:
+        """The accounting section of every effect there is an opening of, in order, of logs that ended first."""
+        for prefix in [*(f"closed{each.number}_" for each in self.closed()), ""]:
+            with self._database.reading() as connection:
+                (last,) = connection.execute(f"SELECT max(idx) FROM {prefix}log_openings").fetchone()  # noqa: S608
+            for start in range(0, (last or 0) + 1, PORTION):
+                with self._database.reading() as connection:
+                    rows = connection.execute(
+                        f"SELECT accounting FROM {prefix}log_openings"  # noqa: S608 -- the prefix is a number's
+                        " WHERE idx >= ? AND idx < ? AND json_extract(accounting, '$.kind') = 'effect' ORDER BY idx",
+                        (start, start + PORTION),
+                    ).fetchall()
+                yield from (canonical.decode(accounting) for (accounting,) in rows)
+
     def latest_checkpoint(self) -> bytes | None:
         """The largest checkpoint that was published."""
         with self._database.reading() as connection:

@@ -10,12 +10,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from countenance.accounts import DEFAULT_PURPOSE, AccessKey, Account, Accounts
 from countenance.errors import Error
-from countenance.ledger import Ledger, focus, fsck, microseconds, retention
+from countenance.ledger import Ledger, Opaque, accounting, focus, fsck, microseconds, retention
 from countenance.ledger.statement import check
+from countenance.store import Database, backup, sync_folder
 
 
 class AdministrationError(Error):
@@ -28,6 +30,7 @@ class Instruction:
 
     accounts: Accounts
     ledger: Ledger
+    database: Database
     request_id: str
     at: datetime
 
@@ -125,6 +128,37 @@ def bucket_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     return {"grants": [{"account_id": account, "bucket": bucket} for account, bucket in grants]}
 
 
+def backup_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Writes a copy of the database to a path of the host. It appears there when its entry is in the ledger."""
+    path = Path(_required(params, "path"))
+    if not path.is_absolute():
+        raise AdministrationError("The path of a backup is not absolute.")
+    if path.exists():
+        raise AdministrationError(f"{path} exists already.", hint="a backup replaces nothing: name a new file")
+    draft = path.with_name(f"{path.name}.{on.request_id[:8]}.partial")
+    leaves = on.ledger.log.size
+    backup.copy(on.database.path, draft)
+    try:
+        said = {"sha256": backup.sha256(draft), "bytes": draft.stat().st_size, "leaves": leaves}
+        on.ledger.log.append(
+            Opaque(
+                accounting(
+                    kind="act",
+                    time=microseconds(on.at),
+                    operation="backup.create",
+                    request_id=on.request_id,
+                    details=said,
+                )
+            )
+        )
+        draft.rename(path)
+        sync_folder(path.parent)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return {"path": str(path), **said}
+
+
 def ledger_status(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """The log's name, key, size and latest checkpoint."""
     log = on.ledger.log
@@ -220,6 +254,7 @@ BUCKET: Final = re.compile(r"[0-9A-Za-z.\-_]{3,255}")
 INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]] = {
     "account.create": account_create,
     "account.list": account_list,
+    "backup.create": backup_create,
     "bucket.grant": bucket_grant,
     "bucket.list": bucket_list,
     "bucket.revoke": bucket_revoke,

@@ -16,7 +16,7 @@ from countenance.ledger import Ledger
 from countenance.operations.pagination import Cursors
 from countenance.recognition import Engine
 from countenance.sources import ImageSource
-from countenance.store import Entry
+from countenance.store import Database, Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Service:
     cursors: Cursors
     ledger: Ledger
     """Where every call of a known key is recorded before it is answered."""
+    database: Database
+    """What holds it all: for backups. The tables in it are for their owners."""
     region: str
     """The region in every ARN of this server."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from countenance.store.database import Database
 from countenance.store.entry import Entry
+from countenance.store.erasures import Replay
 from countenance.store.failures import AfterCommitError, DatabaseBusy, DatabaseError, translate
 from countenance.store.keyring import Keyring, KeyringError, sync_folder
 
@@ -19,6 +20,7 @@ __all__ = [
     "Entry",
     "Keyring",
     "KeyringError",
+    "Replay",
     "sync_folder",
     "translate",
 ]

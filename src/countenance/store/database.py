@@ -26,6 +26,8 @@ from typing import TypeVar, cast
 
 from countenance.store import migration
 from countenance.store.entry import Entry
+from countenance.store.erasures import FILE as ERASURES_FILE
+from countenance.store.erasures import Erasures
 from countenance.store.failures import DatabaseError, translate
 from countenance.store.keyring import sync_folder
 from countenance.store.writer import Job, Sequencer, Truncation, Writer
@@ -92,7 +94,15 @@ class Database:
                 raise translate(failure) from failure
             raise
         self._connection = connection
+        self.erasures = Erasures(path.with_name(ERASURES_FILE))
+        """What was taken out for good, noted outside the file as well."""
         self._writer = Writer(connection, queue_limit=queue_limit, queue_timeout_s=queue_timeout_s)
+        self._writer.after_commit.append(self.erasures.flush)
+        try:
+            self.erasures.open(connection)
+        except BaseException:
+            connection.close()
+            raise
         self._writer.start()
 
     def migrate(self, component: str, scripts: Sequence[str]) -> None:
@@ -299,4 +309,4 @@ def _prepare(connection: sqlite3.Connection, synchronous: str) -> None:
 
 def _own_scripts() -> list[str]:
     folder = resources.files("countenance.store") / "schema"
-    return [(folder / "0001.sql").read_text(encoding="utf-8")]
+    return [(folder / name).read_text(encoding="utf-8") for name in ("0001.sql", "0002.sql")]

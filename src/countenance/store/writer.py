@@ -94,6 +94,8 @@ class Writer:
         self._checkpointed_changes = connection.total_changes
         self.sequencer: Sequencer | None = None
         self.when_in_doubt: list[Callable[[], None]] = []
+        self.after_commit: list[Callable[[sqlite3.Connection], None]] = []
+        """Called after each commit, before anybody is answered; must not raise."""
 
     def start(self) -> None:
         """Begin to serve the queue."""
@@ -189,6 +191,8 @@ class Writer:
             self._commit()
             if self.sequencer is not None:
                 self.sequencer.committed()
+            for act in self.after_commit:
+                act(self._connection)
         except Exception as failure:  # noqa: BLE001 - whatever broke the group is each caller's answer
             self._abandon(group, failure)
             return

@@ -172,6 +172,19 @@ def test_a_key_made_after_the_copy_is_noticed(opened: Opened) -> None:
     assert not names_unknown_key(opened.log, 0, first)
 
 
+def test_another_database_gives_back_the_keys_made_since(opened: Opened) -> None:
+    opened.grow(1)
+    opened.keep()
+    old = opened.log.signer.verifier
+    new = opened.log.rotate()
+    opened.log.retire(old.key_id.hex())
+    size = opened.log.size
+    opened.put_back()
+    assert refilled(opened, Copies(databases=[opened.folder / "newer.db"])) == (2, size, 0)
+    assert opened.log.signer.verifier == new
+    assert [each.state for each in opened.log.keys.known] == ["retired", "signing"]
+
+
 # -- giving a log up
 
 

@@ -1,0 +1,254 @@
+"""Coming back after a loss: a log that is behind is mended, a backup put in place, and what was erased stays erased.
+
+Knows the order of the steps, and which part of the server undoes the restore of what; how each is done is theirs. A
+backup is staged in a folder of its own, mended, and put in place last: until then nothing of the present is touched.
+
+    DIR/restoring/      only while a restore runs
+    DIR/countenance.db.replaced-TIME    the database that was there before
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from countenance_audit.checkpoint import Checkpoint
+
+from countenance.accounts import revocations
+from countenance.errors import Error
+from countenance.gallery import erasure
+from countenance.ledger import Log, Opaque, accounting, fsck, recover, retention
+from countenance.ledger.history import HIGH_WATER
+from countenance.ledger.recover import Copies, Refilled
+from countenance.store import Database, Keyring, Replay, backup, sync_folder
+from countenance.store.erasures import FILE as ERASURES
+
+DATABASE: Final = "countenance.db"
+MASTER_KEY: Final = "master.key"
+STAGE: Final = "restoring"
+
+REPLAYS: Final[Mapping[str, Replay]] = {
+    erasure.REFERENCES: erasure.replay_references,
+    erasure.COLLECTION: erasure.replay_collections,
+    retention.PERSONS: retention.replay,
+    revocations.KEY: revocations.replay_keys,
+    revocations.BUCKET: revocations.replay_buckets,
+}
+"""How each kind of erasure is done again."""
+
+_log = logging.getLogger(__name__)
+
+
+class RestoreFailed(Error):
+    """The backup cannot be put in place; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """The log that follows one that is given up; without a name, one is made up."""
+
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What became of the log: `refilled`, or `closed` and followed by another."""
+
+    origin: str
+    key: str
+    size: int
+    refilled: Refilled | None = None
+    closed: Checkpoint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What became of a backup."""
+
+    mended: Mended
+    replayed: Mapping[str, int]
+    """Kind of erasure -> how much of it the backup had brought back."""
+    unexplained: Mapping[tuple[str, str], int]
+    """(account, collection) -> references that it has more (or fewer) than the log's entries leave it."""
+    kept: Path | None
+    """The database that was there before."""
+
+
+def mend(
+    folder: Path, copies: Copies, *, reason: str, origin: str | None = None, successor: Successor | None = None
+) -> Mended:
+    """Refill the log in a folder that is owned, or close it for a successor.
+
+    Args:
+        origin: that the log must have; None takes the one it has.
+
+    Raises:
+        RecoveryFailed: it cannot be mended that way; nothing was changed.
+    """
+    with _opened(folder) as (database, keyring):
+        if successor is None:
+            done = recover.refill(database, keyring, folder, copies, reason=reason)
+            log = Log(database, keyring, folder, origin=origin)
+            if recover.names_unknown_key(log, done.first, done.size):
+                log.rotate(lost=True)  # a key that the log named was made after this database was copied
+            log.publish()
+            return Mended(log.origin, str(log.signer.verifier), log.size, refilled=done)
+        last = recover.close(database, keyring, folder, copies, reason=reason, successor=successor.name)
+        log = Log(database, keyring, folder, origin=successor.name)
+        log.publish()
+        return Mended(log.origin, str(log.signer.verifier), log.size, closed=last)
+
+
+def restore(
+    folder: Path,
+    source: Path,
+    copies: Copies,
+    *,
+    reason: str,
+    origin: str | None = None,
+    successor: Successor | None = None,
+) -> Restored:
+    """Put a backup in the place of the database of a folder that is owned.
+
+    The log of the backup is refilled from the database that is there, as far as it can be read, and from `copies`. What
+    was erased since the backup is erased again, and what the collections have less or more than the log says is said in
+    entries, before anything is put in place.
+
+    Raises:
+        RestoreFailed: there is no master key, or the file is no backup.
+        RecoveryFailed: the log of the backup is behind what was signed, and the copies do not mend it.
+        KeyringError: another master key made the backup.
+    """
+    present = folder / DATABASE
+    if not (folder / MASTER_KEY).exists():
+        raise RestoreFailed(
+            f"There is no {MASTER_KEY} in {folder}.",
+            hint="put it there from its own backup first: without it nothing in the database can be opened",
+        )
+    _check_backup(source)
+    if present.exists():
+        copies = replace(copies, databases=[*copies.databases, *_readable(present)])
+    stage = folder / STAGE
+    shutil.rmtree(stage, ignore_errors=True)  # of a restore that did not come to its end
+    stage.mkdir(mode=0o700)
+    try:
+        _stage(folder, source, stage)
+        mended = mend(stage, copies, reason=reason, origin=origin, successor=successor)
+        with _opened(stage) as (database, keyring):
+            log = Log(database, keyring, stage)
+            replayed = replay_erasures(database, log)
+            unexplained = reconcile(database, log, reason)
+            details = {f"erased_again.{kind}": count for kind, count in replayed.items()}
+            log.append(_act("backup.restore", {"collections": len(unexplained), **details, "reason": reason}))
+            log.publish()
+            mended = replace(mended, size=log.size)
+        kept = None
+        if present.exists():
+            kept = present.with_name(f"{DATABASE}.replaced-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
+        backup.put_in_place(stage / DATABASE, present, kept=kept or present)
+        for name in (ERASURES, HIGH_WATER):
+            if (stage / name).exists():
+                (stage / name).replace(folder / name)
+        sync_folder(folder)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    return Restored(mended, replayed, unexplained, kept)
+
+
+def replay_erasures(database: Database, log: Log) -> dict[str, int]:
+    """Erase again what an older database brought back, with an entry that says how much; at every start, before
+    anything is served. Returns kind -> how much there was; empty when nothing had to be replayed."""
+    with database.reading() as connection:
+        if not database.erasures.unreplayed(connection):
+            return {}
+    done = database.write(
+        lambda counts: _act("erasures.replay", dict(counts)),
+        lambda connection: database.erasures.replay(connection, REPLAYS),
+    )
+    database.truncate_wal()
+    _log.warning("an older database had brought back what was erased; erased again: %s", done)
+    return done
+
+
+def reconcile(database: Database, log: Log, reason: str) -> dict[tuple[str, str], int]:
+    """Say in entries what collections have more or less than the entries so far leave them: what was lost between the
+    backup and the loss. Returns (account, collection) -> difference."""
+    by_log = fsck.references_by_log(log)
+    with database.reading() as connection:
+        there = {
+            (account, collection): count
+            for account, collection, count in connection.execute(
+                "SELECT account_id, collection_id, face_count FROM collections"
+            ).fetchall()
+        }
+    differences = {
+        each: there.get(each, 0) - by_log.get(each, 0)
+        for each in sorted(there.keys() | by_log.keys())
+        if there.get(each, 0) != by_log.get(each, 0)
+    }
+    for (account, collection), difference in differences.items():
+        change = {"added": difference} if difference > 0 else {"removed": -difference}
+        details = {"collection_id": collection, **change, "reason": reason}
+        log.append(_act("backup.restore", details, kind="effect", account=account))
+    return differences
+
+
+def _act(operation: str, details: Mapping[str, int | str], *, kind: str = "act", account: str = "") -> Opaque:
+    return Opaque(
+        accounting(
+            kind=kind,
+            time=time.time_ns() // 1000,
+            operation=operation,
+            request_id=str(uuid.uuid4()),
+            account=account,
+            details=details,
+        )
+    )
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[tuple[Database, Keyring]]:
+    keyring = Keyring.open(folder / MASTER_KEY, create=False)
+    database = Database(folder / DATABASE)
+    try:
+        yield database, keyring
+    finally:
+        database.close()
+
+
+def _check_backup(source: Path) -> None:
+    backup.check(source)
+    try:
+        connection = sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            connection.execute("SELECT 1 FROM log_leaves LIMIT 1").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        raise RestoreFailed(f"{source} is a database, but no backup of this server.") from None
+
+
+def _readable(database: Path) -> list[Path]:
+    try:
+        backup.check(database)
+    except Error as error:
+        _log.warning("the present database takes no part: %s", error.message)
+        return []
+    return [database]
+
+
+def _stage(folder: Path, source: Path, stage: Path) -> None:
+    for name in (MASTER_KEY, HIGH_WATER, ERASURES):
+        if (folder / name).exists():
+            shutil.copy2(folder / name, stage / name)
+    shutil.copyfile(source, stage / DATABASE)
+    (stage / DATABASE).chmod(0o600)

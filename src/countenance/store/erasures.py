@@ -1,0 +1,154 @@
+"""What was taken out for good, noted outside the database as well, so that no restored backup brings it back.
+
+    DIR/erasures        a line of JSON for each: {"number": n, "what": {"kind": ..., ...}}
+
+A note is a row in the transaction of the erasure; the file follows after the commit, before the caller is answered, and
+at every start it is brought up to the rows. The file is not part of a backup. A database that was restored has fewer
+rows than the file has lines: what the lines beyond them name is erased again, before anything is served (PROOFS,
+section 2). Knows no kind of note; who erases says what undoes a restore of it. Notes name what they erased by account,
+collection and digests, never by a name or an image.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from countenance.store.failures import DatabaseError
+from countenance.store.keyring import sync_folder
+
+FILE: Final = "erasures"
+
+Replay = Callable[[sqlite3.Connection, Sequence[Mapping[str, Any]]], int]
+"""Erases again what notes of one kind name, inside the transaction; returns how much of it was there."""
+
+_log = logging.getLogger(__name__)
+
+
+class Erasures:
+    """The notes of one database. `note` and `flush` are for the writer thread only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._has_new = False
+        self._file_number: int | None = None
+
+    def note(self, connection: sqlite3.Connection, what: Mapping[str, Any]) -> None:
+        """Note an erasure, in its transaction; `what` has a member `kind`."""
+        connection.execute("INSERT INTO erased (what) VALUES (?)", (_encoded(what),))
+        self._has_new = True
+
+    def flush(self, connection: sqlite3.Connection) -> None:
+        """Bring the file up to the rows, after their commit. A file that cannot be written is tried again with the
+        next erasure and at the next start: the erasure itself has happened, and must not be told otherwise."""
+        if not self._has_new:
+            return
+        try:
+            self._append(connection)
+        except (OSError, sqlite3.Error) as error:
+            self._file_number = None
+            _log.error("%s cannot be written (%s): a backup restored now would bring back what was erased", FILE, error)
+        else:
+            self._has_new = False
+
+    def open(self, connection: sqlite3.Connection) -> None:
+        """At the start: bring the file up to the rows, when they are ahead.
+
+        Raises:
+            DatabaseError: the file cannot be read or written, or is damaged.
+        """
+        try:
+            self._append(connection)
+        except OSError as failure:
+            raise DatabaseError(
+                f"The file of erasures {self._path} cannot be read or written: {failure.strerror}.",
+                hint="Check its owner and mode: without it a restored backup could bring back what was erased.",
+            ) from failure
+
+    def unreplayed(self, connection: sqlite3.Connection) -> list[tuple[int, dict[str, Any]]]:
+        """Notes that the file has and the database has not: it is older than they are."""
+        (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM erased").fetchone()
+        return [(number, what) for number, what in self._lines() if number > last]
+
+    def replay(self, connection: sqlite3.Connection, replays: Mapping[str, Replay]) -> dict[str, int]:
+        """Erase again what an older database brought back, inside a transaction.
+
+        Returns:
+            Kind -> how much of it was there; empty when nothing was to be replayed.
+
+        Raises:
+            DatabaseError: a note is of a kind that this program does not know.
+        """
+        notes = self.unreplayed(connection)
+        of_kind: dict[str, list[dict[str, Any]]] = {}
+        for _, what in notes:
+            of_kind.setdefault(str(what.get("kind")), []).append(what)
+        if unknown := of_kind.keys() - replays.keys():
+            raise DatabaseError(
+                f"The file of erasures has notes of an unknown kind: {', '.join(sorted(unknown))[:100]}.",
+                hint="It was written by a newer version of this program: start that one.",
+            )
+        done = {kind: replays[kind](connection, whats) for kind, whats in of_kind.items()}
+        connection.executemany(
+            "INSERT INTO erased (number, what) VALUES (?, ?)", ((number, _encoded(what)) for number, what in notes)
+        )
+        return done
+
+    def _append(self, connection: sqlite3.Connection) -> None:
+        if self._file_number is None:
+            self._mend()
+            self._file_number = max((number for number, _ in self._lines()), default=0)
+        rows = connection.execute(
+            "SELECT number, what FROM erased WHERE number > ? ORDER BY number", (self._file_number,)
+        ).fetchall()
+        if not rows:
+            return
+        is_new = not self._path.exists()
+        lines = "".join(f'{{"number":{number},"what":{what}}}\n' for number, what in rows)
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "ab") as out:
+            out.write(lines.encode())
+            out.flush()
+            os.fsync(out.fileno())
+        if is_new:
+            sync_folder(self._path.parent)
+        self._file_number = rows[-1][0]
+
+    def _mend(self) -> None:
+        """Cut off a last line that a crash left unfinished; its row is in the database and is written again."""
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with self._path.open("r+b") as file:
+                file.truncate(whole)
+                os.fsync(file.fileno())
+
+    def _lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        try:
+            lines = self._path.read_bytes().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return
+        for at, line in enumerate(lines, 1):
+            try:
+                note = json.loads(line)
+                number, what = note["number"], note["what"]
+                if type(number) is not int or not isinstance(what, dict):
+                    raise ValueError("not a note")
+            except (ValueError, KeyError, TypeError):
+                raise DatabaseError(
+                    f"Line {at} of the file of erasures {self._path} is damaged.",
+                    hint="Put it back from its own copy: without it a restored backup may bring back what was erased.",
+                ) from None
+            yield number, what
+
+
+def _encoded(what: Mapping[str, Any]) -> str:
+    return json.dumps(what, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,227 @@
+"""A backup put in place: the log is no shorter than what was signed, and what was erased stays erased."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from countenance_audit.keeping import mirror
+from tests.congruence.samples import ACCOUNT, AT, World, enrolments, entry, name_id, unit_rows
+from tests.unit.ledger.logs import Opened
+
+from countenance import restoration
+from countenance.accounts import AccessKeyNotFound, Accounts
+from countenance.errors import Error
+from countenance.gallery import SqliteGallery
+from countenance.ledger import Log, LogBehind, Opaque, accounting, fsck, person, retention
+from countenance.ledger.recover import Copies, RecoveryFailed
+from countenance.restoration import Mended, Restored, RestoreFailed, Successor
+from countenance.store import Database, Keyring, KeyringError, backup
+
+WHY = "the disk failed"
+
+
+class House(World):
+    """A gallery, accounts and a log on one database."""
+
+    log: Log
+    accounts: Accounts
+
+
+@contextmanager
+def house(folder: Path, origin: str | None = "log.example/house") -> Iterator[House]:
+    keyring = Keyring.open(folder / "master.key", create=not (folder / "countenance.db").exists())
+    database = Database(folder / "countenance.db")
+    gallery = None
+    try:
+        log = Log(database, keyring, folder, origin=origin)
+        restoration.replay_erasures(database, log)
+        gallery = SqliteGallery(database, keyring)
+        made = House(folder, database, keyring, gallery)
+        made.log, made.accounts = log, Accounts(database, keyring)
+        yield made
+        log.publish()
+    finally:
+        if gallery is not None:
+            gallery.close()
+        database.close()
+
+
+def enrol(at: House, names: list[str], collection: str = "c") -> None:
+    rows = unit_rows(len(names), 16, len(names))
+    at.gallery.enrol(
+        ACCOUNT, collection, enrolments(names, rows), entry=entry().with_details({"collection_id": collection})
+    )
+
+
+def erase(at: House, names: list[str], collection: str = "c") -> None:
+    wanted = [name_id(name) for name in names]
+    at.gallery.erase(
+        ACCOUNT, collection, wanted, entry=entry("DeleteFaces").with_details({"collection_id": collection})
+    )
+
+
+def names_in(at: House, collection: str = "c") -> list[str]:
+    found = at.gallery.references(ACCOUNT, collection, after_seq=None, limit=1000, face_ids=None)
+    return [reference.face_id for _, reference in found]
+
+
+def restore(folder: Path, source: Path, **more: Any) -> Restored:
+    copies = more.pop("copies", Copies())
+    return restoration.restore(folder, source, copies, reason=WHY, **more)
+
+
+@pytest.fixture
+def backed_up(tmp_path: Path) -> Path:
+    """A data folder after a year: a backup from its middle beside it (backup.db), and erasures since."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with house(folder) as at:
+        for name in ("c", "gone"):
+            at.create(name)
+        enrol(at, ["ann", "ben", "cid"])
+        enrol(at, ["dee"], "gone")
+        account = at.accounts.create_account("front desk", request_id="r", at=AT)
+        kept = at.accounts.create_key(account.account_id, request_id="r", at=AT)
+        revoked = at.accounts.create_key(account.account_id, request_id="r", at=AT)
+        at.accounts.grant_bucket(account.account_id, "badges", request_id="r", at=AT)
+        call = accounting(kind="call", time=1, operation="DetectFaces", request_id="c", account=ACCOUNT)
+        at.log.append(Opaque(call | {"request": "00" * 32, "response": "11" * 32}, person(names=["Ada"])))
+        (tmp_path / "keys").write_text(f"{kept.key.access_key_id} {revoked.key.access_key_id} {account.account_id}")
+        backup.copy(at.database.path, tmp_path / "backup.db")
+        erase(at, ["ben"])
+        enrol(at, ["eve"])
+        at.gallery.delete_collection(
+            ACCOUNT, "gone", entry=entry("DeleteCollection").with_details({"collection_id": "gone"})
+        )
+        at.accounts.revoke_key(revoked.key.access_key_id, request_id="r", at=AT)
+        at.accounts.revoke_bucket(account.account_id, "badges", request_id="r", at=AT)
+        retention.erase_persons(at.log, account=ACCOUNT, before_us=2**53 - 1, ground="Art. 17 GDPR")
+    return folder
+
+
+def check_erased(folder: Path, **more: Any) -> None:
+    """What was erased after the backup is gone; what was there before it and not erased is there."""
+    kept, revoked, account = (folder.parent / "keys").read_text().split()
+    with house(folder, **more) as at:
+        assert names_in(at) == [name_id("ann"), name_id("cid")]
+        with pytest.raises(Error):
+            at.gallery.collection(ACCOUNT, "gone")
+        assert at.accounts.credentials(kept)
+        with pytest.raises(AccessKeyNotFound):
+            at.accounts.credentials(revoked)
+        assert at.accounts.bucket_grants(account) == []
+        persons = [opening.person for _, opening in at.log.storage.openings(0, at.log.size)]
+        assert not [each for each in persons if each and each["names"]]
+
+
+def test_with_the_present_database_nothing_of_the_log_is_lost(backed_up: Path) -> None:
+    with house(backed_up) as at:
+        size = at.log.size
+    done = restore(backed_up, backed_up.parent / "backup.db")
+    assert done.mended.refilled is not None
+    assert (done.mended.refilled.size, done.mended.refilled.lost) == (size, 0)
+    assert done.replayed == {"references": 1, "collection": 1, "key": 1, "bucket": 1, "persons": 1}
+    assert done.unexplained == {(ACCOUNT, "c"): -1}  # eve was enrolled after the backup, and is lost
+    assert done.kept is not None
+    assert done.kept.exists()
+    check_erased(backed_up)
+    with house(backed_up) as at:
+        found = fsck.examine(at.log)
+        assert found.problems == []
+        assert found.references == 2
+        assert fsck.references_by_log(at.log) == {(ACCOUNT, "c"): 2}
+
+
+def test_after_a_lost_disk_a_mirror_and_the_two_files_kept_apart_do(backed_up: Path, tmp_path: Path) -> None:
+    with house(backed_up) as at:
+        reader = Opened.__new__(Opened)
+        reader.log = at.log
+        at.log.publish()
+        mirror(reader.fetch, tmp_path / "mirror", reader.policy())
+        size = at.log.size
+    new = tmp_path / "new"
+    new.mkdir()
+    for name in ("master.key", "erasures", "high-water"):
+        shutil.copy(backed_up / name, new / name)
+    with pytest.raises(RecoveryFailed, match=f"is over {size} leaves"):
+        restore(new, tmp_path / "backup.db")
+    assert not (new / "countenance.db").exists()
+    assert not (new / "restoring").exists()
+    done = restore(new, tmp_path / "backup.db", copies=Copies(mirrors=[str(tmp_path / "mirror")]))
+    assert done.mended.refilled is not None
+    assert done.mended.refilled.lost > 0
+    check_erased(new)
+    with house(new) as at:
+        found = fsck.examine(at.log)
+        assert found.problems == []
+        assert found.references == len(names_in(at))
+
+
+def test_without_copies_the_log_is_given_up_and_the_next_one_names_it(backed_up: Path, tmp_path: Path) -> None:
+    (backed_up / "countenance.db").write_bytes(b"")
+    done = restore(backed_up, tmp_path / "backup.db", successor=Successor("log.example/second"))
+    assert isinstance(done.mended, Mended)
+    assert done.mended.closed is not None
+    assert done.mended.closed.origin == "log.example/house"
+    check_erased(backed_up, origin="log.example/second")
+    with house(backed_up, origin="log.example/second") as at:
+        assert fsck.references_by_log(at.log) == {(ACCOUNT, "c"): 2}
+
+
+def test_a_copy_put_there_by_hand_is_red_and_then_erases_again(backed_up: Path, tmp_path: Path) -> None:
+    shutil.copy(backed_up / "countenance.db", tmp_path / "newest.db")
+    shutil.copy(tmp_path / "backup.db", backed_up / "countenance.db")
+    with pytest.raises(LogBehind), house(backed_up):
+        pass
+    restoration.mend(backed_up, Copies(databases=[tmp_path / "newest.db"]), reason=WHY)
+    check_erased(backed_up)  # the start erased again
+
+
+def test_what_is_enrolled_again_after_a_restore_stays(backed_up: Path, tmp_path: Path) -> None:
+    restore(backed_up, tmp_path / "backup.db")
+    with house(backed_up) as at:
+        enrol(at, ["ben"])
+    with house(backed_up) as at:
+        assert name_id("ben") in names_in(at)
+
+
+@pytest.mark.parametrize("wrong", ["noise", "database", "key", "no key"])
+def test_what_cannot_be_put_in_place_changes_nothing(backed_up: Path, tmp_path: Path, wrong: str) -> None:
+    source = tmp_path / "backup.db"
+    if wrong == "noise":
+        source.write_bytes(b"noise" * 1000)
+    elif wrong == "database":
+        source.unlink()
+        Database(source).close()
+    elif wrong == "key":
+        (backed_up / "master.key").unlink()
+        Keyring.open(backed_up / "master.key", create=True)
+    else:
+        (backed_up / "master.key").unlink()
+    before = (backed_up / "countenance.db").read_bytes()
+    expected = KeyringError if wrong == "key" else RestoreFailed if wrong in ("no key", "database") else Error
+    with pytest.raises(expected):
+        restore(backed_up, source)
+    assert (backed_up / "countenance.db").read_bytes() == before
+    assert not (backed_up / "restoring").exists()
+
+
+def test_the_moment_of_the_restore_is_an_entry(backed_up: Path, tmp_path: Path) -> None:
+    before = int(datetime.now(UTC).timestamp())
+    restore(backed_up, tmp_path / "backup.db")
+    with house(backed_up) as at:
+        acts = [
+            opening.accounting
+            for _, opening in at.log.storage.openings(0, at.log.size)
+            if opening.accounting["operation"] == "backup.restore"
+        ]
+    assert [each["kind"] for each in acts] == ["effect", "act"]
+    assert acts[0]["details"] == {"collection_id": "c", "removed": 1, "reason": WHY}
+    assert acts[1]["details"]["reason"] == WHY
+    assert acts[1]["end"] // 1_000_000 >= before
