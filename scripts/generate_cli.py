@@ -42,9 +42,9 @@ from `AWS_ENDPOINT_URL_REKOGNITION` or `AWS_ENDPOINT_URL` and `AWS_REGION` or `A
 endpoint, so nothing is ever sent to Amazon by accident. Profiles and `~/.aws` are not read. `AWS_CA_BUNDLE` names the
 certificate authority of a server with a certificate of your own.
 
-**Administrative verbs** (`account`, `key`, `bucket`) work on the data folder: through the socket `DIR/admin.sock` of
-the server that owns it, or, when none runs, by owning it themselves for a moment. They are for the user who runs the
-server. `key env` only reads the two files.
+**Administrative verbs** (`account`, `key`, `bucket`, `sample`) work on the data folder: through the socket
+`DIR/admin.sock` of the server that owns it, or, when none runs, by owning it themselves for a moment. They are for the
+user who runs the server. `key env` only reads the two files.
 
 """
 

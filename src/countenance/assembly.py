@@ -31,7 +31,9 @@ from countenance.ledger import Ledger, Log, Witnessing, history
 from countenance.ledger.recover import Copies
 from countenance.operations import Service
 from countenance.operations.pagination import Cursors
+from countenance.operations.samples import retain
 from countenance.recognition import build_engine, modelpack, use_calling_thread_only
+from countenance.samples import Daily, Samples
 from countenance.sources import FolderSource, GrantedSource, ImageSource, S3Source
 from countenance.store import Database, Keyring, sync_folder
 from countenance.store.ownership import Ownership
@@ -50,10 +52,13 @@ class Register:
     keyring: Keyring
     accounts: Accounts
     ledger: Ledger
+    samples: Samples
 
     def administer(self, verb: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carries out one administrative verb. Raises Error."""
-        return pipeline.administer(self.accounts, self.ledger, self.database, verb, params, datetime.now(UTC))
+        return pipeline.administer(
+            self.accounts, self.ledger, self.database, self.samples, verb, params, datetime.now(UTC)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,8 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         gallery = SqliteGallery(register.database, register.keyring)
         stack.callback(gallery.close)
         rebuilt = gallery.warm()
+        register.samples.sweep()
+        stack.callback(_retention(settings, register).stop)
         service = Service(
             engine=engine,
             gallery=gallery,
@@ -108,6 +115,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             cursors=Cursors(register.keyring.derive("pagination")),
             ledger=register.ledger,
             database=register.database,
+            samples=register.samples,
             region=settings.region,
         )
         yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
@@ -175,7 +183,24 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
         if restoration.replay_erasures(database, log):
             restoration.reconcile(database, log, "an older database was put in place")
         _first_use(settings, accounts)
-        yield Register(database=database, keyring=keyring, accounts=accounts, ledger=ledger)
+        samples = Samples(
+            database, keyring, data, keeps=settings.samples == "matches", max_bytes=settings.sample_max_bytes
+        )
+        yield Register(database=database, keyring=keyring, accounts=accounts, ledger=ledger, samples=samples)
+
+
+def _retention(settings: Settings, register: Register) -> Daily:
+    """Also when samples are off: what was kept before does not stay for longer."""
+    return Daily(
+        lambda stopping: retain(
+            register.ledger,
+            register.samples,
+            days=settings.sample_retention_days,
+            now=datetime.now(UTC),
+            stopping=stopping,
+        ),
+        name="sample retention",
+    )
 
 
 def _witnesses(file: Path | None) -> TrustPolicy | None:

@@ -33,6 +33,8 @@ OTHER_VARIABLES: Final = frozenset({SETTINGS_FILE_VARIABLE, "COUNTENANCE_TEST_DA
 for photographs."""
 
 MIB: Final = 1024 * 1024
+MAX_EXPORT_BYTES: Final = 45 * MIB
+"""The largest image whose base64 (4/3 of its length) fits an answer of the admin socket, which takes 64 MiB."""
 
 
 class SettingsError(Error):
@@ -248,6 +250,26 @@ class Settings:
         "Mirrors of the log, as http(s) addresses or folders: at each start the log is compared with the checkpoints "
         "that they keep, and a shorter or another log is refused.",
     )
+    samples: str = _setting(
+        "off",
+        _choice("off", "matches"),
+        "Whether images are kept, encrypted. `matches`: those of SearchFacesByImage that led to a match, as Article "
+        "12(3)(c) of Regulation (EU) 2024/1689 asks of remote biometric identification; a search whose image cannot be "
+        "kept is not answered.",
+    )
+    sample_retention_days: int = _setting(
+        184,
+        _whole(1, 36_500),
+        "Days after which a kept image is erased, but for accounts under a legal hold. The default is the longest that "
+        "six calendar months can be: Articles 19(1) and 26(6) of Regulation (EU) 2024/1689 ask for six months at "
+        "least, unless other law says otherwise.",
+    )
+    sample_max_bytes: int = _setting(
+        64 * 1024 * MIB,
+        _whole(MIB, 1 << 50),
+        "The most that all kept images together may take. When it is reached, searches that match are answered "
+        "InternalServerError until there is room.",
+    )
     metrics_public: bool = _setting(
         False, SWITCH, "Answer `GET /metrics` to other machines; otherwise only to this one."
     )
@@ -303,6 +325,11 @@ class Settings:
         for origin in self.cors_origins:
             if origin != "*" and not re.fullmatch(r"https?://[^/?#@\s]+", origin):
                 yield f"cors_origins holds {origin!r}", "an origin is scheme://host:port, without a path"
+        if self.samples != "off" and self.max_s3_object_bytes > MAX_EXPORT_BYTES:
+            yield (
+                f"samples are kept, and max_s3_object_bytes is above {MAX_EXPORT_BYTES}",
+                "an image of that size could not be exported: set it lower, or samples to off",
+            )
         yield from self._s3_problems()
 
     def _s3_problems(self) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ code a client sees is decided in `operations.faults`, and an error that is not a
     +-- recognition.RecognitionError   an image or a model pack cannot be used
     +-- gallery.GalleryError           a collection or reference is missing, present or of another model
     +-- accounts.AccountError          an account or access key is unknown
+    +-- samples.SampleError            an image cannot be kept, found or opened
     +-- sources.SourceError            an S3 object cannot be had
     +-- operations.faults.*            a call asks for what is not there (a face, a user, a resource)
     +-- wire.Fault                     what a client is told, already worded for it

@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from countenance.accounts import AccessKeyNotFound, Accounts
@@ -32,6 +33,8 @@ from countenance.operations.administration import INSTRUCTIONS, AdministrationEr
 from countenance.operations.compatibility import PAGE
 from countenance.operations.context import Trace
 from countenance.operations.faults import fault_for
+from countenance.operations.samples import KEPT
+from countenance.samples import Kept, Samples
 from countenance.store import Database
 from countenance.wire import constraints, faults, request, response, sigv4
 from countenance.wire.faults import Fault
@@ -65,6 +68,8 @@ class Call:
     params: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
     trace: Trace = field(default_factory=Trace)
+    kept: Kept | None = None
+    """The image of a match, sealed and on the disk; it is kept for good in the transaction of the call's entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +136,22 @@ def operate(service: Service, call: Call) -> None:
     )
 
 
+def keep_sample(service: Service, call: Call) -> None:
+    """The image of a search that matched goes to the disk, sealed, if the settings say so: no answer without it."""
+    image = call.trace.matched_image
+    if service.samples.keeps and image is not None:
+        assert call.caller is not None  # authenticate ran: STEPS is a literal
+        account, digest = call.caller.account_id, call.trace.images[-1]
+        call.kept = service.samples.keep(account, call.request_id, digest, image, at_us=microseconds(call.at))
+
+
 STEPS: tuple[Callable[[Service, Call], None], ...] = (
     authenticate,
     name_operation,
     decode,
     constrain,
     operate,
+    keep_sample,
 )
 
 
@@ -173,6 +188,7 @@ class Pipeline:
             fault = self._declared(self._fault(error, call), call)
             code = fault.code
             answer = faults.fault_response(fault, request_id)
+            self._drop_sample(call)
         return self._finished(call, code, answer, started)
 
     def receipt(self, http: HttpRequest, wanted: str, request_id: str) -> HttpResponse:
@@ -220,8 +236,9 @@ class Pipeline:
         """Records the call, tells the observer and gives the answer out."""
         try:
             answer = self._recorded(call, code, answer)
-        except Exception:  # noqa: BLE001 -- no answer without a leaf: what was computed is not told, whatever it was
+        except Exception as error:  # noqa: BLE001 -- no answer without a leaf: what was computed is not told
             _log.exception("request %s: not recorded, so not answered", call.request_id)
+            self._drop_sample(call, error)
             code = INTERNAL_SERVER_ERROR.code
             answer = faults.fault_response(INTERNAL_SERVER_ERROR, call.request_id)
         self._observe(
@@ -239,7 +256,9 @@ class Pipeline:
     def administer(self, verb: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carries out one administrative verb. Raises Error."""
         service = self._service
-        return administer(service.accounts, service.ledger, service.database, verb, params, self._clock())
+        return administer(
+            service.accounts, service.ledger, service.database, service.samples, verb, params, self._clock()
+        )
 
     def _recorded(self, call: Call, code: str, answer: HttpResponse) -> HttpResponse:
         """The answer with its receipt, once the call is in the log. Raises when it is not."""
@@ -272,12 +291,18 @@ class Pipeline:
                 request=hashlib.sha256(call.http.body).hexdigest(),
                 response=hashlib.sha256(answer.body).hexdigest(),
                 reference_database=trace.reference_database,
-                details=trace.details,
+                details=trace.details | ({"sample": KEPT} if call.kept is not None else {}),
             ),
             person(images=trace.images, face_ids=trace.face_ids, external_image_ids=trace.external_image_ids),
         )
-        receipt = ledger.record(entry).receipt
+        receipt = ledger.record(entry, partial(self._service.samples.insert, kept=call.kept)).receipt
         return replace(answer, headers=(*answer.headers, (RECEIPT_HEADER, receipt)))
+
+    def _drop_sample(self, call: Call, failure: BaseException | None = None) -> None:
+        """Takes back a sample whose call is not answered, unless the failure left open whether it was recorded."""
+        kept, call.kept = call.kept, None
+        if kept is not None:
+            self._service.samples.settle(kept, failure)
 
     def _fault(self, error: Exception, call: Call) -> Fault:
         if isinstance(error, Fault):
@@ -314,13 +339,20 @@ class Pipeline:
 
 
 def administer(
-    accounts: Accounts, ledger: Ledger, database: Database, verb: str, params: dict[str, Any], at: datetime
+    accounts: Accounts,
+    ledger: Ledger,
+    database: Database,
+    samples: Samples,
+    verb: str,
+    params: dict[str, Any],
+    at: datetime,
 ) -> dict[str, Any]:
     """Carries out one administrative verb on the host. Raises Error."""
     instruction = INSTRUCTIONS.get(verb)
     if instruction is None:
         raise AdministrationError(f"There is no administrative verb {verb[:40]!r}.")
-    on = Instruction(accounts=accounts, ledger=ledger, database=database, request_id=str(uuid.uuid4()), at=at)
+    request_id = str(uuid.uuid4())
+    on = Instruction(accounts=accounts, ledger=ledger, database=database, samples=samples, request_id=request_id, at=at)
     return instruction(on, params)
 
 

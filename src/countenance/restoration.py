@@ -29,6 +29,8 @@ from countenance.gallery import erasure
 from countenance.ledger import Log, Opaque, accounting, fsck, recover, retention
 from countenance.ledger.history import HIGH_WATER
 from countenance.ledger.recover import Copies, Refilled
+from countenance.samples import Samples
+from countenance.samples.samples import NOTE as SAMPLES
 from countenance.store import Database, Keyring, Replay, backup, sync_folder
 from countenance.store.erasures import FILE as ERASURES
 
@@ -36,14 +38,15 @@ DATABASE: Final = "countenance.db"
 MASTER_KEY: Final = "master.key"
 STAGE: Final = "restoring"
 
-REPLAYS: Final[Mapping[str, Replay]] = {
-    erasure.REFERENCES: erasure.replay_references,
-    erasure.COLLECTION: erasure.replay_collections,
-    retention.PERSONS: retention.replay,
-    revocations.KEY: revocations.replay_keys,
-    revocations.BUCKET: revocations.replay_buckets,
+REPLAYS: Final[Mapping[str, tuple[str, Replay]]] = {
+    erasure.REFERENCES: ("collections", erasure.replay_references),
+    erasure.COLLECTION: ("collections", erasure.replay_collections),
+    retention.PERSONS: ("log_openings", retention.replay),
+    revocations.KEY: ("access_key", revocations.replay_keys),
+    revocations.BUCKET: ("bucket_grant", revocations.replay_buckets),
+    SAMPLES: ("samples", Samples.replay),
 }
-"""How each kind of erasure is done again."""
+"""How each kind of erasure is done again, and the table that it takes from: an older database may not have it yet."""
 
 _log = logging.getLogger(__name__)
 
@@ -172,7 +175,7 @@ def replay_erasures(database: Database, log: Log) -> dict[str, int]:
             return {}
     done = database.write(
         lambda counts: _act("erasures.replay", dict(counts)),
-        lambda connection: database.erasures.replay(connection, REPLAYS),
+        lambda connection: database.erasures.replay(connection, _replays(connection)),
     )
     database.truncate_wal()
     _log.warning("an older database had brought back what was erased; erased again: %s", done)
@@ -184,12 +187,16 @@ def reconcile(database: Database, log: Log, reason: str) -> dict[tuple[str, str]
     backup and the loss. Returns (account, collection) -> difference."""
     by_log = fsck.references_by_log(log)
     with database.reading() as connection:
-        there = {
-            (account, collection): count
-            for account, collection, count in connection.execute(
-                "SELECT account_id, collection_id, face_count FROM collections"
-            ).fetchall()
-        }
+        there = (
+            {}
+            if not _has(connection, "collections")
+            else {
+                (account, collection): count
+                for account, collection, count in connection.execute(
+                    "SELECT account_id, collection_id, face_count FROM collections"
+                ).fetchall()
+            }
+        )
     differences = {
         each: there.get(each, 0) - by_log.get(each, 0)
         for each in sorted(there.keys() | by_log.keys())
@@ -200,6 +207,18 @@ def reconcile(database: Database, log: Log, reason: str) -> dict[tuple[str, str]
         details = {"collection_id": collection, **change, "reason": reason}
         log.append(_act("backup.restore", details, kind="effect", account=account))
     return differences
+
+
+def _replays(connection: sqlite3.Connection) -> dict[str, Replay]:
+    return {
+        kind: replay if _has(connection, table) else lambda connection, notes: 0
+        for kind, (table, replay) in REPLAYS.items()
+    }
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,))
+    return found.fetchone() is not None
 
 
 def _act(operation: str, details: Mapping[str, int | str], *, kind: str = "act", account: str = "") -> Opaque:

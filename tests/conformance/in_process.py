@@ -33,6 +33,7 @@ from countenance.operations import Service
 from countenance.operations.pagination import Cursors
 from countenance.pipeline import Outcome, Pipeline
 from countenance.recognition import Calibration, ImageUnreadable
+from countenance.samples import Samples
 from countenance.sources import FolderSource, GrantedSource
 from countenance.store import Database, Entry, Keyring
 from countenance.wire.http import HttpRequest, HttpResponse
@@ -107,6 +108,8 @@ class InProcess:
         issued = service.accounts.create_key(self.account.account_id, purpose="tests", request_id="r", at=at)
         self.credentials = (issued.key.access_key_id, issued.secret)
         self.model = service_model()
+        self.request_id = "00000000-0000-4000-8000-000000000000"
+        """Of every call; a test that wants to tell them apart sets it in between."""
 
     def arn(self, collection: str) -> str:
         return f"arn:aws:rekognition:{REGION}:{self.account.account_id}:collection/{collection}"
@@ -119,7 +122,7 @@ class InProcess:
         lines = [(name.lower(), value) for name, value in request.headers.items()]
         lines.append(("host", urlsplit(URL).netloc))
         http = HttpRequest("POST", "/", "", tuple(lines), body, datetime.now(UTC))
-        return self.pipeline.handle(http, "00000000-0000-4000-8000-000000000000")
+        return self.pipeline.handle(http, self.request_id)
 
     def call(self, operation: str, params: dict[str, Any], more: dict[str, str] | None = None) -> HttpResponse:
         """The answer to parameters as botocore serialises them; it validates nothing first."""
@@ -162,8 +165,8 @@ def code_of(answer: HttpResponse) -> str:
 
 
 @contextmanager
-def service_in(folder: Path, engine: Any) -> Iterator[InProcess]:
-    """A service whose store lies in `folder` and whose engine is `engine`."""
+def service_in(folder: Path, engine: Any, *, samples: bool = False) -> Iterator[InProcess]:
+    """A service with its store in `folder` whose engine is `engine`; with `samples`, those of matches are kept."""
     keyring = Keyring.open(folder / "master.key", create=True)
     database = Database(folder / "countenance.db")
     gallery = None
@@ -171,7 +174,7 @@ def service_in(folder: Path, engine: Any) -> Iterator[InProcess]:
         ledger = Ledger(Log(database, keyring, folder, origin="log.example/test"))
         accounts = Accounts(database, keyring)
         gallery = SqliteGallery(database, keyring)
-        (folder / "buckets").mkdir(mode=0o700)
+        (folder / "buckets").mkdir(mode=0o700, exist_ok=True)
         source = GrantedSource(FolderSource(folder / "buckets", max_bytes=15 << 20), accounts.may_read_bucket)
         cursors = Cursors(keyring.derive("pagination"))
         service = Service(
@@ -182,6 +185,7 @@ def service_in(folder: Path, engine: Any) -> Iterator[InProcess]:
             cursors=cursors,
             ledger=ledger,
             database=database,
+            samples=Samples(database, keyring, folder, keeps=samples, max_bytes=1 << 20),
             region=REGION,
         )
         yield InProcess(service, database)

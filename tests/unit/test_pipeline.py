@@ -103,6 +103,7 @@ def test_the_steps_run_in_their_order(house: InProcess) -> None:
         "decode",
         "constrain",
         "operate",
+        "keep_sample",
     ]
 
 

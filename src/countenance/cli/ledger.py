@@ -81,7 +81,7 @@ def ledger_retire(key_id: str, data_dir: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def ledger_fsck(data_dir: Path | None, as_json: bool) -> None:
-    """Look at every leaf, opening, tile and checkpoint.
+    """Look at every leaf, opening, tile and checkpoint, and whether the samples that entries speak of are there.
 
     Exit status 0 when all is sound, 1 when something is missing or wrong.
     """
@@ -152,13 +152,13 @@ def ledger_statement(account_id: str, month: str, form: str, data_dir: Path | No
 @data_option
 @json_option
 def ledger_erase(account_id: str, before: str, ground: str, data_dir: Path | None, as_json: bool) -> None:
-    """Erase image hashes, FaceIds and names from an account's entries.
+    """Erase image hashes, FaceIds and names from an account's entries, and the samples kept of those calls.
 
     Leaves, accounting and totals stay and can be verified as before. A public leaf names the ground and the count.
     """
     params = {"account_id": account_id, "before": before, "ground": ground}
     answer = admin_client.administer(settings_for(data_dir), "ledger.erase", params)
-    emit(answer, [f"{answer['erased']} person sections erased"], as_json=as_json)
+    emit(answer, [f"{answer['erased']} person sections and {answer['samples']} samples erased"], as_json=as_json)
 
 
 @ledger.command("hold", epilog=example("countenance ledger hold 123456789012 --reason 'case 17/26'"))
@@ -167,7 +167,7 @@ def ledger_erase(account_id: str, before: str, ground: str, data_dir: Path | Non
 @data_option
 @json_option
 def ledger_hold(account_id: str, reason: str, data_dir: Path | None, as_json: bool) -> None:
-    """Forbid erasures of an account's entries (a legal hold)."""
+    """Forbid erasures of an account's entries and samples (a legal hold); retention spares them as well."""
     params = {"account_id": account_id, "reason": reason}
     emit(admin_client.administer(settings_for(data_dir), "ledger.hold", params), [], as_json=as_json)
 

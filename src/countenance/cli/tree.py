@@ -16,6 +16,7 @@ from countenance.cli.enrol import enrol
 from countenance.cli.ledger import ledger
 from countenance.cli.models import models
 from countenance.cli.options import Root, example
+from countenance.cli.sample import sample
 from countenance.cli.search import search
 from countenance.cli.serve import serve
 from countenance.cli.witness import witness
@@ -43,6 +44,7 @@ for _command in (
     bucket,
     ledger,
     backup,
+    sample,
     witness,
     models,
     config,

@@ -31,6 +31,8 @@ class Examined:
     openings: int
     references: int
     """References that the galleries should hold by the log: enrolled minus deleted."""
+    samples: int
+    """Samples that should be kept by the log: kept minus erased."""
     problems: list[str]
     lost: int = 0
     """Openings that a recovery could not bring back, as its entry says."""
@@ -41,7 +43,7 @@ def examine(log: Log) -> Examined:
     size = log.size
     storage = log.storage
     problems: list[str] = []
-    frontier, opened, references, last_time, lost = Frontier(), 0, 0, 0, 0
+    frontier, opened, references, samples, last_time, lost = Frontier(), 0, 0, 0, 0, 0
     recovered = storage.recoveries()
     tree = Tree()
     for start in range(0, size, PORTION):
@@ -49,7 +51,7 @@ def examine(log: Log) -> Examined:
         try:
             leaves = storage.leaves(start, end)
         except Error as error:
-            return Examined(size, opened, references, [*problems, error.message])
+            return Examined(size, opened, references, samples, [*problems, error.message])
         openings = {}
         try:
             openings = dict(storage.openings(start, end))
@@ -74,9 +76,12 @@ def examine(log: Log) -> Examined:
                     check_opening(opening, leaf)
                     opened += 1
                     references += _change(opening.accounting)
+                    samples += opening.accounting["details"].get("sample") == "kept"
                     moment = int(opening.accounting["end"])
                 else:
                     moment = found.time
+                    if found.kind == "retention" and found.content["class"] == "sample":
+                        samples -= found.content["count"]
                 if moment < last_time:
                     problems.append(f"leaf {index}: its time is before that of the leaf before it")
                 last_time = max(last_time, moment)
@@ -86,7 +91,7 @@ def examine(log: Log) -> Examined:
     problems += _other_checkpoints(log, size, frontier)
     if lost != (told := sum(count for _, _, count in recovered)):
         problems.append(f"{lost} openings of recovered leaves are missing; the recoveries told of {told}")
-    return Examined(size, opened, references, problems, lost)
+    return Examined(size, opened, references, samples, problems, lost)
 
 
 def references_by_log(log: Log) -> dict[tuple[str, str], int]:

@@ -100,8 +100,11 @@ class Ledger:
         """Whether the last attempt to write succeeded."""
         return not self._failed
 
-    def record(self, entry: Opaque) -> Recorded:
+    def record(self, entry: Opaque, also: Callable[[Any], None] = lambda connection: None) -> Recorded:
         """Make a call durable and sign its receipt; the call may be answered after that and not before.
+
+        Args:
+            also: gets the connection of the entry's transaction, for what is to be durable together with it.
 
         Raises:
             DatabaseError: it is not in the log, so there must be no answer.
@@ -114,7 +117,7 @@ class Ledger:
         if units:
             entry.usage = (account, self.prices.group(operation), month_of(began), units)
         try:
-            place = self.log.append(entry)
+            place = self.log.append(entry, also)
         except Exception:
             self._counters.withdraw(self.prices, account, operation, began, units)
             self._failed = True

@@ -110,13 +110,18 @@ class Log:
 
     # -- writing
 
-    def append(self, entry: Opaque | Public) -> Place:
+    def append(
+        self, entry: Opaque | Public, also: Callable[[sqlite3.Connection], None] = lambda connection: None
+    ) -> Place:
         """Make one entry durable on its own; entries of several threads share a commit.
+
+        Args:
+            also: what is to be durable with it, and not without it.
 
         Raises:
             DatabaseError: it is not in the log.
         """
-        self._database.write(entry, lambda connection: None)
+        self._database.write(entry, also)
         assert entry.place is not None  # sequenced before the commit that `write` waited for
         return entry.place
 

@@ -45,8 +45,7 @@ def erase_persons(log: Log, *, account: str, before_us: int, ground: str) -> int
         HoldInForce: the account is under a legal hold; nothing was erased.
         Error: no ground was given.
     """
-    if not ground.strip() or len(ground) > GROUND_CHARACTERS:
-        raise Error(f"Name the legal ground in at most {GROUND_CHARACTERS} characters.", hint="such as Art. 17 GDPR")
+    check_ground(ground)
     total = 0
     while True:
         erased = log.write(
@@ -58,6 +57,12 @@ def erase_persons(log: Log, *, account: str, before_us: int, ground: str) -> int
         total += erased
         if erased < PORTION:
             return total
+
+
+def check_ground(ground: str) -> None:
+    """Raises Error when it names none, or is too long for the public leaf."""
+    if not ground.strip() or len(ground) > GROUND_CHARACTERS:
+        raise Error(f"Name the legal ground in at most {GROUND_CHARACTERS} characters.", hint="such as Art. 17 GDPR")
 
 
 def hold(log: Log, *, account: str, reason: str) -> None:
@@ -92,13 +97,23 @@ def replay(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -
     return count
 
 
-def _erase(log: Log, connection: sqlite3.Connection, account: str, before_us: int) -> int:
+def refuse_if_held(connection: sqlite3.Connection, account: str) -> None:
+    """Raises HoldInForce when nothing of the account may be erased, by the open transaction."""
     held = connection.execute("SELECT reason FROM log_holds WHERE account = ?", (account,)).fetchone()
     if held is not None:
         raise HoldInForce(
             f"Account {account} is under a legal hold: {held[0][:200]}.",
             hint="`countenance ledger release` ends a hold; nothing was erased",
         )
+
+
+def held(connection: sqlite3.Connection) -> list[str]:
+    """The accounts under a legal hold, by the open transaction."""
+    return [row[0] for row in connection.execute("SELECT account FROM log_holds ORDER BY account").fetchall()]
+
+
+def _erase(log: Log, connection: sqlite3.Connection, account: str, before_us: int) -> int:
+    refuse_if_held(connection, account)
     erased = _erase_portion(connection, account, before_us)
     if erased:
         log.note_erasure(connection, {"kind": PERSONS, "account": account, "before": before_us})

@@ -1,4 +1,4 @@
-"""What an operator does on the host: accounts, access keys, bucket grants.
+"""What an operator does on the host: accounts, access keys, bucket grants, the ledger, kept samples.
 
 Reached through the admin socket or, when no server runs, in process; both through `pipeline`. Answers are
 plain values for JSON. The only secret that ever leaves is that of a key at the moment of its issue.
@@ -6,10 +6,11 @@ plain values for JSON. The only secret that ever leaves is that of a key at the 
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from countenance.accounts import DEFAULT_PURPOSE, AccessKey, Account, Accounts
 from countenance.errors import Error
 from countenance.ledger import Ledger, Opaque, accounting, focus, fsck, microseconds, retention
 from countenance.ledger.statement import check
+from countenance.operations import samples as kept
+from countenance.samples import Samples
 from countenance.store import Database, backup, sync_folder
 
 
@@ -31,6 +34,7 @@ class Instruction:
     accounts: Accounts
     ledger: Ledger
     database: Database
+    samples: Samples
     request_id: str
     at: datetime
 
@@ -47,6 +51,13 @@ def _optional(params: dict[str, Any], name: str, default: str | None = None) -> 
     if value is not None and not isinstance(value, str):
         raise AdministrationError(f"The parameter {name} is not a string.")
     return value or default
+
+
+def _day(params: dict[str, Any], name: str) -> datetime:
+    try:
+        return datetime.strptime(_required(params, name), "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise AdministrationError("The day is not a date.", hint="give it as YYYY-MM-DD") from None
 
 
 def _account(account: Account) -> dict[str, Any]:
@@ -211,27 +222,26 @@ def ledger_statement(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def ledger_fsck(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
-    """Looks at every leaf, opening, tile and checkpoint."""
+    """Looks at every leaf, opening, tile and checkpoint, and whether the samples are there that entries speak of."""
     found = fsck.examine(on.ledger.log)
     return {
         "leaves": found.leaves,
         "openings": found.openings,
         "references": found.references,
-        "problems": found.problems,
+        "samples": found.samples,
+        "problems": [*found.problems, *kept.problems(on.ledger, on.samples, found)],
     }
 
 
 def ledger_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Erases what an account's entries before a day say about persons; the rest of each entry stays."""
     account = on.accounts.account(_required(params, "account_id")).account_id
-    try:
-        before = datetime.strptime(_required(params, "before"), "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        raise AdministrationError("The day is not a date.", hint="give it as YYYY-MM-DD") from None
-    erased = retention.erase_persons(
-        on.ledger.log, account=account, before_us=microseconds(before), ground=_required(params, "ground")
-    )
-    return {"account_id": account, "erased": erased}
+    # No later than now, so that no call is recorded between the two erasures that only the second one covers.
+    before, ground = min(_day(params, "before"), on.at), _required(params, "ground")
+    # The samples first: what is left of them after a crash can still be told apart by their entries.
+    samples = kept.erase(on.ledger, on.samples, account=account, before=before, ground=ground)
+    erased = retention.erase_persons(on.ledger.log, account=account, before_us=microseconds(before), ground=ground)
+    return {"account_id": account, "erased": erased, "samples": samples}
 
 
 def ledger_hold(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
@@ -248,6 +258,54 @@ def ledger_release(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     return {"account_id": account}
 
 
+def sample_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of an account's searches, oldest first; no image."""
+    account = on.accounts.account(_required(params, "account_id")).account_id
+    listed, has_more = on.samples.listed(account, after=_optional(params, "after"))
+    return {
+        "samples": [
+            {
+                "request_id": each.request_id,
+                "account_id": each.account,
+                "kept_at": (EPOCH + timedelta(microseconds=each.kept_at)).isoformat(),
+                "bytes": each.bytes,
+            }
+            for each in listed
+        ],
+        "more": has_more,
+        "is_on": on.samples.keeps,
+    }
+
+
+def sample_export(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """A kept image, in base64; the act is in the log by then."""
+    found = kept.export(
+        on.ledger,
+        on.samples,
+        _required(params, "request_id"),
+        reason=_required(params, "reason"),
+        request_id=on.request_id,
+        at=on.at,
+    )
+    return {
+        "request_id": found.sample.request_id,
+        "account_id": found.sample.account,
+        "sha256": found.sha256.hex(),
+        "bytes": len(found.image),
+        "act": on.request_id,
+        "image": base64.b64encode(found.image).decode(),
+    }
+
+
+def sample_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Erases an account's samples of calls before a day; the entries stay as they are."""
+    account = on.accounts.account(_required(params, "account_id")).account_id
+    before, ground = _day(params, "before"), _required(params, "ground")
+    erased = kept.erase(on.ledger, on.samples, account=account, before=before, ground=ground)
+    return {"account_id": account, "erased": erased}
+
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 BUCKET: Final = re.compile(r"[0-9A-Za-z.\-_]{3,255}")
 """`S3Bucket` in the Rekognition service model: no other name can be asked for."""
 
@@ -269,5 +327,8 @@ INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]]
     "ledger.rotate": ledger_rotate,
     "ledger.statement": ledger_statement,
     "ledger.status": ledger_status,
+    "sample.erase": sample_erase,
+    "sample.export": sample_export,
+    "sample.list": sample_list,
 }
 """Every administrative verb."""

@@ -46,6 +46,8 @@ NOTES: dict[str, tuple[str, ...]] = {
         "searched. FaceMatches then holds, for each enrolled face, its best match over all of them, and the "
         "additional member CountenanceSearchedFaces one {SearchedFaceBoundingBox, SearchedFaceConfidence, "
         "FaceMatches} per face, largest first. AWS SDKs drop members they do not know, so they see the former.",
+        "With the setting `samples` at `matches`, a search that matched and whose image cannot be kept is "
+        "InternalServerError.",
     ),
     "TagResource": (ARNS,),
     "UntagResource": (ARNS,),

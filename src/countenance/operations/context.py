@@ -15,6 +15,7 @@ from countenance.gallery import Gallery
 from countenance.ledger import Ledger
 from countenance.operations.pagination import Cursors
 from countenance.recognition import Engine
+from countenance.samples import Samples
 from countenance.sources import ImageSource
 from countenance.store import Database, Entry
 
@@ -33,6 +34,8 @@ class Service:
     """Where every call of a known key is recorded before it is answered."""
     database: Database
     """What holds it all: for backups. The tables in it are for their owners."""
+    samples: Samples
+    """Where images that led to a match are kept, when the settings say so."""
     region: str
     """The region in every ARN of this server."""
 
@@ -61,6 +64,8 @@ class Trace:
     """Counts and settings, nothing about persons."""
     reference_database: dict[str, str | int] | None = None
     """What was searched: collection, model, references."""
+    matched_image: bytes | None = None
+    """The image of a 1:N search that led to a match, which may have to be kept. Not part of the entry."""
 
 
 @dataclass(frozen=True, slots=True)

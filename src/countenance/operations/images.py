@@ -28,7 +28,11 @@ def image_bytes(call: Invocation, image: dict[str, Any]) -> bytes:
 
 def analyse(call: Invocation, image: dict[str, Any]) -> Analysis:
     """Finds the faces of an Image structure, largest first."""
-    given = image_bytes(call, image)
+    return analyse_bytes(call, image_bytes(call, image))
+
+
+def analyse_bytes(call: Invocation, given: bytes) -> Analysis:
+    """Finds the faces of an image, largest first."""
     call.trace.images.append(hashlib.sha256(given).digest())  # also when it turns out to be no image
     return call.service.engine.analyse(given, max_faces=MAX_FACES)
 

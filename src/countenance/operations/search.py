@@ -10,7 +10,7 @@ from countenance.biometrics import Candidate
 from countenance.operations.collections import comparable_collection
 from countenance.operations.context import Invocation
 from countenance.operations.faults import NoFaceInImage
-from countenance.operations.images import analyse, faces_of_quality
+from countenance.operations.images import analyse_bytes, faces_of_quality, image_bytes
 from countenance.operations.render import bounding_box, face
 
 DEFAULT_SIMILARITY = 80.0
@@ -47,12 +47,15 @@ def search_faces_by_image(call: Invocation, params: dict[str, Any]) -> dict[str,
     """
     engine = call.service.engine
     collection = comparable_collection(call, params["CollectionId"])
-    analysis = analyse(call, params["Image"])
+    image = image_bytes(call, params["Image"])
+    analysis = analyse_bytes(call, image)
     faces = faces_of_quality(analysis, params.get("QualityFilter", "NONE"))
     if not faces:
         raise NoFaceInImage("There are no faces in the image. Should be at least 1.")
     searched = faces if call.search_all_faces else faces[:1]
     matches = _identify(call, params, engine.extract(analysis, searched))
+    if any(matches):
+        call.trace.matched_image = image
     result: dict[str, Any] = {
         "SearchedFaceBoundingBox": bounding_box(searched[0].box),
         "SearchedFaceConfidence": searched[0].detection_confidence,

@@ -140,10 +140,12 @@ def admin_app(pipeline: Pipeline) -> Starlette:
         if not isinstance(params, dict):
             return _refusal("The request is not a JSON object.", None)
         try:
-            result = await asyncio.to_thread(pipeline.administer, request.path_params["verb"], params)
+            # Encoded there as well: an exported image is megabytes, and this loop answers everybody.
+            return await asyncio.to_thread(
+                lambda: JSONResponse({"result": pipeline.administer(request.path_params["verb"], params)})
+            )
         except Error as error:
             return _refusal(error.message, error.hint)
-        return JSONResponse({"result": result})
 
     return Starlette(routes=[Route("/admin/{verb}", administer, methods=["POST"])])
 

@@ -35,6 +35,21 @@ class _GalleryCollector(Collector):
         yield GaugeMetricFamily("countenance_index_bytes", "Memory the search indexes take.", value=stats.index_bytes)
 
 
+class _SamplesCollector(Collector):
+    """How full the store of samples is: when it is full, searches that match are refused."""
+
+    def __init__(self, assembled: Assembled) -> None:
+        self._samples = assembled.register.samples
+
+    def collect(self) -> Iterator[Metric]:
+        totals = self._samples.totals()
+        yield GaugeMetricFamily("countenance_samples", "Images kept of searches that matched.", value=totals.samples)
+        yield GaugeMetricFamily("countenance_sample_bytes", "Bytes of the kept images.", value=totals.bytes)
+        yield GaugeMetricFamily(
+            "countenance_sample_bytes_limit", "The setting sample_max_bytes.", value=self._samples.max_bytes
+        )
+
+
 class Metrics:
     """The registry of one server; several may live in one process (tests do)."""
 
@@ -63,6 +78,7 @@ class Metrics:
         info = Info("countenance_build", "Versions in use.", registry=self._registry)
         info.info({"version": __version__, "face_model": assembled.service.engine.model_version})
         self._registry.register(_GalleryCollector(assembled))
+        self._registry.register(_SamplesCollector(assembled))
 
     def observe(self, outcome: Outcome) -> None:
         """Counts one call."""

@@ -49,6 +49,7 @@ from countenance.recognition import (
     ModelPackError,
     RecognitionError,
 )
+from countenance.samples import SampleCorrupt, SampleError, SampleNotFound, SampleNotKept
 from countenance.sources import ObjectNotAvailable, ObjectTooLarge, SourceError, SourceUnavailable
 from countenance.store import DatabaseBusy, DatabaseError, KeyringError
 from countenance.store.failures import AfterCommitError
@@ -62,6 +63,7 @@ INTERNAL: set[type[Error]] = {
     GalleryError,
     SourceError,
     AccountError,
+    SampleError,
     # The server's own trouble: the operator reads about it in the log.
     DatabaseError,
     AfterCommitError,
@@ -69,6 +71,7 @@ INTERNAL: set[type[Error]] = {
     TemplateCorrupt,
     ModelPackError,
     SourceUnavailable,
+    SampleNotKept,
     # Raised at start-up, on the host or before an operation: no call gets that far with one.
     FolderOwned,
     FolderUnusable,
@@ -80,6 +83,8 @@ INTERNAL: set[type[Error]] = {
     HoldInForce,
     MeteringError,
     NoSuchHold,
+    SampleCorrupt,
+    SampleNotFound,
     StatementError,
     WitnessRefused,
     WitnessStateError,
@@ -89,7 +94,7 @@ INTERNAL: set[type[Error]] = {
     AccessKeyNotFound,
 }
 
-FOLDERS = ("recognition", "gallery", "sources", "store", "operations", "accounts", "ledger")
+FOLDERS = ("recognition", "gallery", "sources", "store", "operations", "accounts", "ledger", "samples")
 
 IMAGES = {"CompareFaces", "DetectFaces", "IndexFaces", "SearchFacesByImage"}
 CHANGES = {"CreateCollection", "DeleteCollection", "DeleteFaces", "IndexFaces", "TagResource", "UntagResource"}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from countenance.gallery import GalleryStats
+from countenance.samples import Totals
 from countenance.server.metrics import Metrics
 from countenance.wire.http import HttpRequest, HttpResponse
 
@@ -91,7 +92,8 @@ def assembled() -> Any:
         service=SimpleNamespace(engine=SimpleNamespace(model_version="scripted-1")),
         gallery=SimpleNamespace(stats=lambda: stats),
         register=SimpleNamespace(
-            ledger=SimpleNamespace(healthy=True, log=None, witnessing=SimpleNamespace(refusals={}, warnings=list))
+            ledger=SimpleNamespace(healthy=True, log=None, witnessing=SimpleNamespace(refusals={}, warnings=list)),
+            samples=SimpleNamespace(totals=lambda: Totals(samples=7, bytes=700), max_bytes=7000),
         ),
     )
 

@@ -1,0 +1,45 @@
+"""The thread that does something at once and then once a day. Knows neither what nor why."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from countenance.errors import Error
+
+DAY_S: Final = 86_400.0
+
+_log = logging.getLogger(__name__)
+
+
+class Daily:
+    """Runs `act` in a thread of its own until `stop`.
+
+    Args:
+        act: is handed a function that says whether to stop, to be asked between portions.
+        every_s: seconds from the end of one run to the beginning of the next.
+    """
+
+    def __init__(self, act: Callable[[Callable[[], bool]], object], *, name: str, every_s: float = DAY_S) -> None:
+        self._act = act
+        self._every_s = every_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the current portion."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._act(self._stopping.is_set)
+            except Error as error:
+                _log.error("%s stopped and is tried again tomorrow: %s", self._thread.name, error)
+            except Exception:  # noqa: BLE001 -- a thread that dies would leave a duty undone without a word
+                _log.exception("%s failed and is tried again tomorrow", self._thread.name)
+            self._stopping.wait(self._every_s)
