@@ -295,7 +295,8 @@ class Pipeline:
             ),
             person(images=trace.images, face_ids=trace.face_ids, external_image_ids=trace.external_image_ids),
         )
-        receipt = ledger.record(entry, partial(self._service.samples.insert, kept=call.kept)).receipt
+        also = None if call.kept is None else partial(self._service.samples.insert, kept=call.kept)
+        receipt = ledger.record(entry, also).receipt
         return replace(answer, headers=(*answer.headers, (RECEIPT_HEADER, receipt)))
 
     def _drop_sample(self, call: Call, failure: BaseException | None = None) -> None:

@@ -100,7 +100,7 @@ class Ledger:
         """Whether the last attempt to write succeeded."""
         return not self._failed
 
-    def record(self, entry: Opaque, also: Callable[[Any], None] = lambda connection: None) -> Recorded:
+    def record(self, entry: Opaque, also: Callable[[Any], None] | None = None) -> Recorded:
         """Make a call durable and sign its receipt; the call may be answered after that and not before.
 
         Args:

@@ -110,9 +110,7 @@ class Log:
 
     # -- writing
 
-    def append(
-        self, entry: Opaque | Public, also: Callable[[sqlite3.Connection], None] = lambda connection: None
-    ) -> Place:
+    def append(self, entry: Opaque | Public, also: Callable[[sqlite3.Connection], None] | None = None) -> Place:
         """Make one entry durable on its own; entries of several threads share a commit.
 
         Args:
@@ -121,8 +119,13 @@ class Log:
         Raises:
             DatabaseError: it is not in the log.
         """
-        self._database.write(entry, also)
-        assert entry.place is not None  # sequenced before the commit that `write` waited for
+        if isinstance(entry, Opaque):
+            entry.prepare()  # here, and not in the one thread that everybody waits for
+        if also is None:
+            self._database.record(entry)
+        else:
+            self._database.write(entry, also)
+        assert entry.place is not None  # sequenced before the commit that was waited for
         return entry.place
 
     def write(self, work: Callable[[sqlite3.Connection], T], entry: Callable[[T], Opaque | Public | None]) -> T:

@@ -225,21 +225,21 @@ def insert(
     tiles: Iterable[tuple[int, int, bytes]],
     usage: Iterable[tuple[str, str, str, int]],
 ) -> None:
-    """Writes leaves from index `first` on, with their openings and the tiles they complete."""
+    """Writes leaves from index `first` on, with their openings, the tiles they complete and the units they charge."""
+    charged: dict[tuple[str, str, str], int] = {}
+    for account, group, month, units in usage:
+        charged[account, group, month] = charged.get((account, group, month), 0) + units
     connection.executemany("INSERT INTO log_leaves (idx, leaf) VALUES (?, ?)", enumerate(leaves, first))
     connection.executemany(
         "INSERT INTO log_openings (idx, request_id, accounting, accounting_salt, person, person_salt)"
         " VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            (index, row.request_id, row.accounting, row.accounting_salt, row.person, row.person_salt)
-            for index, row in openings
-        ),
+        ((index, *row) for index, row in openings),
     )
     connection.executemany("INSERT INTO log_tiles (level, n, hashes) VALUES (?, ?, ?)", tiles)
     connection.executemany(
         "INSERT INTO log_usage (account, price_group, month, units) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET units = units + excluded.units",
-        usage,
+        ((*key, units) for key, units in charged.items()),
     )
 
 

@@ -136,9 +136,13 @@ class Database:
         """
         return cast("T", self._writer.submit(Job(entry, work, after_commit)))
 
+    def record(self, entry: Entry | object) -> None:
+        """Make an entry durable that has no effect beside itself, as `write` makes one with its effect."""
+        self._writer.submit(Job(entry, None))
+
     def maintain(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Like `write`, for housekeeping whose effect was recorded before: no outbox row."""
-        return cast("T", self._writer.submit(Job(None, work, None)))
+        return cast("T", self._writer.submit(Job(None, work)))
 
     def sequence_with(self, sequencer: Sequencer) -> None:
         """Have what `write` records given its order by `sequencer`, in the same transaction, from now on.

@@ -1,12 +1,14 @@
 """The one thread that changes the database: it gathers waiting jobs and commits them with one sync.
 
 A sync of the disk costs the same for one change as for a hundred, so jobs that arrive while a commit is
-being synced are committed together by the next one (group commit). Each job has its own savepoint: a job
-that fails takes back its own changes and nobody else's. Nothing here knows what the jobs do.
+being synced are committed together by the next one (group commit). Each job that does work has its own
+savepoint: a job that fails takes back its own changes and nobody else's. One that only brings an entry for the
+sequencer needs none. Nothing here knows what the jobs do.
 
-Order of a group: BEGIN IMMEDIATE; per job SAVEPOINT, work, outbox row, RELEASE; COMMIT; every job's
-after_commit in order; then the callers are answered. A failed COMMIT fails every job of the group, the ones
-that had already failed included, because their failure may rest on changes that were taken back.
+Order of a group: BEGIN IMMEDIATE; per job SAVEPOINT, work, outbox row, RELEASE; what the sequencer makes of the
+entries; COMMIT; every job's after_commit in order; then the callers are answered. A failed COMMIT fails every job
+of the group, the ones that had already failed included, because their failure may rest on changes that were taken
+back.
 
 After an input/output error in a commit or a checkpoint the thread refuses to write on: Linux may mark pages
 that it failed to sync as clean, so a later sync can report success for lost data
@@ -15,15 +17,12 @@ that it failed to sync as clean, so a later sync can report success for lost dat
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from countenance.store.entry import Entry
@@ -42,25 +41,63 @@ _INSERT_ENTRY = (
 )
 
 
-@dataclass(slots=True)
-class Job:
+class _Task:
+    """Something that a thread has queued and waits for."""
+
+    __slots__ = ("_done", "failure", "result")
+
+    def __init__(self) -> None:
+        # A bare lock, released once: a `Future` makes a condition with two locks for the same, and each hand-over
+        # between threads is a system call (docs/performance.md).
+        self._done = threading.Lock()
+        self._done.acquire()
+        self.result: Any = None
+        self.failure: BaseException | None = None
+
+    def answer(self) -> None:
+        """Let the waiting thread have `result` or `failure`. Once."""
+        self._done.release()
+
+    def outcome(self) -> Any:
+        """Wait for the answer: the result, or the failure raised. Once."""
+        self._done.acquire()
+        if self.failure is None:
+            return self.result
+        try:
+            raise self.failure
+        finally:
+            self = None  # type: ignore[assignment]  # the traceback holds this frame: no cycle with the task
+
+
+class Job(_Task):
     """One change: `work` inside the transaction, `after_commit` with its result once it is durable."""
 
-    entry: object | Callable[[Any], object] | None
-    """An `Entry`, something else that the sequencer knows, or what makes one of them from the work's result."""
-    work: Callable[[sqlite3.Connection], Any]
-    after_commit: Callable[[Any], None] | None
-    answer: Future[Any] = field(default_factory=Future)
-    result: Any = None
-    record: object | None = None
-    failure: BaseException | None = None
+    __slots__ = ("after_commit", "entry", "record", "work")
+
+    def __init__(
+        self,
+        entry: object | Callable[[Any], object] | None,
+        work: Callable[[sqlite3.Connection], Any] | None,
+        after_commit: Callable[[Any], None] | None = None,
+    ) -> None:
+        """One change.
+
+        Args:
+            entry: an `Entry`, something else that the sequencer knows, or what makes one of them from the work's
+                result.
+            work: None when there is nothing but the entry.
+        """
+        super().__init__()
+        self.entry = entry
+        self.work = work
+        self.after_commit = after_commit
+        self.record: object | None = None
 
 
-@dataclass(slots=True)
-class Truncation:
+class Truncation(_Task):
     """A request to move everything from the WAL into the database and cut the WAL to nothing."""
 
-    answer: Future[bool] = field(default_factory=Future)
+    __slots__ = ()
 
 
 class Sequencer(Protocol):
@@ -76,6 +113,8 @@ class Sequencer(Protocol):
 class Stop:
     """The last thing in the queue."""
 
+    __slots__ = ()
+
 
 class Writer:
     """Owns the writing connection from `start` to `stop`."""
@@ -83,7 +122,8 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection, *, queue_limit: int, queue_timeout_s: float) -> None:
         self._connection = connection
         self._queue_timeout_s = queue_timeout_s
-        self._queue: queue.Queue[Job | Truncation | Stop] = queue.Queue(queue_limit)
+        self._queue_limit = queue_limit
+        self._queue: queue.SimpleQueue[Job | Truncation | Stop] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="countenance-writer", daemon=True)
         self._door = threading.Lock()
         self._is_closed = False
@@ -128,7 +168,7 @@ class Writer:
         if threading.current_thread() is self._thread:
             raise RuntimeError("a job of the writer thread cannot wait for another one")
         self._enqueue(task)
-        return task.answer.result()
+        return task.outcome()
 
     def _enqueue(self, task: Job | Truncation) -> None:
         # A place in the queue is awaited outside the lock, or a full queue would also block `stop`.
@@ -137,8 +177,8 @@ class Writer:
             with self._door:
                 if self._is_closed:
                     raise DatabaseError("The database is closed.")
-                with contextlib.suppress(queue.Full):
-                    self._queue.put_nowait(task)
+                if self._queue.qsize() < self._queue_limit:  # whoever puts something in holds the door
+                    self._queue.put(task)
                     return
             threading.Event().wait(0.05)
         raise DatabaseBusy(
@@ -154,7 +194,8 @@ class Writer:
             if isinstance(task, Stop):
                 return
             if isinstance(task, Truncation):
-                task.answer.set_result(self._truncate())
+                task.result = self._truncate()
+                task.answer()
             elif isinstance(task, Job):
                 group = [task]
                 while len(group) < GROUP_LIMIT:
@@ -207,16 +248,17 @@ class Writer:
                     )
                     job.failure.__cause__ = failure
         for job in group:
-            if job.failure is not None:
-                job.answer.set_exception(job.failure)
-            else:
-                job.answer.set_result(job.result)
+            job.answer()
 
     def _perform(self, job: Job) -> None:
         connection = self._connection
+        if job.work is None and self.sequencer is not None and not callable(job.entry):
+            job.record = job.entry  # nothing is done here that could have to be taken back
+            return
         connection.execute("SAVEPOINT job")
         try:
-            job.result = job.work(connection)
+            if job.work is not None:
+                job.result = job.work(connection)
             job.record = job.entry(job.result) if callable(job.entry) else job.entry
             if job.record is not None and self.sequencer is None:
                 if not isinstance(job.record, Entry):
@@ -253,9 +295,9 @@ class Writer:
                 _LOG.exception("a copy in memory could not be compared with the database")
         for job in group:
             # one exception object in several threads would mix their tracebacks
-            answer = type(meaning)(meaning.message, hint=meaning.hint)
-            answer.__cause__ = failure
-            job.answer.set_exception(answer)
+            job.failure = type(meaning)(meaning.message, hint=meaning.hint)
+            job.failure.__cause__ = failure
+            job.answer()
 
     def _break_on_io_error(self, failure: BaseException) -> None:
         if is_io_error(failure):

@@ -320,3 +320,50 @@ def test_an_entry_s_leaf_is_the_one_that_the_audit_package_makes() -> None:
     opening = Opening(said, row.accounting_salt, canonical.decode(row.person), row.person_salt)
     assert opening.leaf() == leaf
     assert said["end"] == 1_700_000_000_000_009
+
+
+@given(st.dictionaries(_names, _values, max_size=6), st.integers(0, 2**53 - 1))
+def test_an_entry_prepared_before_it_has_a_time_says_the_same(section: dict[str, Any], time: int) -> None:
+    entry = Opaque(section | {"request_id": "r"}, {"images": []})
+    entry.prepare()
+    leaf, row = entry.finish(time)
+    assert row.accounting.encode() == canonical.encode(section | {"request_id": "r", "end": time})
+    person_hash = sha256(b"countenance/section/v1\nperson\n" + row.person_salt + row.person.encode()).digest()
+    said_hash = sha256(b"countenance/section/v1\naccounting\n" + row.accounting_salt + row.accounting.encode()).digest()
+    assert leaf == b"\x01" + sha256(b"countenance/leaf/v1\n" + said_hash + person_hash).digest()
+    assert row.accounting_salt != row.person_salt
+    assert {len(row.accounting_salt), len(row.person_salt)} == {32}
+
+
+def test_an_entry_that_cannot_be_encoded_is_its_own_caller_s_trouble(opened: Opened) -> None:
+    with pytest.raises(TypeError):
+        opened.log.append(Opaque(call(1).accounting | {"details": {"half": "\ud800"}}))
+    assert opened.log.size == 1
+    assert opened.log.append(call(2)).index == 1
+    assert fsck.examine(opened.log).problems == []
+
+
+def test_units_of_one_group_of_calls_are_charged_each_to_its_own(opened: Opened) -> None:
+    class Held(threading.Thread):
+        def run(self) -> None:
+            opened.database.maintain(lambda _: gathered.wait(10))
+
+    gathered = threading.Event()
+    held = Held()
+    held.start()
+    entries = [call(number) for number in range(6)]
+    for number, entry in enumerate(entries):
+        entry.usage = ("123456789012", ("group1", "group2")[number % 2], "2023-11", 1 + number)
+    threads = [threading.Thread(target=opened.log.append, args=(entry,)) for entry in entries]
+    for thread in threads:
+        thread.start()
+    while opened.database._writer.queued < len(entries):
+        pass
+    gathered.set()
+    for thread in (held, *threads):
+        thread.join()
+    assert len({entry.place.time for entry in entries if entry.place is not None}) == 1  # one group
+    assert sorted(opened.log.storage.usage()) == [
+        ("123456789012", "group1", "2023-11", 1 + 3 + 5),
+        ("123456789012", "group2", "2023-11", 2 + 4 + 6),
+    ]

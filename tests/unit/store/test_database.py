@@ -356,3 +356,57 @@ def test_a_truncation_that_finds_the_queue_full_is_owed_and_raises_nothing(tmp_p
         assert (tmp_path / "x.db-wal").stat().st_size == 0
     finally:
         database.close()
+
+
+def test_an_entry_alone_is_recorded_without_a_sequencer_too(database: Database) -> None:
+    database.record(entry(request_id="alone"))
+    assert [each.request_id for _, each in database.pending_outbox(10)] == ["alone"]
+    with pytest.raises(TypeError, match="sequencer"):
+        database.record(object())
+    assert [each.request_id for _, each in database.pending_outbox(10)] == ["alone"]
+
+
+def test_entries_alone_share_a_commit_with_changes_and_keep_their_order(database: Database) -> None:
+    class Sequenced:
+        def __init__(self) -> None:
+            self.groups: list[list[object]] = []
+
+        def sequence(self, connection: sqlite3.Connection, records: Any) -> None:
+            self.groups.append(list(records))
+
+        def committed(self) -> None:
+            pass
+
+    def fail(_: sqlite3.Connection) -> None:
+        raise LookupError("no")
+
+    sequencer = Sequenced()
+    database.sequence_with(sequencer)
+    held = Held(database)
+    acts: list[Any] = [
+        lambda: database.record("a"),
+        lambda: database.write("lost", fail),
+        lambda: database.write(lambda rows: f"{rows} row", insert("x")),
+        lambda: database.record("b"),
+    ]
+    failures: list[BaseException] = []
+
+    def run(act: Any) -> None:
+        try:
+            act()
+        except LookupError as failure:
+            failures.append(failure)
+
+    threads = []
+    for act in acts:
+        queued = database._writer.queued
+        threads.append(threading.Thread(target=run, args=(act,)))
+        threads[-1].start()
+        while database._writer.queued == queued:
+            pass
+    held.release()
+    for thread in threads:
+        thread.join()
+    assert sequencer.groups == [["a", "1 row", "b"]]
+    assert [type(failure) for failure in failures] == [LookupError]
+    assert names(database) == ["x"]
