@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -127,7 +128,7 @@ def test_an_image_of_the_largest_size_comes_back_through_the_socket(
     assert out.read_bytes() == large
 
 
-def test_a_restart_with_samples_off_keeps_no_more_and_retention_goes_on(
+def test_a_restart_with_samples_off_keeps_no_more_and_a_backup_brings_nothing_back(
     keeping: Server, people: People, tmp_path: Path
 ) -> None:
     ann = next(iter(people.values()))
@@ -155,6 +156,44 @@ def test_a_restart_with_samples_off_keeps_no_more_and_retention_goes_on(
     finally:
         assert off.stop() == 0
 
+    # What was kept after a backup is lost with it, and no more than that.
+    earlier = tmp_path / "earlier.db"
+    said(keeping, "backup", "create", earlier)
+    more = start(keeping.data, environ=ON)
+    more.client().search_faces_by_image(CollectionId="again", Image={"Bytes": ann[1].read_bytes()})
+    assert len(said(more, "sample", "list", account)["samples"]) == len(before) + 1
+    assert more.stop() == 0
+    said(keeping, "backup", "restore", earlier, "--reason", "a test", "--yes")
+    assert said(keeping, "sample", "list", account)["samples"] == before
+    assert said(keeping, "ledger", "fsck")["problems"] == []
+    said(keeping, "sample", "export", before[-1]["request_id"], "--out", tmp_path / "after.jpg", "--reason", "a test")
+    assert (tmp_path / "after.jpg").read_bytes() == ann[1].read_bytes()
+
+    # A backup from before an erasure does not bring the image back, though the files are there.
+    copy, files = tmp_path / "copy.db", tmp_path / "samples"
+    shutil.copytree(keeping.data / "samples", files)
+    said(keeping, "backup", "create", copy)
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%d")
+    said(keeping, "sample", "erase", account, "--before", tomorrow, "--ground", "Art. 17 GDPR", "--yes")
+    shutil.copytree(files, keeping.data / "samples", dirs_exist_ok=True)
+    restored = said(keeping, "backup", "restore", copy, "--reason", "a test", "--yes")
+    assert restored["erased_again"] == {"samples": len(before)}
+    assert said(keeping, "sample", "list", account)["samples"] == []
+    assert said(keeping, "ledger", "fsck")["problems"] == []
+
+
+def test_retention_runs_at_a_start(tmp_path: Path, people: People) -> None:
+    keeping = start(tmp_path / "data", environ=ON)
+    ann = next(iter(people.values()))
+    client = keeping.client()
+    client.create_collection(CollectionId="c")
+    client.index_faces(CollectionId="c", Image={"Bytes": ann[0].read_bytes()})
+    for _ in range(2):
+        client.search_faces_by_image(CollectionId="c", Image={"Bytes": ann[1].read_bytes()})
+    account = said(keeping, "account", "list")["accounts"][0]["account_id"]
+    before = said(keeping, "sample", "list", account)["samples"]
+    assert len(before) == 2
+    assert keeping.stop() == 0
     # Time cannot be waited for: the oldest sample is made to have been kept long ago.
     with closing(sqlite3.connect(keeping.data / "countenance.db")) as database, database:
         database.execute("UPDATE samples SET kept_at = 1 WHERE request_id = ?", (before[0]["request_id"],))

@@ -102,9 +102,10 @@ def problems(ledger: Ledger, samples: Samples, examined: Examined) -> list[str]:
     """In what the samples differ from what the log says of them."""
     found = list(samples.problems())
     count = samples.count()
-    # A call recorded meanwhile has a leaf that was not examined; then the counts say nothing.
-    # Nor do they when openings are lost: which of them kept an image is lost with them.
-    is_whole = ledger.log.storage.last_size() == examined.leaves and not examined.lost
+    storage = ledger.log.storage
+    # A call recorded meanwhile has a leaf that was not examined. After a recovery, or in a log that follows another,
+    # some of the entries and some of the samples are lost, as the log says, and not the same ones.
+    is_whole = not storage.recoveries() and not storage.closed() and storage.last_size() == examined.leaves
     if is_whole and count != examined.samples:
         found.append(f"{examined.samples} samples by the log, {count} in the database")
     return found

@@ -6,7 +6,7 @@ A note is a row in the transaction of the erasure; the file follows after the co
 at every start it is brought up to the rows. The file is not part of a backup. A database that was restored has fewer
 rows than the file has lines: what the lines beyond them name is erased again, before anything is served (PROOFS,
 section 2). Knows no kind of note; who erases says what undoes a restore of it. Notes name what they erased by account,
-collection and digests, never by a name or an image.
+collection, digests and random names of files, never by a person's name or an image.
 """
 
 from __future__ import annotations

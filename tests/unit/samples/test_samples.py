@@ -151,6 +151,15 @@ def test_a_sample_belongs_to_its_call_its_account_and_its_image(store: Store) ->
             store.image(request_id)
 
 
+@pytest.mark.parametrize("column", ["request_id", "account"])
+def test_a_row_under_another_name_opens_nothing(store: Store, column: str) -> None:
+    """The same image, file and key, moved to another call or another account by whoever can write the database."""
+    store.keep("r-1")
+    store.database.maintain(lambda connection: connection.execute(f"UPDATE samples SET {column} = 'r-1 moved'").close())
+    with pytest.raises(KeyringError):
+        store.image("r-1 moved" if column == "request_id" else "r-1")
+
+
 def test_an_image_that_is_not_what_its_hash_says_is_not_given_out(store: Store) -> None:
     kept = store.samples.keep(ACCOUNT, "r-1", DIGEST, b"not that image", at_us=1)
     store.database.maintain(lambda connection: store.samples.insert(connection, kept))
