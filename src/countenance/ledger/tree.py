@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -16,6 +17,8 @@ from countenance_audit.merkle import HASH_BYTES, consistency_proof, inclusion_pr
 
 HEIGHT: Final = 8
 WIDTH: Final = 1 << HEIGHT
+EDGES_IN_MEMORY: Final = 16
+"""Incomplete tiles kept with their nodes, at most 40 KB each: a log of 2^63 leaves has eight."""
 
 ReadTile = Callable[[int, int], bytes]
 """(level, n) -> the 8,192 bytes of a complete tile."""
@@ -75,7 +78,7 @@ class Tree:
                     return layers(tile_level, n)[height][start >> height]
                 # Only the part that is needed: a proof asks for eight parts of each of its tiles.
                 return _perfect(_split(read(tile_level, n)[start * HASH_BYTES : (start + count) * HASH_BYTES]))
-            return _perfect(list(self.edges[tile_level][start : start + count]))
+            return _above(self.edges[tile_level])[height][start >> height]
 
         return hash_of
 
@@ -118,6 +121,18 @@ def layers_of(whole: bytes) -> list[list[bytes]]:
     while len(layers[-1]) > 1:
         below = layers[-1]
         pairs = zip(below[::2], below[1::2], strict=True)
+        layers.append([sha256(b"\x01" + left + right).digest() for left, right in pairs])
+    return layers
+
+
+@lru_cache(EDGES_IN_MEMORY)
+def _above(edge: tuple[bytes, ...]) -> list[list[bytes]]:
+    """The hashes of an incomplete tile, and every node above them whose leaves are all there. The upper edges change
+    once in 256 leaves and later, and each proof needs up to 255 of their nodes."""
+    layers = [list(edge)]
+    while len(layers[-1]) > 1:
+        below = layers[-1]
+        pairs = zip(below[::2], below[1::2], strict=False)  # the last may be alone
         layers.append([sha256(b"\x01" + left + right).digest() for left, right in pairs])
     return layers
 
