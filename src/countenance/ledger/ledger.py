@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from countenance_audit import receipt as receipts
-from countenance_audit.receipt import INCLUDE_WITHIN_US, Receipt
-
 from countenance.errors import Error
+from countenance.ledger import receipt
 from countenance.ledger.entry import Opaque, Place, Public, accounting, microseconds
 from countenance.ledger.log import Log
 from countenance.ledger.metering import MonthCounters, PriceTable, metered_units, month_of
@@ -123,21 +121,7 @@ class Ledger:
             self._failed = True
             raise
         self._failed = False
-        signer = self.log.signer  # once: a rotation may come between
-        signed = receipts.sign(
-            Receipt(
-                origin=self.log.origin,
-                key=signer.verifier.key_id.hex(),
-                id=said["request_id"],
-                index=place.index,
-                leaf=place.leaf_hash.hex(),
-                time=place.time,
-                request=said["request"],
-                response=said["response"],
-                include_by=place.time + INCLUDE_WITHIN_US,
-            ),
-            signer,
-        )
+        signed = receipt.signed(self.log.signer, place, said["request_id"], said["request"], said["response"])
         return Recorded(place, signed)
 
     def count_unauthenticated(self, code: str) -> None:
