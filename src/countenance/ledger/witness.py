@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import base64
 import fcntl
-import http.client
 import logging
 import os
 import re
@@ -26,15 +25,12 @@ import secrets
 import stat
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from countenance_audit.checkpoint import Checkpoint, cosign, open_checkpoint, parse, verify_cosignature
 from countenance_audit.errors import AuditError, Malformed, Rejected
@@ -52,6 +48,7 @@ from countenance_audit.note import (
 )
 
 from countenance.errors import Error
+from countenance.ledger.exchange import Exchange, Reply, Unreachable
 from countenance.store import sync_folder
 
 MAX_PROOF: Final = 63
@@ -75,9 +72,7 @@ _PRIVATE: Final = "PRIVATE+KEY+"
 _MAX_KEY_FILE_BYTES: Final = 4096
 _SAID: Final = 200
 """Characters of another's words that are passed on."""
-_CHUNK: Final = 4096
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 _log = logging.getLogger(__name__)
 
@@ -281,30 +276,8 @@ def open_signer(folder: Path, *, name: str | None = None, create: bool = False) 
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    status: int
-    content_type: str
-    body: bytes
-
-    @property
-    def size(self) -> int | None:
-        """The witness's size, in a 409 that names it."""
-        if self.status != 409 or self.content_type.split(";")[0].strip().lower() != SIZE_TYPE:
-            return None
-        found = _SIZE.fullmatch(self.body)
-        return int(found[1]) if found else None
-
-    @property
-    def said(self) -> str:
-        words = self.body.decode("utf-8", "replace").strip()[:_SAID]
-        return "".join(each if each.isprintable() else "?" for each in words) or "nothing"
-
-
 class WitnessClient:
     """Asks one witness for its signature. Safe to use from many threads, which then take turns.
-
-    Proxies are those of the environment, but for a witness on this machine none. Redirects are not followed.
 
     Args:
         url: the witness's submission prefix; `/add-checkpoint` is added.
@@ -319,29 +292,17 @@ class WitnessClient:
     def __init__(
         self, url: str, key: VerifierKey, *, timeout_s: float = TIMEOUT_S, max_bytes: int = MAX_ANSWER_BYTES
     ) -> None:
-        try:
-            parts = urlsplit(url)
-            is_http = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
-        except ValueError:
-            is_http = False
-        if not is_http:
-            raise WitnessUnavailable(
-                f"The address of witness {key.name} is not one of HTTP.", hint="such as https://witness.example.org"
-            )
         if key.algorithm != COSIGNATURE:
             raise WitnessUnavailable(
                 f"The key of {key.name} is not a witness's.", hint="a witness's key has signature type 0x04"
             )
         self.url = url.rstrip("/")
         self.key = key
-        self._timeout_s = timeout_s
-        self._max_bytes = max_bytes
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
-        if parts.hostname in _LOOPBACK:
-            handlers.append(urllib.request.ProxyHandler({}))
-        self._opener = urllib.request.build_opener(*handlers)
+        try:
+            self._exchange = Exchange(f"Witness {key.name}", self.url, timeout_s=timeout_s, max_bytes=max_bytes)
+        except Unreachable as error:
+            raise WitnessUnavailable(error.message, hint=error.hint) from None
         self._lock = threading.Lock()
-        self._last: threading.Thread | None = None
         self._size = 0
 
     def submit(self, note: bytes, size: int, proof_from: Callable[[int], list[bytes]], old: int | None = None) -> str:
@@ -364,7 +325,7 @@ class WitnessClient:
             if not 0 <= start <= size:
                 start = 0  # the witness then says which size it has
             reply = self._ask(note, size, proof_from, start)
-            known = reply.size
+            known = _size_in(reply)
             if known is not None and known <= size and known != start:
                 start = known
                 reply = self._ask(note, size, proof_from, start)
@@ -374,9 +335,9 @@ class WitnessClient:
             self._size = size
             return lines
 
-    def _refusal(self, reply: _Reply, size: int, start: int) -> Error:
+    def _refusal(self, reply: Reply, size: int, start: int) -> Error:
         who = f"Witness {self.key.name}"
-        known = reply.size
+        known = _size_in(reply)
         if known is not None and known > size:
             return WitnessRefused(
                 f"{who} signed {known} leaves of this log, which has {size}.",
@@ -411,58 +372,22 @@ class WitnessClient:
             ) from None
         return "".join(signature_line(self.key, each) for each in ours.by(self.key))
 
-    def _ask(self, note: bytes, size: int, proof_from: Callable[[int], list[bytes]], old: int) -> _Reply:
+    def _ask(self, note: bytes, size: int, proof_from: Callable[[int], list[bytes]], old: int) -> Reply:
         proof = proof_from(old) if 0 < old < size else []
         lines = [f"old {old}", *(base64.b64encode(each).decode() for each in proof)]
         body = "\n".join(lines).encode() + b"\n\n" + note
-        # In a thread of its own: urllib bounds each read, and a witness that sends a byte now and then has many.
-        if self._last is not None and self._last.is_alive():
-            raise WitnessUnavailable(f"Witness {self.key.name} still keeps an earlier request waiting.")
-        results: list[_Reply | Exception] = []
-
-        def work() -> None:
-            try:
-                results.append(self._exchange(body))
-            except Exception as error:  # noqa: BLE001 -- raised again below, in the thread that asked
-                results.append(error)
-
-        self._last = threading.Thread(target=work, name="ask-witness", daemon=True)
-        self._last.start()
-        self._last.join(self._timeout_s)
-        result = results[0] if results else TimeoutError(f"no answer in {self._timeout_s:g} s")
-        if isinstance(result, _Reply):
-            return result
-        if isinstance(result, OSError | http.client.HTTPException | ValueError):
-            cause = getattr(result, "reason", None) or str(result) or type(result).__name__
-            raise WitnessUnavailable(
-                f"Witness {self.key.name} at {self.url} cannot be reached ({cause})."[: 2 * _SAID],
-                hint="it is asked again with the next checkpoint",
-            )
-        raise result
-
-    def _exchange(self, body: bytes) -> _Reply:
-        deadline = time.monotonic() + self._timeout_s
-        request = urllib.request.Request(  # noqa: S310 -- HTTP only: see __init__
-            f"{self.url}/add-checkpoint", data=body, headers={"content-type": TEXT_TYPE}, method="POST"
-        )
         try:
-            answer = self._opener.open(request, timeout=self._timeout_s)
-        except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            received = bytearray()
-            while part := answer.read1(_CHUNK):
-                received += part
-                if len(received) > self._max_bytes:
-                    raise ValueError("its answer is too long")
-                if time.monotonic() > deadline:
-                    raise TimeoutError("its answer takes too long")
-            return _Reply(answer.status, answer.headers.get("content-type") or "", bytes(received))
+            return self._exchange.post("/add-checkpoint", body, TEXT_TYPE)
+        except Unreachable as error:
+            raise WitnessUnavailable(error.message, hint=error.hint) from None
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: object, **__: object) -> None:
+def _size_in(reply: Reply) -> int | None:
+    """The witness's size, in a 409 that names it."""
+    if reply.status != 409 or reply.content_type.split(";")[0].strip().lower() != SIZE_TYPE:
         return None
+    found = _SIZE.fullmatch(reply.body)
+    return int(found[1]) if found else None
 
 
 def _request(body: bytes) -> tuple[int, list[bytes], SignedNote]:
