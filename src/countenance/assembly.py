@@ -29,6 +29,7 @@ from countenance.config import Settings, SettingsError
 from countenance.gallery import RebuildReport, SqliteGallery
 from countenance.ledger import Ledger, Log, Witnessing, history
 from countenance.ledger.recover import Copies
+from countenance.ledger.timestamp import Authority, Timestamping
 from countenance.operations import Service
 from countenance.operations.pagination import Cursors
 from countenance.operations.samples import retain
@@ -107,6 +108,10 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         rebuilt = gallery.warm()
         register.samples.sweep()
         stack.callback(_retention(settings, register).stop)
+        if settings.ledger_timestamp_url is not None:
+            stamping = _timestamping(settings, register.ledger.log)
+            stamping.start()
+            stack.callback(stamping.stop)
         service = Service(
             engine=engine,
             gallery=gallery,
@@ -187,6 +192,15 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
             database, keyring, data, keeps=settings.samples == "matches", max_bytes=settings.sample_max_bytes
         )
         yield Register(database=database, keyring=keyring, accounts=accounts, ledger=ledger, samples=samples)
+
+
+def _timestamping(settings: Settings, log: Log) -> Timestamping:
+    try:
+        roots = settings.ledger_timestamp_roots.read_bytes() if settings.ledger_timestamp_roots else b""
+    except OSError as error:
+        raise SettingsError(f"ledger_timestamp_roots cannot be read: {error.strerror}") from None
+    authority = Authority(settings.ledger_timestamp_url or "", roots)
+    return Timestamping(log, authority, every_s=settings.ledger_timestamp_every_s)
 
 
 def _retention(settings: Settings, register: Register) -> Daily:

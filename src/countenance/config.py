@@ -244,6 +244,15 @@ class Settings:
     ledger_quorum_hours: float = _setting(
         24.0, _seconds(0.01, 8760), "Hours without a quorum of the witnesses after which `/readyz` warns."
     )
+    ledger_timestamp_url: str | None = _setting(
+        None, TEXT, "RFC 3161 timestamp authority that stamps checkpoints. It sees a hash and nothing else."
+    )
+    ledger_timestamp_roots: Path | None = _setting(
+        None, PATH, "Certificates (PEM) that vouch for the timestamp authority; needed with its address."
+    )
+    ledger_timestamp_every_s: float = _setting(
+        3600.0, _seconds(60, 604_800), "Time between two timestamps, when there is anything new to stamp."
+    )
     ledger_mirrors: tuple[str, ...] = _setting(
         (),
         NAMES,
@@ -322,6 +331,8 @@ class Settings:
             )
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.region):
             yield f"region {self.region!r} cannot be part of an ARN", "letters, digits, hyphens: eu-west-2"
+        if (self.ledger_timestamp_url is None) != (self.ledger_timestamp_roots is None):
+            yield "ledger_timestamp_url and ledger_timestamp_roots belong together", "set both or neither"
         for origin in self.cors_origins:
             if origin != "*" and not re.fullmatch(r"https?://[^/?#@\s]+", origin):
                 yield f"cors_origins holds {origin!r}", "an origin is scheme://host:port, without a path"

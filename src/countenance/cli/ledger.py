@@ -35,6 +35,8 @@ def ledger_status(data_dir: Path | None, as_json: bool) -> None:
     """Print the log's name, verifier key, size and latest checkpoint."""
     answer = _ask(data_dir, "ledger.status")
     lines = [f"{name}: {answer[name]}" for name in ("origin", "key", "size", "checkpoint_size")]
+    if answer["timestamp"]:
+        lines.append(f"timestamp: over {answer['timestamp']['size']} leaves at {answer['timestamp']['at']}")
     lines += [f"WARNING: {each}" for each in answer["warnings"]]
     emit(answer, [*lines, "", *answer["checkpoint"].splitlines()], as_json=as_json)
 

@@ -176,6 +176,35 @@ class Storage:
             ).close()
         )
 
+    def latest_timestamp(self) -> tuple[int, int] | None:
+        """Size of the newest timestamped checkpoint, and the authority's time in microseconds since 1970."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT size, stamped_at FROM log_timestamps ORDER BY size DESC LIMIT 1"
+            ).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def timestamps(self) -> list[int]:
+        """Sizes of the checkpoints that have a timestamp, ascending."""
+        with self._database.reading() as connection:
+            return [row[0] for row in connection.execute("SELECT size FROM log_timestamps ORDER BY size").fetchall()]
+
+    def timestamp(self, size: int) -> tuple[bytes, bytes] | None:
+        """The note that was stamped, and the authority's answer."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT note, answer FROM log_timestamps WHERE size = ?", (size,)).fetchone()
+        return None if row is None else (bytes(row[0]), bytes(row[1]))
+
+    def keep_timestamp(self, size: int, note: bytes, answer: bytes, stamped_at: int) -> None:
+        """Keeps a timestamp; the first over a size stays, being the earliest."""
+        self._database.maintain(
+            lambda connection: connection.execute(
+                "INSERT INTO log_timestamps (size, note, answer, stamped_at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (size, note, answer, stamped_at),
+            ).close()
+        )
+
     def key_rows(self) -> list[KeyRow]:
         """Every key, the oldest first."""
         with self._database.reading() as connection:

@@ -184,11 +184,19 @@ def ledger_status(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         "refused_by": dict(on.ledger.witnessing.refusals),
         "quorum_at": on.ledger.witnessing.quorum_s,
         "warnings": on.ledger.witnessing.warnings(),
+        "timestamp": _timestamp(log.storage.latest_timestamp()),
         "keys": [
             {"key": str(each.verifier), "id": each.verifier.key_id.hex(), "state": each.state}
             for each in log.keys.known
         ],
     }
+
+
+def _timestamp(latest: tuple[int, int] | None) -> dict[str, Any] | None:
+    if latest is None:
+        return None
+    size, stamped_at = latest
+    return {"size": size, "at": datetime.fromtimestamp(stamped_at / 1_000_000, UTC).isoformat()}
 
 
 def ledger_rotate(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from countenance.assembly import Assembled
 from countenance.config import Settings
 from countenance.errors import Error
 from countenance.ledger import Log
+from countenance.ledger.timestamp import REPLY_TYPE
 from countenance.pipeline import Pipeline
 from countenance.server.aws import REQUEST_ID_HEADER, AwsDoor
 from countenance.server.metrics import Metrics
@@ -98,6 +99,20 @@ def public_app(
             headers={"cache-control": "public, max-age=31536000, immutable"},
         )
 
+    async def timestamps(request: Request) -> Response:
+        sizes = await asyncio.to_thread(log.storage.timestamps)
+        return PlainTextResponse("".join(f"{size}\n" for size in sizes), headers={"cache-control": "no-cache"})
+
+    async def timestamp(request: Request) -> Response:
+        size = request.path_params["size"]
+        found = await asyncio.to_thread(log.storage.timestamp, size) if size < 1 << 63 else None
+        if found is None:
+            return PlainTextResponse("there is no timestamp over a checkpoint of that size\n", 404)
+        note, answer = found
+        if request.url.path.endswith("/checkpoint"):
+            return PlainTextResponse(note)
+        return Response(answer, media_type=REPLY_TYPE)
+
     middleware = []
     if settings.cors_origins:
         middleware.append(
@@ -115,6 +130,9 @@ def public_app(
             Route("/", door.answer, methods=["POST"]),
             Route("/receipts/{id}", door.receipt, methods=["GET"]),
             Route("/log/checkpoint", checkpoint),
+            Route("/log/timestamps", timestamps),
+            Route("/log/timestamp/{size:int}", timestamp),
+            Route("/log/timestamp/{size:int}/checkpoint", timestamp),
             Route("/log/{path:path}", tile),
             Route("/healthz", healthz),
             Route("/readyz", readyz),

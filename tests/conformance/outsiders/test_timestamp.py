@@ -1,8 +1,7 @@
 """An RFC 3161 timestamp over a checkpoint holds by `openssl ts`, and does not when anything was tampered with.
 
-Both sides are openssl: a throw-away authority here, and the verification in `timestamp`. The product's own client for
-timestamps is not built yet; these tests fix that a checkpoint as the log signs it can be stamped and checked by
-programs that exist.
+Both sides are openssl: a throw-away authority here, and the verification in `timestamp`. The server's own client is
+tested beside this (`test_timestamp_client`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Asks for and checks RFC 3161 timestamps with the `openssl` program.
 
-A helper of the tests in this folder. The product's own client for timestamps is not built yet: nothing sends
-checkpoints to a timestamp authority, and no bundle holds a timestamp.
+For the tests in this folder; the server's own client is `ledger.timestamp`.
 
 What is stamped is the file with the signed checkpoint, byte for byte. A cosignature that is added later makes another
 file, so the stamped one has to be kept as it was.

@@ -23,12 +23,14 @@ from countenance.gallery import (
     TemplateCorrupt,
 )
 from countenance.ledger.counting import StatementError
+from countenance.ledger.exchange import Unreachable
 from countenance.ledger.history import LedgerError, LogBehind
 from countenance.ledger.keys import LogKeyError
 from countenance.ledger.metering import MeteringError
 from countenance.ledger.recover import RecoveryFailed
 from countenance.ledger.retention import HoldInForce, NoSuchHold
 from countenance.ledger.storage import LogDamaged
+from countenance.ledger.timestamp import NotStamped
 from countenance.ledger.witness import WitnessRefused, WitnessStateError, WitnessUnavailable
 from countenance.operations import OPERATIONS
 from countenance.operations.administration import AdministrationError
@@ -83,6 +85,8 @@ INTERNAL: set[type[Error]] = {
     HoldInForce,
     MeteringError,
     NoSuchHold,
+    NotStamped,
+    Unreachable,
     SampleCorrupt,
     SampleNotFound,
     StatementError,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +34,8 @@ USAGE: Final = 2
 UNDECIDED: Final = 3
 
 _WORDS: Final = {YES: "yes", NO: "no", USAGE: "usage", UNDECIDED: "could not decide"}
+_OPENSSL_S: Final = 30
+"""Longest wait for openssl, in seconds: it reads three small files."""
 _MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 """Longest local file: request and response bodies are 16 MiB at most."""
 
@@ -190,6 +194,38 @@ def mirror_log(parsed: argparse.Namespace, answer: Answer) -> None:
     ]
 
 
+def timestamp_verify(parsed: argparse.Namespace, answer: Answer) -> None:
+    """`timestamp verify`: an RFC 3161 timestamp over a checkpoint, by `openssl ts`."""
+    note, _ = _read(parsed.checkpoint), _read(parsed.answer)
+    _read(parsed.roots)
+    program = shutil.which("openssl")
+    if program is None:
+        answer.worst(UNDECIDED)
+        answer.say("not checked: there is no openssl here (Debian: apt-get install openssl)")
+        return
+    files = ("-data", parsed.checkpoint, "-in", parsed.answer, "-CAfile", parsed.roots)
+    words = [program, "ts", "-verify", *files]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=_OPENSSL_S)  # noqa: S603
+    holds = done.returncode == 0 and "Verification: OK" in done.stdout + done.stderr
+    answer.facts["holds"] = holds
+    if not holds:
+        answer.worst(NO)
+        answer.say("the timestamp does not hold for this checkpoint and these roots")
+        return
+    answer.say("the timestamp is over this checkpoint; one of the roots vouches for its authority")
+    said = subprocess.run(  # noqa: S603
+        [program, "ts", "-reply", "-in", parsed.answer, "-text"], capture_output=True, text=True, timeout=_OPENSSL_S
+    )
+    times = [line for line in said.stdout.splitlines() if line.startswith("Time stamp: ")]
+    answer.say(*times)
+    answer.facts |= {"time": times[0].removeprefix("Time stamp: ") if times else None}
+    policy = _policy(parsed)
+    if policy is None:
+        _undecided(answer, _signers(note))
+        return
+    _describe(policy.cosigned(note), answer)
+
+
 def leaf_show(parsed: argparse.Namespace, answer: Answer) -> None:
     """`leaf show`: what an opening says, and whether it belongs to a leaf."""
     opening, _, _ = _answer_file(parsed.opening)
@@ -336,6 +372,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("url", metavar="URL")
     one.add_argument("folder", metavar="DIR")
     one.set_defaults(command=mirror_log)
+    one = under("timestamp", "timestamp verify: when was a checkpoint there at the latest").add_parser(
+        "verify", parents=[trusting], help="when was a checkpoint there at the latest"
+    )
+    one.add_argument("answer", help="the authority's answer: /log/timestamp/<size>")
+    one.add_argument("checkpoint", help="what was stamped: /log/timestamp/<size>/checkpoint")
+    one.add_argument("--roots", metavar="PEM", required=True, help="certificates that vouch for the authority")
+    one.set_defaults(command=timestamp_verify)
     one = under("leaf", "leaf show: what an opening says").add_parser(
         "show", parents=[common], help="what an opening says"
     )
