@@ -65,6 +65,8 @@ class Call:
     at: datetime
     operation: str = ""
     caller: Caller | None = None
+    body_sha256: str = ""
+    """Of the request's body, in hexadecimal, once the signature over it was verified."""
     params: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
     trace: Trace = field(default_factory=Trace)
@@ -93,7 +95,7 @@ def authenticate(service: Service, call: Call) -> None:
         credentials = service.accounts.credentials(parsed.access_key_id)
     except AccessKeyNotFound:
         raise sigv4.unrecognized_client() from None
-    sigv4.verify(call.http, parsed, credentials.secret, call.at)
+    call.body_sha256 = sigv4.verify(call.http, parsed, credentials.secret, call.at)
     key = credentials.key
     call.caller = Caller(key.account_id, key.access_key_id, key.purpose, key.holder)
 
@@ -288,7 +290,7 @@ class Pipeline:
                 request_id=call.request_id,
                 code=code,
                 status=answer.status,
-                request=hashlib.sha256(call.http.body).hexdigest(),
+                request=call.body_sha256,
                 response=hashlib.sha256(answer.body).hexdigest(),
                 reference_database=trace.reference_database,
                 details=trace.details | ({"sample": KEPT} if call.kept is not None else {}),

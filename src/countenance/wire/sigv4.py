@@ -110,12 +110,15 @@ def parse(request: HttpRequest, *, service: str = SERVICE) -> ParsedSignature:
     return parsed
 
 
-def verify(request: HttpRequest, parsed: ParsedSignature, secret: str, now: datetime) -> None:
+def verify(request: HttpRequest, parsed: ParsedSignature, secret: str, now: datetime) -> str:
     """Accepts `request` only when `secret` signed it and `now` lies within its window.
 
     Args:
         secret: the secret access key of `parsed.access_key_id`.
         now: aware UTC.
+
+    Returns:
+        SHA-256 of the body, which was signed, in hexadecimal.
 
     Raises:
         Fault: InvalidSignatureException. Its `note` (for the server log) says what was hashed, so that a
@@ -139,6 +142,7 @@ def verify(request: HttpRequest, parsed: ParsedSignature, secret: str, now: date
             f"signed headers {';'.join(parsed.signed_headers)[:300]!r}"
             + (f", of which absent: {', '.join(absent)[:200]!r}" if absent else "")
         )
+    return payload_hash
 
 
 def _from_header(request: HttpRequest, authorization: str, service: str) -> ParsedSignature:

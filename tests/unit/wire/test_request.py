@@ -367,3 +367,19 @@ def test_any_damaged_body_is_read_or_refused(position: int, byte: int, end: int)
     for body in (bytes(damaged), BODY[:end]):
         found = attempt(body, "IndexFaces")
         assert isinstance(found, dict) or found.code == "SerializationException"
+
+
+@given(st.binary(max_size=2000) | st.binary(max_size=200).map(lambda part: part.replace(b"a", b",") * 20))
+def test_bytes_are_counted_as_bytes_count_counts_them(body: bytes) -> None:
+    for wanted in (b",", b"[", b"{"):
+        assert request._count(body, wanted) == body.count(wanted)
+    commas = body + b"," * (2 * request._FEW)
+    assert request._count(commas, b",") == commas.count(b",")
+
+
+def test_a_body_may_hold_so_many_separators_and_no_more() -> None:
+    head, tail = b'{"CollectionId": "', b'"}'
+    most = head + b"," * (request.MAX_SEPARATORS - 1) + tail  # the brace is one
+    assert request.decode("DescribeCollection", most)["CollectionId"] == "," * (request.MAX_SEPARATORS - 1)
+    with pytest.raises(Fault, match="too many elements"):
+        request.decode("DescribeCollection", head + b"," * request.MAX_SEPARATORS + tail)
