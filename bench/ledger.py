@@ -7,7 +7,9 @@ import statistics
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from countenance_audit.merkle import leaf_hash, verify_inclusion
 from bench import Section
 from countenance.ledger import Ledger, Log, Opaque, accounting, person
 from countenance.ledger.storage import insert
-from countenance.store import Database, Keyring
+from countenance.store import Database, DatabaseError, Keyring
 
 ORIGIN = "log.example/bench"
 LEAVES = 10_000_000
@@ -30,6 +32,8 @@ SATURATING = 64
 PROOFS = 2_000
 ADDED_MS = 2.0
 LEAVES_A_SECOND = 5_000.0
+CALLS, QUICK_CALLS = 100_000, 5_000
+MILLION = 1_000_000
 PROOF_MS = 1.0
 START_S = 10.0
 BLOCK = 4096
@@ -46,6 +50,8 @@ def run(quick: bool) -> Section:
         f"durable leaves: `Log.append` from {SATURATING} threads without a pause",
         f"the long log has {size:,} leaves (written without openings); proofs are of random leaves, made and not "
         "checked in the time given, each checked afterwards; tiles come from the database or its cache",
+        "growth: of the database file, its write-ahead log moved into it, by calls of SearchFacesByImage with one "
+        "image and one match, recorded as the server does; receipts are not kept, they can be made again",
     ]
     with tempfile.TemporaryDirectory(prefix="bench-ledger-") as name:
         folder = Path(name)
@@ -62,6 +68,8 @@ def run(quick: bool) -> Section:
             section.at_least(
                 "durable leaves a second", appended[0], "leaves/s", LEAVES_A_SECOND, f"{appended[1]:.0f} to a commit"
             )
+        with _Opened(folder / "c") as opened:
+            _growth(section, opened, QUICK_CALLS if quick else CALLS)
         with _Opened(folder / "b") as opened:
             _fill(opened, size)
             proof = _proofs(opened, size)
@@ -118,6 +126,55 @@ def _call(number: int) -> Opaque:
         reference_database={"collection": "people", "model": "1.0", "references": 1_000_000},
     )
     return Opaque(said, person(images=[sha256(b"image").digest()]))
+
+
+def _searched() -> Opaque:
+    """As a search with one match is recorded: ids and hashes are as unlike each other as real ones."""
+    said = accounting(
+        kind="call",
+        time=time.time_ns() // 1000,
+        account="123456789012",
+        access_key="AKCNBENCHBENCHBENCHB",
+        holder="Bench Holder",
+        purpose="bench",
+        operation="SearchFacesByImage",
+        request_id=str(uuid.uuid4()),
+        request=os.urandom(32).hex(),
+        response=os.urandom(32).hex(),
+        reference_database={"collection": "people", "model": "1.0", "references": 1_000_000},
+        details={"matches": 1},
+    )
+    return Opaque(said, person(images=[os.urandom(32)], face_ids=[str(uuid.uuid4())], external_image_ids=["person-1"]))
+
+
+def _growth(section: Section, opened: _Opened, calls: int) -> None:
+    """Bytes on disk for each recorded call, by table where SQLite was built with its statistics."""
+    before = _bytes_of_tables(opened)
+    started = opened.log.size
+
+    def work(_: int) -> None:
+        for _ in range(calls // SATURATING):
+            opened.ledger.record(_searched())
+
+    _threads(SATURATING, work)
+    opened.log.publish()
+    made = opened.log.size - started
+    grown = {name: size - before.get(name, 0) for name, size in _bytes_of_tables(opened).items()}
+    whole = grown.pop("")
+    section.add("growth per million calls", whole / made, "MB", f"measured over {made:,} calls: bytes a call")
+    for name, size in sorted(grown.items(), key=lambda each: -each[1]):
+        if size * MILLION >= whole:  # not what stays as it is
+            section.add(f"  of it {name}", size / made, "MB")
+
+
+def _bytes_of_tables(opened: _Opened) -> dict[str, int]:
+    """Bytes of the database's tables and indexes by name, and of the whole file under the empty name."""
+    if not opened.database.truncate_wal():
+        raise RuntimeError("the write-ahead log could not be emptied")
+    found = {"": (opened.folder / "countenance.db").stat().st_size}
+    with suppress(DatabaseError), opened.database.reading() as connection:  # https://www.sqlite.org/dbstat.html
+        found |= dict(connection.execute("SELECT name, sum(pgsize) FROM dbstat GROUP BY name").fetchall())
+    return found
 
 
 def _threads(count: int, work: Callable[[int], None]) -> float:

@@ -280,8 +280,9 @@ class Log:
         return int(opening.accounting["end"]) if opening is not None else 0
 
     def _time_of_last_leaf(self) -> int:
-        # Back over leaves whose opening was lost, to the last that says when it was made.
-        return next((time for index in reversed(range(self._tree.size)) if (time := self._time_of(index))), 0)
+        # Over leaves whose opening was lost, back to the last that says when it was made.
+        last = self._storage.last_told()
+        return 0 if last is None else self._time_of(last)
 
     def _check_history(self) -> None:
         """Every checkpoint at hand must be one of this tree's: the database's own, and the one kept outside it."""

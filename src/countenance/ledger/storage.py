@@ -86,6 +86,17 @@ class Storage:
             (last,) = connection.execute("SELECT max(idx) FROM log_leaves").fetchone()
         return 0 if last is None else int(last) + 1
 
+    def last_told(self) -> int | None:
+        """The index of the last leaf that says when it was made: a public one, or one with its opening. After a
+        recovery from a mirror there may be millions without."""
+        with self._database.reading() as connection:
+            (opened,) = connection.execute("SELECT max(idx) FROM log_openings").fetchone()
+            row = connection.execute(
+                "SELECT idx FROM log_leaves WHERE idx > ? AND substr(leaf, 1, 1) = x'7b' ORDER BY idx DESC LIMIT 1",
+                (-1 if opened is None else opened,),
+            ).fetchone()
+        return opened if row is None else int(row[0])
+
     def leaves(self, start: int, end: int) -> list[bytes]:
         """The leaves from `start` up to, not including, `end`."""
         with self._database.reading() as connection:

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from countenance.ledger import Log, LogBehind, Opaque, accounting, fsck, person
-from countenance.ledger.entry import canonical_bytes
+from countenance.ledger.entry import Public, canonical_bytes
 from countenance.ledger.history import HIGH_WATER, LedgerError
 from countenance.ledger.tree import Tree, layers_of, rebuilt
 from countenance.store import Database, DatabaseError, Entry, Keyring
@@ -367,3 +367,15 @@ def test_units_of_one_group_of_calls_are_charged_each_to_its_own(opened: Opened)
         ("123456789012", "group1", "2023-11", 1 + 3 + 5),
         ("123456789012", "group2", "2023-11", 2 + 4 + 6),
     ]
+
+
+@pytest.mark.parametrize("is_public", [False, True])
+def test_times_go_on_from_the_last_leaf_that_says_when_it_was_made(opened: Opened, is_public: bool) -> None:
+    opened.now += 5_000_000
+    told = opened.log.append(Public({"kind": "heartbeat", "cosigned": None}) if is_public else call(1)).time
+    opened.now += 5_000_000
+    for number in (2, 3):
+        opened.log.append(call(number))
+    opened.database.maintain(lambda connection: connection.execute("DELETE FROM log_openings WHERE idx > 1").close())
+    opened.now -= 60_000_000
+    assert opened.again().append(call(4)).time == told
