@@ -56,7 +56,7 @@ def sound(opened: World, log: Log) -> None:
     assert found.references == stored(opened)
 
 
-@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_FSYNC])
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_READONLY])
 @pytest.mark.parametrize("moment", ["undone", "done"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_broken_step_leaves_leaf_and_effect_or_neither(tmp_path: Path, step: str, moment: str, code: int) -> None:
