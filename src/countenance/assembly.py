@@ -182,7 +182,12 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
         if serving:
             history.compare_outside(log, mirrors=settings.ledger_mirrors, witnesses=list(witnessing.clients.values()))
             witnessing.seen(log.checkpoint()[1])
-        ledger = Ledger(log, _start_members(settings) if serving else None, witnessing=witnessing)
+        ledger = Ledger(
+            log,
+            _start_members(settings) if serving else None,
+            witnessing=witnessing,
+            floor_years=settings.ledger_floor_years,
+        )
         stack.callback(ledger.close)
         accounts = Accounts(database, keyring)
         if restoration.replay_erasures(database, log):

@@ -244,6 +244,11 @@ class Settings:
     ledger_quorum_hours: float = _setting(
         24.0, _seconds(0.01, 8760), "Hours without a quorum of the witnesses after which `/readyz` warns."
     )
+    ledger_floor_years: int = _setting(
+        10,
+        _whole(1, 100),
+        "Years for which the accounting sections of entries are kept whatever is asked.",
+    )
     ledger_timestamp_url: str | None = _setting(
         None, TEXT, "RFC 3161 timestamp authority that stamps checkpoints. It sees a hash and nothing else."
     )

@@ -26,7 +26,7 @@ from countenance_audit.checkpoint import Checkpoint
 from countenance.accounts import revocations
 from countenance.errors import Error
 from countenance.gallery import erasure
-from countenance.ledger import Log, Opaque, accounting, fsck, recover, retention
+from countenance.ledger import Log, Opaque, accounting, expiry, fsck, recover, retention
 from countenance.ledger.history import HIGH_WATER
 from countenance.ledger.recover import Copies, Refilled
 from countenance.samples import Samples
@@ -42,6 +42,7 @@ REPLAYS: Final[Mapping[str, tuple[str, Replay]]] = {
     erasure.REFERENCES: ("collections", erasure.replay_references),
     erasure.COLLECTION: ("collections", erasure.replay_collections),
     retention.PERSONS: ("log_openings", retention.replay),
+    expiry.ACCOUNTING: ("log_expired", expiry.replay),
     revocations.KEY: ("access_key", revocations.replay_keys),
     revocations.BUCKET: ("bucket_grant", revocations.replay_buckets),
     SAMPLES: ("samples", Samples.replay),

@@ -97,6 +97,7 @@ def leaf_vectors() -> list[Vector]:
         {"v": 1, "kind": "key", "time": TIME_US, "purpose": "log", "key": str(LOG.verifier), "reason": "retirement"},
         {"v": 1, "kind": "recovery", "time": TIME_US, "first": 7, "size": 40, "lost": 2, "reason": "the disk failed"},
         {"v": 1, "kind": "retention", "time": TIME_US, "class": "person", "ground": "Art. 17 GDPR", "count": 3},
+        {"v": 1, "kind": "retention", "time": TIME_US, "class": "accounting", "ground": "past its floor", "count": 1},
         {
             "v": 1,
             "kind": "discontinuity",

@@ -163,6 +163,23 @@ def ledger_erase(account_id: str, before: str, ground: str, data_dir: Path | Non
     emit(answer, [f"{answer['erased']} person sections and {answer['samples']} samples erased"], as_json=as_json)
 
 
+@ledger.command("expire", epilog=example("countenance ledger expire 123456789012 --before 2016-01-01 --yes"))
+@click.argument("account_id", metavar="ACCOUNT")
+@click.option("--before", required=True, metavar="YYYY-MM-DD", help="Entries that ended before this day, UTC.")
+@yes_option
+@data_option
+@json_option
+def ledger_expire(account_id: str, before: str, data_dir: Path | None, as_json: bool) -> None:
+    """Erase all that an account's entries say, once they are older than accounting has to be kept.
+
+    The floor is ten years unless the setting ledger_floor_years says otherwise. Leaves stay, a public one names the
+    count, and an auditor will list each as not opened. A legal hold forbids it.
+    """
+    params = {"account_id": account_id, "before": before}
+    answer = admin_client.administer(settings_for(data_dir), "ledger.expire", params)
+    emit(answer, [f"{answer['erased']} openings erased"], as_json=as_json)
+
+
 @ledger.command("hold", epilog=example("countenance ledger hold 123456789012 --reason 'case 17/26'"))
 @click.argument("account_id", metavar="ACCOUNT")
 @click.option("--reason", required=True, help="Why; told to whoever tries to erase.")

@@ -44,6 +44,7 @@ def examine(log: Log) -> Examined:
     storage = log.storage
     problems: list[str] = []
     frontier, opened, references, samples, last_time, lost = Frontier(), 0, 0, 0, 0, 0
+    gone, erased = 0, 0
     recovered = storage.recoveries()
     tree = Tree()
     for start in range(0, size, PORTION):
@@ -53,6 +54,7 @@ def examine(log: Log) -> Examined:
         except Error as error:
             return Examined(size, opened, references, samples, [*problems, error.message])
         openings = {}
+        expired = storage.expired(start, end)
         try:
             openings = dict(storage.openings(start, end))
         except AuditError as error:
@@ -67,6 +69,9 @@ def examine(log: Log) -> Examined:
             try:
                 found = parse(leaf)
                 if isinstance(found, Opaque):
+                    if opening is None and index in expired:
+                        gone += 1
+                        continue
                     if opening is None and any(first <= index < beyond for first, beyond, _ in recovered):
                         lost += 1
                         continue
@@ -80,6 +85,8 @@ def examine(log: Log) -> Examined:
                     moment = int(opening.accounting["end"])
                 else:
                     moment = found.time
+                    if found.kind == "retention" and found.content["class"] == "accounting":
+                        erased += int(found.content["count"])
                     if found.kind == "retention" and found.content["class"] == "sample":
                         samples -= found.content["count"]
                 if moment < last_time:
@@ -89,6 +96,8 @@ def examine(log: Log) -> Examined:
                 problems.append(f"leaf {index}: {error}")
         problems += [f"opening {index}: there is no such opaque leaf" for index in openings]
     problems += _other_checkpoints(log, size, frontier)
+    if gone != erased:
+        problems.append(f"{gone} openings were erased after their floor; retention entries tell of {erased}")
     if lost != (told := sum(count for _, _, count in recovered)):
         problems.append(f"{lost} openings of recovered leaves are missing; the recoveries told of {told}")
     return Examined(size, opened, references, samples, problems, lost)

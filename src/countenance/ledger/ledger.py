@@ -64,16 +64,23 @@ class Ledger:
     """Records calls. Safe to use from any thread; `close` it before the database."""
 
     def __init__(
-        self, log: Log, start: Mapping[str, Any] | None = None, *, witnessing: Witnessing | None = None
+        self,
+        log: Log,
+        start: Mapping[str, Any] | None = None,
+        *,
+        witnessing: Witnessing | None = None,
+        floor_years: int = 10,
     ) -> None:
         """Begin to keep the ledger.
 
         Args:
             log: the open log.
             start: members of the public start entry; None for work on the host, which starts no server.
+            floor_years: for how long accounting sections are kept whatever is asked.
             witnessing: brings each checkpoint to its witnesses; None: there are none.
         """
         self.log = log
+        self.floor_years = floor_years
         self.prices = PriceTable.load()
         self._counters = MonthCounters()
         self._counters.restore(log.storage.usage())

@@ -2,7 +2,7 @@
 
 Knows openings and holds; does not know why somebody may ask. The accounting section, the leaf, the tree and every total
 stay as they are: the person section's hash takes its place in the opening, and a public leaf names the ground and the
-count (PROOFS, section 2). Companies have no right of erasure, so there is nothing here that erases accounting.
+count (PROOFS, section 2). Accounting sections are another matter: see `expiry`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from countenance_audit.leaf import section_hash
 from countenance.errors import Error
 from countenance.ledger.entry import Public
 from countenance.ledger.log import Log
+from countenance.ledger.storage import prefixes
 
 GROUND_CHARACTERS: Final = 200
 PERSONS: Final = "persons"
@@ -55,7 +56,7 @@ def erase_persons(log: Log, *, account: str, before_us: int, ground: str) -> int
             ),
         )
         total += erased
-        if erased < PORTION:
+        if not erased:
             return total
 
 
@@ -121,13 +122,19 @@ def _erase(log: Log, connection: sqlite3.Connection, account: str, before_us: in
 
 
 def _erase_portion(connection: sqlite3.Connection, account: str, before_us: int) -> int:
-    rows = connection.execute(
-        "SELECT idx, person, person_salt FROM log_openings WHERE person IS NOT NULL AND person <> '{}'"
-        " AND json_extract(accounting, '$.account') = ? AND json_extract(accounting, '$.end') < ? LIMIT ?",
-        (account, before_us, PORTION),
-    ).fetchall()
-    connection.executemany(
-        "UPDATE log_openings SET person = NULL, person_salt = NULL, person_hash = ? WHERE idx = ?",
-        ((section_hash("person", salt, canonical.decode(person)), index) for index, person, salt in rows),
-    )
-    return len(rows)
+    """Of one log; logs that ended are not spared."""
+    for prefix in prefixes(connection):
+        rows = connection.execute(
+            f"SELECT idx, person, person_salt FROM {prefix}log_openings"  # noqa: S608 -- the prefix is a number's
+            " WHERE person IS NOT NULL AND person <> '{}'"
+            " AND json_extract(accounting, '$.account') = ? AND json_extract(accounting, '$.end') < ? LIMIT ?",
+            (account, before_us, PORTION),
+        ).fetchall()
+        if rows:
+            connection.executemany(
+                f"UPDATE {prefix}log_openings SET person = NULL, person_salt = NULL, person_hash = ?"  # noqa: S608
+                " WHERE idx = ?",
+                ((section_hash("person", salt, canonical.decode(person)), index) for index, person, salt in rows),
+            )
+            return len(rows)
+    return 0

@@ -124,13 +124,22 @@ class Storage:
 
     def calls(self, request_id: str) -> list[tuple[int, Opening]]:
         """The leaves of one request, in order: effects first, the call itself last."""
+        return [(index, opening) for _, index, opening in self._calls("", request_id)]
+
+    def calls_ever(self, request_id: str) -> list[tuple[bytes, Opening]]:
+        """Leaf and opening of each entry of one request, those in logs that ended included."""
+        with self._database.reading() as connection:
+            all_logs = prefixes(connection)
+        return [(leaf, opening) for prefix in all_logs for leaf, _, opening in self._calls(prefix, request_id)]
+
+    def _calls(self, prefix: str, request_id: str) -> list[tuple[bytes, int, Opening]]:
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT idx, accounting, accounting_salt, person, person_salt, person_hash FROM log_openings"
-                " WHERE request_id = ? ORDER BY idx",
+                "SELECT leaf, idx, accounting, accounting_salt, person, person_salt, person_hash"  # noqa: S608
+                f" FROM {prefix}log_openings JOIN {prefix}log_leaves USING (idx) WHERE request_id = ? ORDER BY idx",
                 (request_id,),
             ).fetchall()
-        return [(row[0], opening_of(row[1:])) for row in rows]
+        return [(bytes(row[0]), row[1], opening_of(row[2:])) for row in rows]
 
     def usage(self) -> list[tuple[str, str, str, int]]:
         """Units charged: account, price group, UTC month, units."""
@@ -151,7 +160,9 @@ class Storage:
 
     def effects(self) -> Iterator[dict[str, Any]]:
         """The accounting section of every effect there is an opening of, in order, of logs that ended first."""
-        for prefix in [*(f"closed{each.number}_" for each in self.closed()), ""]:
+        with self._database.reading() as connection:
+            all_logs = prefixes(connection)
+        for prefix in all_logs:
             with self._database.reading() as connection:
                 (last,) = connection.execute(f"SELECT max(idx) FROM {prefix}log_openings").fetchone()  # noqa: S608
             for start in range(0, (last or 0) + 1, PORTION):
@@ -230,6 +241,12 @@ class Storage:
             ).close()
         )
 
+    def expired(self, start: int, end: int) -> set[int]:
+        """Of the leaves from `start` up to, not including, `end`: those whose opening was erased after its floor."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT idx FROM log_expired WHERE idx >= ? AND idx < ?", (start, end)).fetchall()
+        return {row[0] for row in rows}
+
     def owed(self) -> list[tuple[int, dict[str, Any]]]:
         """Public entries that the log still owes, in order."""
         with self._database.reading() as connection:
@@ -255,6 +272,12 @@ class Storage:
         if row is None:
             raise LogDamaged(f"tile {n} of level {level} is missing")
         return bytes(row[0])
+
+
+def prefixes(connection: sqlite3.Connection) -> list[str]:
+    """What the tables' names of each log begin with: those of logs that ended, the oldest first, and of this one."""
+    closed = connection.execute("SELECT number FROM log_closed ORDER BY number").fetchall()
+    return [*(f"closed{number}_" for (number,) in closed), ""]
 
 
 def insert(

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from countenance.accounts import DEFAULT_PURPOSE, AccessKey, Account, Accounts
 from countenance.errors import Error
-from countenance.ledger import Ledger, Opaque, accounting, focus, fsck, microseconds, retention
+from countenance.ledger import Ledger, Opaque, accounting, expiry, focus, fsck, microseconds, retention
 from countenance.ledger.statement import check
 from countenance.operations import samples as kept
 from countenance.samples import Samples
@@ -252,6 +252,14 @@ def ledger_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     return {"account_id": account, "erased": erased, "samples": samples}
 
 
+def ledger_expire(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Erases the whole openings of an account's entries before a day that lies beyond the floor."""
+    account = on.accounts.account(_required(params, "account_id")).account_id
+    before = _day(params, "before")
+    erased = expiry.expire(on.ledger.log, account=account, before=before, now=on.at, years=on.ledger.floor_years)
+    return {"account_id": account, "erased": erased}
+
+
 def ledger_hold(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Forbids erasures of an account's entries."""
     account = on.accounts.account(_required(params, "account_id")).account_id
@@ -328,6 +336,7 @@ INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]]
     "key.list": key_list,
     "key.revoke": key_revoke,
     "ledger.erase": ledger_erase,
+    "ledger.expire": ledger_expire,
     "ledger.fsck": ledger_fsck,
     "ledger.hold": ledger_hold,
     "ledger.release": ledger_release,

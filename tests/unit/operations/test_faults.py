@@ -24,6 +24,7 @@ from countenance.gallery import (
 )
 from countenance.ledger.counting import StatementError
 from countenance.ledger.exchange import Unreachable
+from countenance.ledger.expiry import FloorNotReached
 from countenance.ledger.history import LedgerError, LogBehind
 from countenance.ledger.keys import LogKeyError
 from countenance.ledger.metering import MeteringError
@@ -82,6 +83,7 @@ INTERNAL: set[type[Error]] = {
     LogKeyError,
     RecoveryFailed,
     LogDamaged,
+    FloorNotReached,
     HoldInForce,
     MeteringError,
     NoSuchHold,

@@ -196,7 +196,7 @@ PUBLIC: Final[Mapping[str, Mapping[str, Check] | None]] = {
     "key": {"purpose": one_of("log"), "key": _log_key, "reason": one_of("first", "rotation", "loss", "retirement")},
     "policy": None,
     "list": None,
-    "retention": {"class": one_of("person", "sample"), "ground": text, "count": _natural},
+    "retention": {"class": one_of("person", "sample", "accounting"), "ground": text, "count": _natural},
     "discontinuity": {
         "previous_origin": text,
         "previous_size": _natural,

@@ -1,0 +1,91 @@
+"""Accounting sections past their floor: kept for ten years whatever is asked, and then erased if somebody decides so.
+
+Knows openings, the floor and the holds. Companies have no right of erasure, and record-keeping duties of sanctions law
+reach ten years back (docs/concepts/threat-model.md, `erased-accounting`), so nothing younger goes. The leaf stays; a
+public entry names the count, and an auditor lists each opening that is missing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from countenance.errors import Error
+from countenance.ledger.entry import Public, microseconds
+from countenance.ledger.log import Log
+from countenance.ledger.retention import PORTION, refuse_if_held
+from countenance.ledger.storage import prefixes
+
+ACCOUNTING: Final = "accounting"
+"""Kind of the notes about such erasures: see `store.erasures`."""
+
+
+class FloorNotReached(Error):
+    """The entries are younger than accounting has to be kept."""
+
+
+def floor(now: datetime, years: int) -> datetime:
+    """The moment before which accounting sections may be erased."""
+    try:
+        return now.replace(year=now.year - years)
+    except ValueError:  # 29 February
+        return now.replace(year=now.year - years, day=28)
+
+
+def expire(log: Log, *, account: str, before: datetime, now: datetime, years: int) -> int:
+    """Erase the openings of an account's entries that ended before a time; returns how many.
+
+    Args:
+        years: the floor.
+
+    Raises:
+        FloorNotReached: the time is within the floor; nothing was erased.
+        HoldInForce: the account is under a legal hold; nothing was erased.
+    """
+    earliest = floor(now, years)
+    if before > earliest:
+        raise FloorNotReached(
+            f"Accounting is kept for {years} years; what ended before {earliest:%Y-%m-%d} may go.",
+            hint="name an earlier day; `countenance ledger erase` erases what entries say about persons at any time",
+        )
+    before_us, total = microseconds(before.astimezone(UTC)), 0
+
+    def work(connection: sqlite3.Connection) -> int:
+        refuse_if_held(connection, account)
+        count = _expire_portion(connection, account, before_us)
+        if count:
+            log.note_erasure(connection, {"kind": ACCOUNTING, "account": account, "before": before_us})
+        return count
+
+    def said(count: int) -> Public | None:
+        ground = f"past the floor of {years} years"
+        return Public({"kind": "retention", "class": ACCOUNTING, "ground": ground, "count": count}) if count else None
+
+    while count := log.write(work, said):
+        total += count
+    return total
+
+
+def replay(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+    """Erase again the openings that an older database brought back; returns how many there were."""
+    total = 0
+    for note in notes:
+        while count := _expire_portion(connection, note["account"], note["before"]):
+            total += count
+    return total
+
+
+def _expire_portion(connection: sqlite3.Connection, account: str, before_us: int) -> int:
+    for prefix in prefixes(connection):
+        rows = connection.execute(
+            f"SELECT idx FROM {prefix}log_openings WHERE json_extract(accounting, '$.account') = ?"  # noqa: S608
+            " AND json_extract(accounting, '$.end') < ? LIMIT ?",
+            (account, before_us, PORTION),
+        ).fetchall()
+        if rows:
+            connection.executemany(f"DELETE FROM {prefix}log_openings WHERE idx = ?", rows)  # noqa: S608
+            connection.executemany(f"INSERT INTO {prefix}log_expired (idx) VALUES (?)", rows)  # noqa: S608
+            return len(rows)
+    return 0
