@@ -88,7 +88,7 @@ def serve(folder: Path, host: str, port: int, trusted: dict[str, VerifierKey], n
 @json_option
 def key(folder: Path, as_json: bool) -> None:
     """Print the verifier key of the witness in a folder."""
-    from countenance.ledger.witness import open_signer
+    from countenance.ledger.witness_key import open_signer
 
     found = open_signer(folder).witness
     value = {"name": found.name, "key_id": found.key_id.hex(), "verifier_key": str(found)}

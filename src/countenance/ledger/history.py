@@ -23,7 +23,7 @@ from countenance_audit.tiles import CHECKPOINT
 
 from countenance.errors import Error
 from countenance.ledger.keys import Keys
-from countenance.ledger.witness import WitnessClient, WitnessRefused
+from countenance.ledger.witness_client import WitnessClient, WitnessRefused
 from countenance.store import sync_folder
 
 if TYPE_CHECKING:

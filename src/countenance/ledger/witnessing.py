@@ -21,7 +21,7 @@ from countenance_audit.policy import TrustPolicy
 
 from countenance.errors import Error
 from countenance.ledger.log import Log
-from countenance.ledger.witness import WitnessClient, WitnessRefused
+from countenance.ledger.witness_client import WitnessClient, WitnessRefused
 
 EVERY_S: Final = 2.0
 """How often it is looked whether there is a checkpoint that a witness has not signed."""

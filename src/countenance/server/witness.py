@@ -23,7 +23,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from countenance.errors import Error
-from countenance.ledger.witness import MAX_BODY_BYTES, STATE_FOLDER, Witness, open_signer
+from countenance.ledger.witness import MAX_BODY_BYTES, Witness
+from countenance.ledger.witness_key import STATE_FOLDER, open_signer
 from countenance.server.connection import within
 
 HEADER_TIMEOUT_S = 10.0

@@ -14,7 +14,8 @@ from countenance_audit.policy import TrustPolicy
 from tests.unit.ledger.logs import NOW_S, Opened
 
 from countenance.ledger import Log, LogBehind, Witnessing, history
-from countenance.ledger.witness import Witness, WitnessClient
+from countenance.ledger.witness import Witness
+from countenance.ledger.witness_client import WitnessClient
 from countenance.server.witness import witness_app, witness_server
 
 

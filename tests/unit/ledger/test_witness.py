@@ -34,17 +34,9 @@ from countenance.cli.options import Root
 from countenance.cli.witness import witness as verbs
 from countenance.errors import Error
 from countenance.ledger import witness as module
-from countenance.ledger.witness import (
-    MAX_BODY_BYTES,
-    SIZE_TYPE,
-    Answer,
-    Witness,
-    WitnessClient,
-    WitnessRefused,
-    WitnessStateError,
-    WitnessUnavailable,
-    open_signer,
-)
+from countenance.ledger.witness import MAX_BODY_BYTES, SIZE_TYPE, Answer, Witness, WitnessStateError
+from countenance.ledger.witness_client import WitnessClient, WitnessRefused, WitnessUnavailable
+from countenance.ledger.witness_key import open_signer
 from countenance.server.witness import witness_app, witness_server
 
 LOG = Signer("log.example/w", b"l" * 32)

@@ -32,7 +32,8 @@ from countenance.ledger.recover import RecoveryFailed
 from countenance.ledger.retention import HoldInForce, NoSuchHold
 from countenance.ledger.storage import LogDamaged
 from countenance.ledger.timestamp import NotStamped
-from countenance.ledger.witness import WitnessRefused, WitnessStateError, WitnessUnavailable
+from countenance.ledger.witness import WitnessStateError
+from countenance.ledger.witness_client import WitnessRefused, WitnessUnavailable
 from countenance.operations import OPERATIONS
 from countenance.operations.administration import AdministrationError
 from countenance.operations.faults import (
