@@ -13,6 +13,7 @@ from pathlib import Path
 
 from countenance_audit import vectors
 from vectors_of_entries import canonical_vectors, leaf_vectors
+from vectors_of_identifiers import identifier_vectors
 from vectors_of_notes import checkpoint_vectors, note_vectors
 from vectors_of_receipts import receipt_vectors
 from vectors_of_trees import merkle_vectors
@@ -23,6 +24,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "vectors"
 def main() -> int:
     makers = {
         "canonical": canonical_vectors,
+        "identifiers": identifier_vectors,
         "leaf": leaf_vectors,
         "note": note_vectors,
         "checkpoint": checkpoint_vectors,

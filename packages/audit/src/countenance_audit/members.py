@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, Final
 
+from countenance_audit import identifiers
 from countenance_audit.canonical import MAX_INTEGER
 from countenance_audit.errors import Malformed
 from countenance_audit.note import ED25519, VerifierKey
@@ -128,8 +129,13 @@ def _log_key(value: Any, where: str) -> None:
         raise Malformed(f"{where} is not a log's verifier key.")
 
 
+def _party(value: Any, where: str) -> None:
+    _identified(value, where)
+    identifiers.check(value["scheme"], value["value"], where)
+
+
 _natural: Final = integer(0)
-_party: Final = members({"role": text, "scheme": text, "value": text})
+_identified: Final = members({"role": text, "scheme": text, "value": text})
 
 ACCOUNTING: Final[Mapping[str, Check]] = {
     "kind": one_of("call", "effect", "act", "unauthenticated", "throttled"),

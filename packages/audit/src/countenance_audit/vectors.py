@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from countenance_audit import canonical, checkpoint, leaf, merkle, receipt
+from countenance_audit import canonical, checkpoint, identifiers, leaf, merkle, receipt
 from countenance_audit.errors import AuditError, Unavailable
 from countenance_audit.note import SignedNote, VerifierKey
 from countenance_audit.policy import TrustPolicy
 
-FILES: Final = ("canonical", "leaf", "note", "checkpoint", "receipt", "merkle")
+FILES: Final = ("canonical", "identifiers", "leaf", "note", "checkpoint", "receipt", "merkle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,10 @@ def _octets(vector: Mapping[str, Any], name: str) -> bytes:
 def _canonical(v: Mapping[str, Any]) -> dict[str, Any]:
     value = canonical.decode(_octets(v, "bytes"))
     return {"value": value, "bytes": canonical.encode(value).hex()}
+
+
+def _identifier(v: Mapping[str, Any]) -> dict[str, Any]:
+    return {"value": identifiers.normal(v["scheme"], v["raw"])}
 
 
 def _leaf(v: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,6 +172,7 @@ def _trees(v: Mapping[str, Any]) -> dict[str, Any]:
 
 CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "canonical": _canonical,
+    "identifier": _identifier,
     "leaf": _leaf,
     "section": _section,
     "image": _image,
