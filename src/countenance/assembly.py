@@ -7,6 +7,7 @@ values. Parts are closed in the reverse of the order in which they were opened.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import time
@@ -24,10 +25,10 @@ from countenance_audit.policy import TrustPolicy
 
 import countenance
 from countenance import pipeline, restoration
-from countenance.accounts import Accounts, Credentials
+from countenance.accounts import Accounts, Credentials, Party, PartyError
 from countenance.config import Settings, SettingsError
 from countenance.gallery import RebuildReport, SqliteGallery
-from countenance.ledger import Ledger, Log, Witnessing, history
+from countenance.ledger import Acts, Ledger, Log, Witnessing, history
 from countenance.ledger.recover import Copies
 from countenance.ledger.timestamp import Authority, Timestamping
 from countenance.operations import Service
@@ -189,7 +190,7 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
             floor_years=settings.ledger_floor_years,
         )
         stack.callback(ledger.close)
-        accounts = Accounts(database, keyring)
+        accounts = Accounts(database, keyring, Acts(log.storage).granted)
         if restoration.replay_erasures(database, log):
             restoration.reconcile(database, log, "an older database was put in place")
         _first_use(settings, accounts)
@@ -275,8 +276,8 @@ def _first_use(settings: Settings, accounts: Accounts) -> None:
     owner = accounts.owner()
     credentials_file = data / "credentials"
     if owner is None:
-        at = datetime.now(UTC)
-        owner = accounts.create_account(OWNER_NAME, owner=True, request_id=str(uuid.uuid4()), at=at)
+        at, party = datetime.now(UTC), _owner_party(settings)
+        owner = accounts.create_account(OWNER_NAME, owner=True, request_id=str(uuid.uuid4()), at=at, party=party)
     if not accounts.keys(owner.account_id):
         # A crash between the key and the file leaves a key that nobody knows: the warning below then says how
         # to get another.
@@ -291,6 +292,30 @@ def _first_use(settings: Settings, accounts: Accounts) -> None:
             credentials_file,
             owner.account_id,
         )
+    _declare_owner(settings, accounts, owner.account_id)
+
+
+def _declare_owner(settings: Settings, accounts: Accounts, owner: str) -> None:
+    """Whom the owner's account belongs to is declared once from the settings, and after that by an operator."""
+    declared, party = accounts.party(owner), _owner_party(settings)
+    command = f"countenance account declare {owner} --party FILE"
+    if declared is None and party is not None:
+        accounts.declare(owner, party, request_id=str(uuid.uuid4()), at=datetime.now(UTC))
+        _log.info("declared the owner's party: %s, %s", party.legal_name, party.jurisdiction)
+    elif declared is None:
+        _log.warning("whom the owner's account %s belongs to is undeclared, and entries say so: `%s`", owner, command)
+    elif party is not None and party != declared.party:
+        _log.warning("owner_party is not what the owner's account declares; `%s` would declare it", command)
+
+
+def _owner_party(settings: Settings) -> Party | None:
+    if settings.owner_party is None:
+        return None
+    try:
+        return Party.from_json(json.loads(settings.owner_party.read_text("utf-8")))
+    except (OSError, ValueError, PartyError) as error:
+        hint = error.hint if isinstance(error, PartyError) else None
+        raise SettingsError(f"owner_party {settings.owner_party} cannot be used: {error}", hint=hint) from None
 
 
 def _credentials_text(issued: Credentials) -> str:

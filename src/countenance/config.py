@@ -284,6 +284,13 @@ class Settings:
         "The most that all kept images together may take. When it is reached, searches that match are answered "
         "InternalServerError until there is room.",
     )
+    owner_party: Path | None = _setting(
+        None,
+        PATH,
+        "JSON file that says whom the owner's account belongs to, as for `countenance account declare --party`. It is "
+        "declared at the first start that has it; changes are declared with that command. Without it the server runs, "
+        "and every entry of the owner's account says that nobody is declared.",
+    )
     metrics_public: bool = _setting(
         False, SWITCH, "Answer `GET /metrics` to other machines; otherwise only to this one."
     )

@@ -29,10 +29,11 @@ from countenance.accounts import AccessKeyNotFound, Accounts
 from countenance.errors import Error
 from countenance.ledger import Ledger, Opaque, accounting, microseconds, person
 from countenance.operations import OPERATIONS, Caller, Invocation, Service
-from countenance.operations.administration import INSTRUCTIONS, AdministrationError, Instruction
+from countenance.operations.administration import INSTRUCTIONS
 from countenance.operations.compatibility import PAGE
 from countenance.operations.context import Trace
 from countenance.operations.faults import fault_for
+from countenance.operations.instruction import AdministrationError, Instruction
 from countenance.operations.samples import KEPT
 from countenance.samples import Kept, Samples
 from countenance.store import Database
@@ -97,7 +98,7 @@ def authenticate(service: Service, call: Call) -> None:
         raise sigv4.unrecognized_client() from None
     call.body_sha256 = sigv4.verify(call.http, parsed, credentials.secret, call.at)
     key = credentials.key
-    call.caller = Caller(key.account_id, key.access_key_id, key.purpose, key.holder)
+    call.caller = Caller(key.account_id, key.access_key_id, key.purpose, key.holder, credentials.party)
 
 
 def name_operation(service: Service, call: Call) -> None:
@@ -272,6 +273,8 @@ class Pipeline:
             ledger.fold_throttled(
                 account=caller.account_id,
                 access_key=caller.access_key_id,
+                holder=caller.holder,
+                party=caller.party,
                 purpose=caller.purpose,
                 operation=call.operation,
                 at=call.at,
@@ -285,6 +288,7 @@ class Pipeline:
                 account=caller.account_id,
                 access_key=caller.access_key_id,
                 holder=caller.holder,
+                party=caller.party,
                 purpose=caller.purpose,
                 operation=call.operation,
                 request_id=call.request_id,

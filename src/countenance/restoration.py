@@ -23,10 +23,11 @@ from typing import Final
 
 from countenance_audit.checkpoint import Checkpoint
 
-from countenance.accounts import revocations
+from countenance import accounts, gallery
+from countenance.accounts import Accounts, revocations
 from countenance.errors import Error
 from countenance.gallery import erasure
-from countenance.ledger import Log, Opaque, accounting, expiry, fsck, recover, retention
+from countenance.ledger import Acts, Log, Opaque, accounting, acts, expiry, recover, retention
 from countenance.ledger.history import HIGH_WATER
 from countenance.ledger.recover import Copies, Refilled
 from countenance.samples import Samples
@@ -149,6 +150,7 @@ def restore(
         mended = mend(stage, copies, reason=reason, origin=origin, successor=successor)
         with _opened(stage) as (database, keyring):
             log = Log(database, keyring, stage)
+            Accounts(database, keyring, Acts(log.storage).granted)  # brings the register of an older backup up to date
             replayed = replay_erasures(database, log)
             unexplained = reconcile(database, log, reason)
             details = {f"erased_again.{kind}": count for kind, count in replayed.items()}
@@ -184,30 +186,17 @@ def replay_erasures(database: Database, log: Log) -> dict[str, int]:
 
 
 def reconcile(database: Database, log: Log, reason: str) -> dict[tuple[str, str], int]:
-    """Say in entries what collections have more or less than the entries so far leave them: what was lost between the
-    backup and the loss. Returns (account, collection) -> difference."""
-    by_log = fsck.references_by_log(log)
-    with database.reading() as connection:
-        there = (
-            {}
-            if not _has(connection, "collections")
-            else {
-                (account, collection): count
-                for account, collection, count in connection.execute(
-                    "SELECT account_id, collection_id, face_count FROM collections"
-                ).fetchall()
-            }
-        )
-    differences = {
-        each: there.get(each, 0) - by_log.get(each, 0)
-        for each in sorted(there.keys() | by_log.keys())
-        if there.get(each, 0) != by_log.get(each, 0)
-    }
-    for (account, collection), difference in differences.items():
-        change = {"added": difference} if difference > 0 else {"removed": -difference}
-        details = {"collection_id": collection, **change, "reason": reason}
-        log.append(_act("backup.restore", details, kind="effect", account=account))
-    return differences
+    """Say in entries in what the database differs from what the entries so far leave: what was lost between the backup
+    and the loss. Returns, of collections, (account, collection) -> references that it has more, or fewer."""
+    with database.reading(snapshot=True) as connection:
+        there = accounts.held(connection) | gallery.held(connection) | retention.holds(connection)
+    unexplained = {}
+    for each in acts.differences(acts.replayed(log), there):
+        kind, account, details = acts.of_restore(each, reason)
+        log.append(_act(acts.RESTORED, details, kind=kind, account=account))
+        if change := int(details.get("added", 0)) - int(details.get("removed", 0)):
+            unexplained[each.thing[1], each.thing[2]] = change
+    return unexplained
 
 
 def _replays(connection: sqlite3.Connection) -> dict[str, Replay]:

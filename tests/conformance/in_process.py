@@ -28,7 +28,7 @@ from botocore.serialize import create_serializer
 from countenance.accounts import Accounts
 from countenance.biometrics import BoundingBox, DetectedFace, Landmark, Pose, Quality
 from countenance.gallery import SqliteGallery
-from countenance.ledger import Ledger, Log
+from countenance.ledger import Acts, Ledger, Log
 from countenance.operations import Service
 from countenance.operations.pagination import Cursors
 from countenance.pipeline import Outcome, Pipeline
@@ -172,7 +172,7 @@ def service_in(folder: Path, engine: Any, *, samples: bool = False) -> Iterator[
     gallery = None
     try:
         ledger = Ledger(Log(database, keyring, folder, origin="log.example/test"))
-        accounts = Accounts(database, keyring)
+        accounts = Accounts(database, keyring, Acts(ledger.log.storage).granted)
         gallery = SqliteGallery(database, keyring)
         (folder / "buckets").mkdir(mode=0o700, exist_ok=True)
         source = GrantedSource(FolderSource(folder / "buckets", max_bytes=15 << 20), accounts.may_read_bucket)

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.unit.accounts.declarations import CUSTOMER
+
 from .conftest import People, Server, start
 
 
@@ -110,7 +112,12 @@ def test_key_env_points_a_shell_with_real_aws_keys_at_this_server(server: Server
 
 def test_administration_works_with_and_without_a_server(tmp_path: Path) -> None:
     server = start(tmp_path / "data")
-    account = answer(server, "account", "create", "Acme")["account_id"]
+    (tmp_path / "acme.json").write_text(json.dumps(CUSTOMER))
+    made = answer(server, "account", "create", "Acme", "--party", str(tmp_path / "acme.json"))
+    account = made["account_id"]
+    assert made["party"] == {"legal_name": "Acme Access B.V.", "jurisdiction": "NL"}
+    assert "undeclared" in run(server, "account", "list").stdout  # the owner
+    assert "has not declared its party" in run(server, "ledger", "status").stdout
     issued = answer(server, "key", "create", account, "--purpose", "door control", "--holder", "gate 3")
     assert server.client((issued["access_key_id"], issued["secret_access_key"])).list_collections()
     assert server.stop() == 0
@@ -118,6 +125,10 @@ def test_administration_works_with_and_without_a_server(tmp_path: Path) -> None:
     listed = answer(server, "key", "list", account)
     assert "secret" not in json.dumps(listed)
     assert "door control" in json.dumps(listed)
+    declared = answer(server, "account", "declare", account, "--end-use", "door control, both sites")
+    assert (declared["version"], declared["party"]["sector"]) == (2, "logistics")
+    assert [each["version"] for each in answer(server, "account", "party", account)["versions"]] == [2, 1]
+    assert answer(server, "ledger", "fsck")["problems"] == []
     answer(server, "key", "revoke", issued["access_key_id"], "--yes")
     again = start(tmp_path / "data")
     try:

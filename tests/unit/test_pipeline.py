@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.in_process import InProcess, ScriptedEngine, code_of, service_in
+from tests.unit.accounts.declarations import CUSTOMER
 
 from countenance import pipeline
 from countenance.errors import Error
@@ -246,7 +247,7 @@ def test_an_administrative_verb_nobody_knows(house: InProcess) -> None:
 
 
 def test_administration_goes_through_the_same_door(house: InProcess) -> None:
-    made = house.pipeline.administer("account.create", {"name": "Second"})
+    made = house.pipeline.administer("account.create", {"name": "Second", "party": CUSTOMER})
     issued = house.pipeline.administer("key.create", {"account_id": made["account_id"]})
     house.ok("CreateCollection", {"CollectionId": "c"})
     house.credentials = (issued["access_key_id"], issued["secret_access_key"])

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from countenance.cli import admin_client
+from countenance.cli.declaration import lines_of, party_of, party_options
 from countenance.cli.options import data_option, example, json_option, settings_for, yes_option
 from countenance.cli.output import columns, emit, talk
 
 
-def _ask(data_dir: Path | None, verb: str, **params: str | None) -> dict[str, Any]:
+def _ask(data_dir: Path | None, verb: str, **params: object) -> dict[str, Any]:
     given = {name: value for name, value in params.items() if value is not None}
     return admin_client.administer(settings_for(data_dir), verb, given)
+
+
+UNDECLARED: Final = {"legal_name": "undeclared"}
+"""Stands in a listing for a party that nobody declared."""
 
 
 @click.group(short_help="Who owns collections.", epilog=example("countenance account list"))
@@ -26,13 +31,25 @@ def account() -> None:
     """Accounts: each owns its collections and keys, and sees nobody else's."""
 
 
-@account.command("create", epilog=example('countenance account create "Front desk"'))
+@account.command(
+    "create",
+    epilog=example(
+        "countenance account create 'Front desk' --party acme.json --contract order.pdf --terms 2026-01"
+        " --terms-file terms.pdf"
+    ),
+)
 @click.argument("name")
+@party_options
 @data_option
 @json_option
-def account_create(name: str, data_dir: Path | None, as_json: bool) -> None:
-    """Open an account. It can do nothing until a key is created for it."""
-    made = _ask(data_dir, "account.create", name=name)
+def account_create(name: str, given: dict[str, Any], data_dir: Path | None, as_json: bool) -> None:
+    """Open an account for a legal entity. It can do nothing until a key is created for it.
+
+    Needed are the legal name, the jurisdiction, a registration or an LEI, the sector, the end use, the signatory, the
+    contract and the terms with their version. Nothing of it is verified here; every entry of the account carries the
+    identifiers.
+    """
+    made = _ask(data_dir, "account.create", name=name, party=party_of(given))
     emit(made, [made["account_id"]], as_json=as_json)
     if not as_json:
         talk(f"Now: countenance key create {made['account_id']}")
@@ -44,8 +61,40 @@ def account_create(name: str, data_dir: Path | None, as_json: bool) -> None:
 def account_list(data_dir: Path | None, as_json: bool) -> None:
     """Print every account."""
     answer = _ask(data_dir, "account.list")
-    rows = ([each["account_id"], each["created_at"], each["name"]] for each in answer["accounts"])
-    emit(answer, columns(["ACCOUNT", "CREATED", "NAME"], rows), as_json=as_json)
+    rows = (
+        [each["account_id"], each["created_at"], each["name"], (each["party"] or UNDECLARED)["legal_name"]]
+        for each in answer["accounts"]
+    )
+    emit(answer, columns(["ACCOUNT", "CREATED", "NAME", "PARTY"], rows), as_json=as_json)
+
+
+@account.command("party", epilog=example("countenance account party 123456789012"))
+@click.argument("account_id", metavar="ACCOUNT")
+@data_option
+@json_option
+def account_party(account_id: str, data_dir: Path | None, as_json: bool) -> None:
+    """Print whom an account belongs to, as it was declared: every version, the latest first."""
+    answer = _ask(data_dir, "account.party", account_id=account_id)
+    lines = [line for version in answer["versions"] for line in lines_of(version)]
+    emit(answer, lines or [UNDECLARED["legal_name"]], as_json=as_json)
+
+
+@account.command(
+    "declare", epilog=example("countenance account declare 123456789012 --end-use 'door control, both sites'")
+)
+@click.argument("account_id", metavar="ACCOUNT")
+@party_options
+@data_option
+@json_option
+def account_declare(account_id: str, given: dict[str, Any], data_dir: Path | None, as_json: bool) -> None:
+    """Record a new version of whom an account belongs to; earlier versions stay.
+
+    With --party the file is the whole declaration; without it, what no option says stays as it was. Entries carry the
+    new identifiers from the next call on.
+    """
+    amend = given["party_file"] is None
+    answer = _ask(data_dir, "account.declare", account_id=account_id, party=party_of(given), amend=amend)
+    emit(answer, lines_of(answer), as_json=as_json)
 
 
 @click.group(short_help="What clients sign with.", epilog=example("countenance key list"))

@@ -5,6 +5,7 @@ Start with `gallery` (the contract), then `sqlite` (the store), `index` and `she
 
 from __future__ import annotations
 
+from countenance.gallery.collections import held
 from countenance.gallery.gallery import (
     MAX_CANDIDATES,
     MAX_TAGS,
@@ -39,4 +40,5 @@ __all__ = [
     "SqliteGallery",
     "TagLimitExceeded",
     "TemplateCorrupt",
+    "held",
 ]

@@ -174,3 +174,15 @@ def untag(connection: sqlite3.Connection, uid: int, names: Sequence[str]) -> dic
     """Remove some tags; names that are not there are ignored."""
     connection.executemany("DELETE FROM collection_tags WHERE uid = ? AND name = ?", [(uid, name) for name in names])
     return tags_of(connection, uid)
+
+
+def held(connection: sqlite3.Connection) -> dict[tuple[str, ...], dict[str, int | str]]:
+    """Every collection with the number of its references, counted: what `ledger fsck` compares with the entries. Empty
+    while no gallery was ever opened on this database."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'enrolled_references'").fetchall():
+        return {}
+    rows = connection.execute(
+        "SELECT account_id, collection_id,"
+        " (SELECT count(*) FROM enrolled_references WHERE enrolled_references.uid = collections.uid) FROM collections"
+    ).fetchall()
+    return {("collection", account, collection): {"references": count} for account, collection, count in rows}

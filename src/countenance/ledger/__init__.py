@@ -4,6 +4,7 @@ Formats and their verification are in the distribution `countenance-audit`, whic
 what a face is.
 """
 
+from countenance.ledger.authority import Acts
 from countenance.ledger.entry import Opaque, Place, Public, accounting, microseconds, person
 from countenance.ledger.history import LogBehind
 from countenance.ledger.ledger import Ledger, Recorded
@@ -11,6 +12,7 @@ from countenance.ledger.log import Log
 from countenance.ledger.witnessing import Witnessing
 
 __all__ = [
+    "Acts",
     "Ledger",
     "Log",
     "LogBehind",

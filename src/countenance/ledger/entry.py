@@ -41,6 +41,8 @@ class OpeningRow(NamedTuple):
     accounting_salt: bytes
     person: str
     person_salt: bytes
+    account_of_act: str | None
+    """The account when it is of an act, which is looked for by it; else None."""
 
 
 @dataclass(slots=True)
@@ -74,7 +76,14 @@ class Opaque:
         said = b"%b%d%b" % (draft.before, time, draft.after)
         combined = _section(b"accounting", draft.accounting_salt, said) + draft.person_hash
         leaf = opaque(sha256(b"countenance/leaf/v1\n" + combined).digest())
-        return leaf, OpeningRow(draft.request_id, said.decode(), draft.accounting_salt, draft.person, draft.person_salt)
+        return leaf, OpeningRow(
+            draft.request_id,
+            said.decode(),
+            draft.accounting_salt,
+            draft.person,
+            draft.person_salt,
+            draft.account_of_act,
+        )
 
 
 class _Draft(NamedTuple):
@@ -87,6 +96,7 @@ class _Draft(NamedTuple):
     person: str
     person_salt: bytes
     person_hash: bytes
+    account_of_act: str | None
 
 
 def _drafted(accounting: Mapping[str, Any], person: Mapping[str, Any]) -> _Draft:
@@ -104,6 +114,7 @@ def _drafted(accounting: Mapping[str, Any], person: Mapping[str, Any]) -> _Draft
         person=concerned.decode(),
         person_salt=salts[SALT_BYTES:],
         person_hash=_section(b"person", salts[SALT_BYTES:], concerned),
+        account_of_act=account_of_act(accounting),
     )
 
 
@@ -117,6 +128,11 @@ class Public:
     def finish(self, time: int) -> tuple[bytes, None]:
         """The leaf, made at `time`."""
         return public({"v": 1, **self.content, "time": time}), None
+
+
+def account_of_act(accounting: Mapping[str, Any]) -> str | None:
+    """The account that an act is about; None for what is no act."""
+    return str(accounting["account"]) if accounting["kind"] == "act" else None
 
 
 def canonical_bytes(section: Mapping[str, Any]) -> bytes:
@@ -143,7 +159,7 @@ def accounting(
     account: str = "",
     access_key: str = "",
     holder: str = "",
-    party: Sequence[Mapping[str, str]] = (),
+    party: Sequence[tuple[str, str, str]] = (),
     purpose: str = "",
     code: str = "OK",
     status: int = 200,
@@ -158,14 +174,18 @@ def accounting(
     details: Mapping[str, Any] | None = None,
     count: int = 1,
 ) -> dict[str, Any]:
-    """The accounting section of an entry, without `end`; the members are those of docs/reference/leaf.md."""
+    """The accounting section of an entry, without `end`; the members are those of docs/reference/leaf.md.
+
+    Args:
+        party: role, scheme and identifier of each.
+    """
     return {
         "kind": kind,
         "time": time,
         "account": account,
         "access_key": access_key,
         "holder": holder,
-        "party": [dict(each) for each in party],
+        "party": [{"role": role, "scheme": scheme, "value": value} for role, scheme, value in party],
         "purpose": purpose,
         "operation": operation,
         "request_id": request_id,
@@ -222,6 +242,10 @@ def of_effect(record: Entry) -> Opaque:
             request_id=record.request_id,
             account=record.account_id,
             access_key=record.access_key_id,
+            holder=record.holder,
+            party=record.party,
+            purpose=record.purpose,
             details=record.details,
-        )
+        ),
+        person(names=record.names),
     )

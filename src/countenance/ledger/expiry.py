@@ -2,7 +2,8 @@
 
 Knows openings, the floor and the holds. Companies have no right of erasure, and record-keeping duties of sanctions law
 reach ten years back (docs/concepts/threat-model.md, `erased-accounting`), so nothing younger goes. The leaf stays; a
-public entry names the count, and an auditor lists each opening that is missing.
+public entry names the count, and an auditor lists each opening that is missing. Acts and changes stay: what is in force
+and what collections hold rests on them (`authority`, `acts`).
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def _expire_portion(connection: sqlite3.Connection, account: str, before_us: int
     for prefix in prefixes(connection):
         rows = connection.execute(
             f"SELECT idx FROM {prefix}log_openings WHERE json_extract(accounting, '$.account') = ?"  # noqa: S608
+            " AND json_extract(accounting, '$.kind') NOT IN ('act', 'effect')"
             " AND json_extract(accounting, '$.end') < ? LIMIT ?",
             (account, before_us, PORTION),
         ).fetchall()

@@ -6,9 +6,8 @@ witnesses and auditors to find; this finds damage, half restores and edits by ha
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from countenance_audit.errors import AuditError
@@ -16,6 +15,7 @@ from countenance_audit.leaf import Opaque, check_opening, parse
 from countenance_audit.merkle import Frontier, leaf_hash
 
 from countenance.errors import Error
+from countenance.ledger.acts import Replay, Things
 from countenance.ledger.log import Log
 from countenance.ledger.tree import HEIGHT, WIDTH, Tree
 
@@ -36,11 +36,21 @@ class Examined:
     problems: list[str]
     lost: int = 0
     """Openings that a recovery could not bring back, as its entry says."""
+    things: Things = field(default_factory=dict)
+    """What there should be by the entries: see `acts`."""
 
 
-def examine(log: Log) -> Examined:
-    """Look at everything. Reads the whole log; others may go on writing behind what it looks at."""
-    size = log.size
+def examine(log: Log, size: int | None = None) -> Examined:
+    """Look at everything. Reads the whole log; others may go on writing behind what it looks at.
+
+    Args:
+        size: how many leaves to look at; None: those there are.
+    """
+    size = log.size if size is None else size
+    replay = Replay()
+    for said in log.storage.changes(closed_only=True):
+        for _ in replay.take(said):
+            pass  # their leaves are not looked at again
     storage = log.storage
     problems: list[str] = []
     frontier, opened, references, samples, last_time, lost = Frontier(), 0, 0, 0, 0, 0
@@ -81,6 +91,9 @@ def examine(log: Log) -> Examined:
                     check_opening(opening, leaf)
                     opened += 1
                     references += _change(opening.accounting)
+                    contradictions = list(replay.take(opening.accounting))
+                    if not recovered:  # or an act that explains it may be among those lost
+                        problems += [f"leaf {index}: {each}" for each in contradictions]
                     samples += opening.accounting["details"].get("sample") == "kept"
                     moment = int(opening.accounting["end"])
                 else:
@@ -100,17 +113,7 @@ def examine(log: Log) -> Examined:
         problems.append(f"{gone} openings were erased after their floor; retention entries tell of {erased}")
     if lost != (told := sum(count for _, _, count in recovered)):
         problems.append(f"{lost} openings of recovered leaves are missing; the recoveries told of {told}")
-    return Examined(size, opened, references, samples, problems, lost)
-
-
-def references_by_log(log: Log) -> dict[tuple[str, str], int]:
-    """(account, collection) -> references that the entries so far leave there; those of logs that ended count, too."""
-    found: Counter[tuple[str, str]] = Counter()
-    for accounting in log.storage.effects():
-        details = accounting["details"]
-        if change := _change(accounting):
-            found[accounting["account"], str(details.get("collection_id", ""))] += change
-    return {each: count for each, count in found.items() if count}
+    return Examined(size, opened, references, samples, problems, lost, replay.things)
 
 
 def _change(accounting: object) -> int:
@@ -144,5 +147,5 @@ def _other_checkpoints(log: Log, size: int, frontier: Frontier) -> Iterator[str]
     except AuditError as error:
         yield f"the latest checkpoint: {error}"
         return
-    if seen.size > size or log.root(seen.size) != seen.root:
+    if seen.size > log.size or log.root(seen.size) != seen.root:  # there may be more leaves by now than were looked at
         yield f"the checkpoint over {seen.size} leaves is not one of this log"

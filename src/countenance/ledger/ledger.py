@@ -55,6 +55,8 @@ class _Refusals:
 
     account: str
     access_key: str
+    holder: str
+    party: tuple[tuple[str, str, str], ...]
     purpose: str
     operation: str
     second: int
@@ -136,10 +138,20 @@ class Ledger:
         with self._lock:
             self._unauthenticated[code] += 1
 
-    def fold_throttled(self, *, account: str, access_key: str, purpose: str, operation: str, at: datetime) -> None:
+    def fold_throttled(
+        self,
+        *,
+        account: str,
+        access_key: str,
+        holder: str,
+        party: tuple[tuple[str, str, str], ...],
+        purpose: str,
+        operation: str,
+        at: datetime,
+    ) -> None:
         """Count a call that was refused for load; its second's entry follows."""
         moment = microseconds(at)
-        key = _Refusals(account, access_key, purpose, operation, moment // 1_000_000)
+        key = _Refusals(account, access_key, holder, party, purpose, operation, moment // 1_000_000)
         with self._lock:
             count, first = self._throttled.get(key, (0, moment))
             self._throttled[key] = (count + 1, first)
@@ -234,6 +246,8 @@ class Ledger:
                     request_id=str(uuid.uuid4()),
                     account=key.account,
                     access_key=key.access_key,
+                    holder=key.holder,
+                    party=key.party,
                     purpose=key.purpose,
                     code="ThrottlingException",
                     status=400,

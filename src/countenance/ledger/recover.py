@@ -28,7 +28,7 @@ from countenance_audit.policy import TrustPolicy
 
 from countenance.errors import Error
 from countenance.ledger import history, storage
-from countenance.ledger.entry import OpeningRow, canonical_bytes
+from countenance.ledger.entry import OpeningRow, account_of_act, canonical_bytes
 from countenance.ledger.keys import Keys
 from countenance.ledger.log import Log
 from countenance.ledger.metering import PriceTable, month_of
@@ -343,6 +343,7 @@ def _row(opening: Opening) -> OpeningRow:
         accounting_salt=opening.accounting_salt,
         person=canonical_bytes(opening.person or {}).decode(),
         person_salt=opening.person_salt or b"",
+        account_of_act=account_of_act(opening.accounting),
     )
 
 

@@ -8,14 +8,17 @@ count (PROOFS, section 2). Accounting sections are another matter: see `expiry`.
 from __future__ import annotations
 
 import sqlite3
+import time
+import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from countenance_audit import canonical
 from countenance_audit.leaf import section_hash
 
 from countenance.errors import Error
-from countenance.ledger.entry import Public
+from countenance.ledger.entry import Opaque, Public, accounting
 from countenance.ledger.log import Log
 from countenance.ledger.storage import prefixes
 
@@ -24,6 +27,31 @@ PERSONS: Final = "persons"
 """Kind of the notes about such erasures: see `store.erasures`."""
 PORTION: Final = 1_000
 """Openings erased in one transaction, so that other changes do not wait for thousands of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instructed:
+    """By which instruction something about an account is done."""
+
+    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    at_us: int = field(default_factory=lambda: time.time_ns() // 1000)
+    """Microseconds since 1970."""
+    party: Sequence[tuple[str, str, str]] = ()
+    """Role, scheme and identifier of whom the account belongs to."""
+
+    def act(self, operation: str, account: str, details: Mapping[str, Any]) -> Opaque:
+        """The entry of what is done."""
+        return Opaque(
+            accounting(
+                kind="act",
+                time=self.at_us,
+                operation=operation,
+                request_id=self.request_id,
+                account=account,
+                party=self.party,
+                details=details,
+            )
+        )
 
 
 class HoldInForce(Error):
@@ -66,26 +94,27 @@ def check_ground(ground: str) -> None:
         raise Error(f"Name the legal ground in at most {GROUND_CHARACTERS} characters.", hint="such as Art. 17 GDPR")
 
 
-def hold(log: Log, *, account: str, reason: str) -> None:
-    """Forbid erasures of an account's entries until `release`; holding twice keeps the first reason."""
+def hold(log: Log, *, account: str, reason: str, by: Instructed | None = None) -> None:
+    """Forbid erasures of an account's entries until `release`; holding twice keeps the first reason, and is no act."""
+    details = {"reason": reason}
     log.write(
         lambda connection: (
             connection.execute(
                 "INSERT INTO log_holds (account, reason) VALUES (?, ?) ON CONFLICT DO NOTHING", (account, reason)
             ).rowcount
         ),
-        lambda _: None,
+        lambda is_new: (by or Instructed()).act("ledger.hold", account, details) if is_new else None,
     )
 
 
-def release(log: Log, *, account: str) -> None:
+def release(log: Log, *, account: str, by: Instructed | None = None) -> None:
     """End a hold. Raises NoSuchHold."""
-    ended = log.write(
-        lambda connection: connection.execute("DELETE FROM log_holds WHERE account = ?", (account,)).rowcount,
-        lambda _: None,
-    )
-    if not ended:
-        raise NoSuchHold(f"Account {account[:40]} is not under a hold.")
+
+    def end(connection: sqlite3.Connection) -> None:
+        if not connection.execute("DELETE FROM log_holds WHERE account = ?", (account,)).rowcount:
+            raise NoSuchHold(f"Account {account[:40]} is not under a hold.")
+
+    log.write(end, lambda _: (by or Instructed()).act("ledger.release", account, {}))
 
 
 def replay(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
@@ -111,6 +140,12 @@ def refuse_if_held(connection: sqlite3.Connection, account: str) -> None:
 def held(connection: sqlite3.Connection) -> list[str]:
     """The accounts under a legal hold, by the open transaction."""
     return [row[0] for row in connection.execute("SELECT account FROM log_holds ORDER BY account").fetchall()]
+
+
+def holds(connection: sqlite3.Connection) -> dict[tuple[str, ...], dict[str, int | str]]:
+    """The holds as `acts` names things."""
+    rows = connection.execute("SELECT account, reason FROM log_holds").fetchall()
+    return {("hold", account): {"reason": reason} for account, reason in rows}
 
 
 def _erase(log: Log, connection: sqlite3.Connection, account: str, before_us: int) -> int:

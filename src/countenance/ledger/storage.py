@@ -7,7 +7,7 @@ connection run in the writer thread, inside its transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -51,6 +51,21 @@ class KeyRow:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptAct:
+    """An act with its leaf, as they are stored."""
+
+    place: tuple[int, int]
+    """Orders acts of all logs here: the log's number (the present one's is the largest), and the index."""
+    accounting: Mapping[str, Any]
+    leaf: bytes
+    row: tuple[str, bytes, str | None, bytes | None, bytes | None]
+
+    def opening(self) -> Opening:
+        """What opens its leaf. Raises Malformed."""
+        return opening_of(self.row)
+
+
+@dataclass(frozen=True, slots=True)
 class ClosedLog:
     """A log that ended here; size and root are those of the largest checkpoint known to have been signed."""
 
@@ -83,7 +98,12 @@ class Storage:
     def last_size(self) -> int:
         """How many leaves there are, by the last one's index alone."""
         with self._database.reading() as connection:
-            (last,) = connection.execute("SELECT max(idx) FROM log_leaves").fetchone()
+            return self.size_in(connection)
+
+    @staticmethod
+    def size_in(connection: sqlite3.Connection) -> int:
+        """How many leaves there are in what an open connection sees."""
+        (last,) = connection.execute("SELECT max(idx) FROM log_leaves").fetchone()
         return 0 if last is None else int(last) + 1
 
     def last_told(self) -> int | None:
@@ -158,21 +178,48 @@ class Storage:
             for index, accounting in rows:
                 yield {"index": index, "accounting": canonical.decode(accounting)}
 
-    def effects(self) -> Iterator[dict[str, Any]]:
-        """The accounting section of every effect there is an opening of, in order, of logs that ended first."""
-        with self._database.reading() as connection:
-            all_logs = prefixes(connection)
-        for prefix in all_logs:
+    def changes(self, *, closed_only: bool = False) -> Iterator[dict[str, Any]]:
+        """The accounting section of every act and effect there is an opening of, in order, of logs that ended first."""
+        for _, prefix in self._logs()[: -1 if closed_only else None]:
             with self._database.reading() as connection:
                 (last,) = connection.execute(f"SELECT max(idx) FROM {prefix}log_openings").fetchone()  # noqa: S608
             for start in range(0, (last or 0) + 1, PORTION):
                 with self._database.reading() as connection:
                     rows = connection.execute(
                         f"SELECT accounting FROM {prefix}log_openings"  # noqa: S608 -- the prefix is a number's
-                        " WHERE idx >= ? AND idx < ? AND json_extract(accounting, '$.kind') = 'effect' ORDER BY idx",
+                        " WHERE idx >= ? AND idx < ? AND json_extract(accounting, '$.kind') IN ('act', 'effect')"
+                        " ORDER BY idx",
                         (start, start + PORTION),
                     ).fetchall()
                 yield from (canonical.decode(accounting) for (accounting,) in rows)
+
+    def acts(self, account: str, operations: Sequence[str]) -> Iterator[KeptAct]:
+        """Acts of an account, in order, of logs that ended first. Reads nothing but the account's acts."""
+        marks = ",".join("?" * len(operations))
+        condition = f"a.account = ? AND json_extract(accounting, '$.operation') IN ({marks})"
+        yield from self._acts(condition, (account, *operations))
+
+    def acts_of(self, request_id: str) -> Iterator[KeptAct]:
+        """The acts of one request."""
+        yield from self._acts("o.request_id = ?", (request_id,))
+
+    def _acts(self, condition: str, values: tuple[str, ...]) -> Iterator[KeptAct]:
+        for number, prefix in self._logs():
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    "SELECT o.idx, l.leaf, accounting, accounting_salt, person, person_salt, person_hash"  # noqa: S608
+                    f" FROM {prefix}log_openings o JOIN {prefix}log_leaves l ON l.idx = o.idx"
+                    f" JOIN {prefix}log_acts a ON a.idx = o.idx AND a.account = json_extract(accounting, '$.account')"
+                    f" WHERE {condition} ORDER BY o.idx",
+                    values,
+                ).fetchall()
+            for index, leaf, *row in rows:
+                yield KeptAct((number, index), canonical.decode(row[0]), leaf, tuple(row))
+
+    def _logs(self) -> list[tuple[int, str]]:
+        """The prefix of the tables of each log with its number in time, the present one last."""
+        with self._database.reading() as connection:
+            return list(enumerate(prefixes(connection)))
 
     def latest_checkpoint(self) -> bytes | None:
         """The largest checkpoint that was published."""
@@ -292,11 +339,16 @@ def insert(
     charged: dict[tuple[str, str, str], int] = {}
     for account, group, month, units in usage:
         charged[account, group, month] = charged.get((account, group, month), 0) + units
+    openings = list(openings)
     connection.executemany("INSERT INTO log_leaves (idx, leaf) VALUES (?, ?)", enumerate(leaves, first))
+    connection.executemany(
+        "INSERT INTO log_acts (account, idx) VALUES (?, ?)",
+        [(row.account_of_act, index) for index, row in openings if row.account_of_act is not None],
+    )
     connection.executemany(
         "INSERT INTO log_openings (idx, request_id, accounting, accounting_salt, person, person_salt)"
         " VALUES (?, ?, ?, ?, ?, ?)",
-        ((index, *row) for index, row in openings),
+        ((index, *row[:-1]) for index, row in openings),
     )
     connection.executemany("INSERT INTO log_tiles (level, n, hashes) VALUES (?, ?, ?)", tiles)
     connection.executemany(

@@ -1,4 +1,4 @@
-"""What an operator does on the host: accounts, access keys, bucket grants, the ledger, kept samples.
+"""What an operator does on the host: every verb, and those of the ledger, of backups and of kept samples.
 
 Reached through the admin socket or, when no server runs, in process; both through `pipeline`. Answers are
 plain values for JSON. The only secret that ever leaves is that of a key at the moment of its issue.
@@ -7,141 +7,26 @@ plain values for JSON. The only secret that ever leaves is that of a key at the 
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from countenance.accounts import DEFAULT_PURPOSE, AccessKey, Account, Accounts
-from countenance.errors import Error
-from countenance.ledger import Ledger, Opaque, accounting, expiry, focus, fsck, microseconds, retention
+from countenance import accounts as register
+from countenance.gallery import held as collections_held
+from countenance.ledger import Opaque, accounting, acts, expiry, focus, fsck, microseconds, retention
 from countenance.ledger.statement import check
+from countenance.operations import registration
 from countenance.operations import samples as kept
-from countenance.samples import Samples
-from countenance.store import Database, backup, sync_folder
+from countenance.operations.instruction import AdministrationError, Instruction, day, optional, required
+from countenance.store import backup, sync_folder
 
-
-class AdministrationError(Error):
-    """The verb is unknown or its parameters are not what it takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """One administrative call: the register it acts on and the moment."""
-
-    accounts: Accounts
-    ledger: Ledger
-    database: Database
-    samples: Samples
-    request_id: str
-    at: datetime
-
-
-def _required(params: dict[str, Any], name: str) -> str:
-    value = params.get(name)
-    if not isinstance(value, str) or not value:
-        raise AdministrationError(f"The {name.replace('_', ' ')} is empty or missing.")
-    return value
-
-
-def _optional(params: dict[str, Any], name: str, default: str | None = None) -> str | None:
-    value = params.get(name)
-    if value is not None and not isinstance(value, str):
-        raise AdministrationError(f"The parameter {name} is not a string.")
-    return value or default
-
-
-def _day(params: dict[str, Any], name: str) -> datetime:
-    try:
-        return datetime.strptime(_required(params, name), "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        raise AdministrationError("The day is not a date.", hint="give it as YYYY-MM-DD") from None
-
-
-def _account(account: Account) -> dict[str, Any]:
-    return {
-        "account_id": account.account_id,
-        "name": account.name,
-        "is_owner": account.is_owner,
-        "created_at": account.created_at.isoformat(),
-    }
-
-
-def _key(key: AccessKey) -> dict[str, Any]:
-    return {
-        "access_key_id": key.access_key_id,
-        "account_id": key.account_id,
-        "purpose": key.purpose,
-        "holder": key.holder,
-        "created_at": key.created_at.isoformat(),
-        "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
-    }
-
-
-def account_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
-    """Opens an account; a key is issued separately."""
-    name = _required(params, "name")
-    return _account(on.accounts.create_account(name, request_id=on.request_id, at=on.at))
-
-
-def account_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
-    """Every account."""
-    return {"accounts": [_account(account) for account in on.accounts.accounts()]}
-
-
-def key_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
-    """Issues an access key and shows its secret, this once."""
-    issued = on.accounts.create_key(
-        _required(params, "account_id"),
-        purpose=_optional(params, "purpose", DEFAULT_PURPOSE) or DEFAULT_PURPOSE,
-        holder=_optional(params, "holder", "") or "",
-        request_id=on.request_id,
-        at=on.at,
-    )
-    return {**_key(issued.key), "secret_access_key": issued.secret}
-
-
-def key_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
-    """Access keys with their state, without secrets."""
-    return {"keys": [_key(key) for key in on.accounts.keys(_optional(params, "account_id"))]}
-
-
-def key_revoke(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
-    """Ends a key; it is refused on the next request."""
-    key_id = _required(params, "access_key_id")
-    return _key(on.accounts.revoke_key(key_id, request_id=on.request_id, at=on.at))
-
-
-def bucket_grant(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
-    """Lets an account read images from a bucket."""
-    account_id, bucket = _required(params, "account_id"), _required(params, "bucket")
-    if not BUCKET.fullmatch(bucket):
-        raise AdministrationError(
-            f"{bucket[:80]!r} cannot be the name of a bucket.",
-            hint="names have 3 to 255 of these characters: letters, digits, dot, dash, underscore",
-        )
-    on.accounts.grant_bucket(account_id, bucket, request_id=on.request_id, at=on.at)
-    return {"account_id": account_id, "bucket": bucket}
-
-
-def bucket_revoke(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
-    """Takes a bucket grant back."""
-    account_id, bucket = _required(params, "account_id"), _required(params, "bucket")
-    on.accounts.revoke_bucket(account_id, bucket, request_id=on.request_id, at=on.at)
-    return {"account_id": account_id, "bucket": bucket}
-
-
-def bucket_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
-    """Bucket grants; the owner's account may read any bucket without one."""
-    grants = on.accounts.bucket_grants(_optional(params, "account_id"))
-    return {"grants": [{"account_id": account, "bucket": bucket} for account, bucket in grants]}
+__all__ = ["INSTRUCTIONS", "AdministrationError", "Instruction"]
 
 
 def backup_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Writes a copy of the database to a path of the host. It appears there when its entry is in the ledger."""
-    path = Path(_required(params, "path"))
+    path = Path(required(params, "path"))
     if not path.is_absolute():
         raise AdministrationError("The path of a backup is not absolute.")
     if path.exists():
@@ -183,7 +68,7 @@ def ledger_status(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         "healthy": on.ledger.healthy,
         "refused_by": dict(on.ledger.witnessing.refusals),
         "quorum_at": on.ledger.witnessing.quorum_s,
-        "warnings": on.ledger.witnessing.warnings(),
+        "warnings": [*on.ledger.witnessing.warnings(), *registration.undeclared(on.accounts)],
         "timestamp": _timestamp(log.storage.latest_timestamp()),
         "keys": [
             {"key": str(each.verifier), "id": each.verifier.key_id.hex(), "state": each.state}
@@ -209,13 +94,13 @@ def ledger_rotate(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 def ledger_retire(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Has an older key of the log sign nothing more."""
-    return {"key": str(on.ledger.log.retire(_required(params, "key_id")))}
+    return {"key": str(on.ledger.log.retire(required(params, "key_id")))}
 
 
 def ledger_statement(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """What an account used in a month, as `form` says: table, json, html or focus."""
-    account, month = on.accounts.account(_required(params, "account_id")), _required(params, "month")
-    form = _optional(params, "form", "table")
+    account, month = on.accounts.account(required(params, "account_id")), required(params, "month")
+    form = optional(params, "form", "table")
     statement, openings = on.ledger.statement(account.account_id, month)
     if form == "focus":
         operator = next(each.name for each in on.accounts.accounts() if each.is_owner)
@@ -230,22 +115,27 @@ def ledger_statement(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def ledger_fsck(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
-    """Looks at every leaf, opening, tile and checkpoint, and whether the samples are there that entries speak of."""
-    found = fsck.examine(on.ledger.log)
+    """Looks at every leaf, opening, tile and checkpoint, and whether there is what entries say there is: accounts,
+    keys, grants, declarations, holds, collections with their references, samples."""
+    with on.database.reading(snapshot=True) as connection:
+        size = on.ledger.log.storage.size_in(connection)
+        there = register.held(connection) | collections_held(connection) | retention.holds(connection)
+    found = fsck.examine(on.ledger.log, size)
+    differing = [str(each) for each in acts.differences(found.things, there)]
     return {
         "leaves": found.leaves,
         "openings": found.openings,
         "references": found.references,
         "samples": found.samples,
-        "problems": [*found.problems, *kept.problems(on.ledger, on.samples, found)],
+        "problems": [*found.problems, *differing, *kept.problems(on.ledger, on.samples, found)],
     }
 
 
 def ledger_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Erases what an account's entries before a day say about persons; the rest of each entry stays."""
-    account = on.accounts.account(_required(params, "account_id")).account_id
+    account = on.accounts.account(required(params, "account_id")).account_id
     # No later than now, so that no call is recorded between the two erasures that only the second one covers.
-    before, ground = min(_day(params, "before"), on.at), _required(params, "ground")
+    before, ground = min(day(params, "before"), on.at), required(params, "ground")
     # The samples first: what is left of them after a crash can still be told apart by their entries.
     samples = kept.erase(on.ledger, on.samples, account=account, before=before, ground=ground)
     erased = retention.erase_persons(on.ledger.log, account=account, before_us=microseconds(before), ground=ground)
@@ -254,30 +144,34 @@ def ledger_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 def ledger_expire(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Erases the whole openings of an account's entries before a day that lies beyond the floor."""
-    account = on.accounts.account(_required(params, "account_id")).account_id
-    before = _day(params, "before")
+    account = on.accounts.account(required(params, "account_id")).account_id
+    before = day(params, "before")
     erased = expiry.expire(on.ledger.log, account=account, before=before, now=on.at, years=on.ledger.floor_years)
     return {"account_id": account, "erased": erased}
 
 
 def ledger_hold(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Forbids erasures of an account's entries."""
-    account = on.accounts.account(_required(params, "account_id")).account_id
-    retention.hold(on.ledger.log, account=account, reason=_required(params, "reason"))
+    account = on.accounts.account(required(params, "account_id")).account_id
+    retention.hold(on.ledger.log, account=account, reason=required(params, "reason"), by=_instructed(on, account))
     return {"account_id": account}
 
 
 def ledger_release(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Ends a hold."""
-    account = on.accounts.account(_required(params, "account_id")).account_id
-    retention.release(on.ledger.log, account=account)
+    account = on.accounts.account(required(params, "account_id")).account_id
+    retention.release(on.ledger.log, account=account, by=_instructed(on, account))
     return {"account_id": account}
+
+
+def _instructed(on: Instruction, account: str) -> retention.Instructed:
+    return retention.Instructed(on.request_id, microseconds(on.at), on.accounts.identified(account))
 
 
 def sample_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """What is kept of an account's searches, oldest first; no image."""
-    account = on.accounts.account(_required(params, "account_id")).account_id
-    listed, has_more = on.samples.listed(account, after=_optional(params, "after"))
+    account = on.accounts.account(required(params, "account_id")).account_id
+    listed, has_more = on.samples.listed(account, after=optional(params, "after"))
     return {
         "samples": [
             {
@@ -298,10 +192,11 @@ def sample_export(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     found = kept.export(
         on.ledger,
         on.samples,
-        _required(params, "request_id"),
-        reason=_required(params, "reason"),
+        required(params, "request_id"),
+        reason=required(params, "reason"),
         request_id=on.request_id,
         at=on.at,
+        party_of=on.accounts.identified,
     )
     return {
         "request_id": found.sample.request_id,
@@ -315,26 +210,25 @@ def sample_export(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 def sample_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Erases an account's samples of calls before a day; the entries stay as they are."""
-    account = on.accounts.account(_required(params, "account_id")).account_id
-    before, ground = _day(params, "before"), _required(params, "ground")
+    account = on.accounts.account(required(params, "account_id")).account_id
+    before, ground = day(params, "before"), required(params, "ground")
     erased = kept.erase(on.ledger, on.samples, account=account, before=before, ground=ground)
     return {"account_id": account, "erased": erased}
 
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-BUCKET: Final = re.compile(r"[0-9A-Za-z.\-_]{3,255}")
-"""`S3Bucket` in the Rekognition service model: no other name can be asked for."""
-
 INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]] = {
-    "account.create": account_create,
-    "account.list": account_list,
+    "account.create": registration.account_create,
+    "account.declare": registration.account_declare,
+    "account.list": registration.account_list,
+    "account.party": registration.account_party,
     "backup.create": backup_create,
-    "bucket.grant": bucket_grant,
-    "bucket.list": bucket_list,
-    "bucket.revoke": bucket_revoke,
-    "key.create": key_create,
-    "key.list": key_list,
-    "key.revoke": key_revoke,
+    "bucket.grant": registration.bucket_grant,
+    "bucket.list": registration.bucket_list,
+    "bucket.revoke": registration.bucket_revoke,
+    "key.create": registration.key_create,
+    "key.list": registration.key_list,
+    "key.revoke": registration.key_revoke,
     "ledger.erase": ledger_erase,
     "ledger.expire": ledger_expire,
     "ledger.fsck": ledger_fsck,

@@ -49,6 +49,8 @@ class Caller:
     purpose: str
     holder: str = ""
     """Who the key was issued to; empty when nobody is named."""
+    party: tuple[tuple[str, str, str], ...] = ()
+    """Role, scheme and identifier of those the account belongs to, as declared."""
 
 
 @dataclass(slots=True)
@@ -94,4 +96,7 @@ class Invocation:
             request_id=self.request_id,
             at=self.at,
             details=details,
+            holder=self.caller.holder,
+            purpose=self.caller.purpose,
+            party=self.caller.party,
         )

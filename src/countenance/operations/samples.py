@@ -6,7 +6,7 @@ leaf in one transaction; an export is an act in the log before its bytes are giv
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -31,7 +31,16 @@ class Exported:
     image: bytes
 
 
-def export(ledger: Ledger, samples: Samples, wanted: str, *, reason: str, request_id: str, at: datetime) -> Exported:
+def export(
+    ledger: Ledger,
+    samples: Samples,
+    wanted: str,
+    *,
+    reason: str,
+    request_id: str,
+    at: datetime,
+    party_of: Callable[[str], Sequence[tuple[str, str, str]]] = lambda account: (),
+) -> Exported:
     """The image of a call, once the act is in the log.
 
     Args:
@@ -60,6 +69,7 @@ def export(ledger: Ledger, samples: Samples, wanted: str, *, reason: str, reques
                 operation="sample.export",
                 request_id=request_id,
                 account=sample.account,
+                party=party_of(sample.account),
                 details={"exported": wanted, "reason": reason, "bytes": len(image)},
             ),
             person(images=[digest]),

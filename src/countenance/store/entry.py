@@ -33,6 +33,14 @@ class Entry:
     at: datetime
     """Aware; stored as UTC with microseconds."""
     details: Mapping[str, int | str]
+    holder: str = ""
+    """Who the access key was issued to."""
+    purpose: str = ""
+    """What it was issued for."""
+    party: tuple[tuple[str, str, str], ...] = ()
+    """Role, scheme and identifier of those the account belonged to then."""
+    names: tuple[str, ...] = ()
+    """Natural persons named by it; they can be erased from its record."""
 
     def __post_init__(self) -> None:
         if not _ACCOUNT_ID.fullmatch(self.account_id):
@@ -47,8 +55,13 @@ class Entry:
         """The same entry saying more."""
         return replace(self, details={**self.details, **more})
 
+    def of_key(self, *, holder: str, purpose: str) -> Entry:
+        """The same entry, of an act that concerns this key."""
+        return replace(self, holder=holder, purpose=purpose)
+
     def row(self) -> tuple[str, str, str, str, str, str]:
-        """The columns of the outbox after its position."""
+        """The columns of the outbox after its position. Only a store without a log writes rows; they lack what came to
+        entries after logs did: holder, purpose, party and names."""
         at = self.at.astimezone(UTC).isoformat(timespec="microseconds")
         details = json.dumps(dict(self.details), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return (self.operation, self.account_id, self.access_key_id, self.request_id, at, details)

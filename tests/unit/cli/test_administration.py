@@ -26,10 +26,33 @@ Invoke = Callable[..., Result]
 
 SECRET = "c2VjcmV0LW9uY2U="
 
+INVOLVED = {"name": "Ada", "person": True, "identifiers": ["lei:529900T8BM49AURSDO55"], "share": "25.50"}
+
 ANSWERS: dict[str, dict[str, Any]] = {
     "account.create": {"account_id": "123456789012", "name": "Front desk", "created_at": "2026-01-01T00:00:00+00:00"},
     "account.list": {
-        "accounts": [{"account_id": "123456789012", "name": "Front desk", "created_at": "2026-01-01T00:00:00+00:00"}]
+        "accounts": [
+            {
+                "account_id": "123456789012",
+                "name": "Front desk",
+                "created_at": "2026-01-01T00:00:00+00:00",
+                "party": None,
+            },
+            {
+                "account_id": "123456789013",
+                "name": "Back door",
+                "created_at": "2026-01-01T00:00:00+00:00",
+                "party": {"legal_name": "Acme Access B.V.", "jurisdiction": "NL"},
+            },
+        ]
+    },
+    "account.party": {"account_id": "123456789012", "versions": []},
+    "account.declare": {
+        "account_id": "123456789012",
+        "version": 2,
+        "recorded_at": "2026-01-01T00:00:00+00:00",
+        "act": "0000",
+        "party": {"legal_name": "Acme", "lei": None, "owners": [INVOLVED], "end_users": []},
     },
     "key.create": {
         "access_key_id": "AKCNEXAMPLE",
@@ -85,8 +108,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, Any
 @pytest.mark.parametrize(
     ("words", "verb", "params", "printed"),
     [
-        (["account", "create", "Front desk"], "account.create", {"name": "Front desk"}, "123456789012"),
-        (["account", "list"], "account.list", {}, "Front desk"),
+        (["account", "create", "Front desk"], "account.create", {"name": "Front desk", "party": {}}, "123456789012"),
+        (["account", "list"], "account.list", {}, "Front desk  undeclared"),
+        (["account", "list"], "account.list", {}, "Acme Access B.V."),
+        (["account", "party", "123456789012"], "account.party", {"account_id": "123456789012"}, "undeclared"),
+        (
+            ["account", "declare", "123456789012", "--legal-name", "Acme"],
+            "account.declare",
+            {"account_id": "123456789012", "party": {"legal_name": "Acme"}, "amend": True},
+            "owners: Ada; person; lei:529900T8BM49AURSDO55; share=25.50",
+        ),
         (
             ["key", "create", "123456789012", "--purpose", "attendance", "--holder", "HR"],
             "key.create",

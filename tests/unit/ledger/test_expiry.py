@@ -12,7 +12,7 @@ from countenance_audit.leaf import Public as PublicLeaf
 from countenance_audit.leaf import parse
 from tests.unit.ledger.logs import ACCOUNT, NOW_S, Opened
 
-from countenance.ledger import expiry, fsck, retention
+from countenance.ledger import Opaque, accounting, expiry, fsck, retention
 from countenance.ledger.expiry import FloorNotReached, floor
 from countenance.ledger.retention import HoldInForce
 
@@ -48,6 +48,18 @@ def test_past_the_floor_openings_go_and_the_log_says_how_many(opened: Opened, mo
     assert opened.log.root(8) == root
     assert fsck.examine(opened.log).problems == []
     assert expire(opened) == 0
+
+
+def test_acts_and_changes_stay_as_what_is_in_force_rests_on_them(opened: Opened) -> None:
+    retention.hold(opened.log, account=ACCOUNT, reason="case 17/26")
+    retention.release(opened.log, account=ACCOUNT)
+    for kind in ("effect", "call"):
+        said = accounting(kind=kind, time=1, operation="DeleteFaces", request_id="r", account=ACCOUNT)
+        opened.log.append(Opaque(said))
+    assert expire(opened) == 8
+    kept = [opening.accounting["operation"] for _, opening in opened.log.storage.openings(0, opened.log.size)]
+    assert kept == ["ledger.hold", "ledger.release", "DeleteFaces"]
+    assert fsck.examine(opened.log).problems == []
 
 
 @pytest.mark.parametrize("years", [10, 11, 100])

@@ -11,7 +11,7 @@ import pytest
 from tests.conformance.in_process import ScriptedEngine, code_of, service_in
 
 import countenance.assembly  # noqa: F401 -- loads every module a call can reach
-from countenance.accounts import AccessKeyNotFound, AccountError, AccountNotFound
+from countenance.accounts import AccessKeyNotFound, AccountError, AccountNotFound, PartyError
 from countenance.errors import Error
 from countenance.gallery import (
     CollectionExists,
@@ -99,6 +99,7 @@ INTERNAL: set[type[Error]] = {
     AdministrationError,
     AccountNotFound,
     AccessKeyNotFound,
+    PartyError,
 }
 
 FOLDERS = ("recognition", "gallery", "sources", "store", "operations", "accounts", "ledger", "samples")

@@ -181,8 +181,8 @@ def _siren(number: str) -> str:
 
 
 def _ogrn(number: str) -> str:
-    # 13 digits for a legal entity, 15 for a sole trader (OGRNIP). The last is the last digit of the rest that the others
-    # leave when divided by 11 or 13 (Order 165n of the Ministry of Finance of Russia of 30 October 2017).
+    # 13 digits for a legal entity, 15 for a sole trader (OGRNIP). The last is the last digit of the rest that the
+    # others leave when divided by 11 or 13 (Order 165n of the Ministry of Finance of Russia of 30 October 2017).
     divisor = {13: 11, 15: 13}.get(len(number))
     if not re.fullmatch(r"[0-9]+", number) or divisor is None or int(number[:-1]) % divisor % 10 != int(number[-1]):
         raise Malformed(f"{number[:40]!r} is no OGRN.", hint="13 or 15 digits, the last of which checks the others")

@@ -1,0 +1,72 @@
+"""The rows of declarations: every version of every account's party, and which one counts.
+
+Functions over an open connection, for whoever decides about transactions. Nothing changes or removes a row.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+
+from countenance_audit import canonical
+
+from countenance.accounts.party import Party
+from countenance.accounts.values import micros, moment
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One version of what an account's party declared."""
+
+    party: Party
+    version: int
+    """From 1."""
+    recorded_at: datetime
+    granted_by: str
+    """The request id of the act."""
+
+
+def insert(connection: sqlite3.Connection, account_id: str, party: Party, *, request_id: str, at: datetime) -> Declared:
+    """Record the next version."""
+    (version,) = connection.execute(
+        "SELECT coalesce(max(version), 0) + 1 FROM party WHERE account_id = ?", (account_id,)
+    ).fetchone()
+    connection.execute(
+        "INSERT INTO party (account_id, version, recorded_at, content, granted_by) VALUES (?, ?, ?, ?, ?)",
+        (account_id, version, micros(at), canonical.encode(party.to_json()).decode(), request_id),
+    )
+    return Declared(party, version, at, request_id)
+
+
+def versions(connection: sqlite3.Connection, account_id: str) -> list[Declared]:
+    """All of them, the latest first."""
+    rows = connection.execute(
+        "SELECT content, version, recorded_at, granted_by FROM party WHERE account_id = ? ORDER BY version DESC",
+        (account_id,),
+    ).fetchall()
+    return [_declared(row) for row in rows]
+
+
+def current(connection: sqlite3.Connection, account_id: str) -> Declared | None:
+    """The latest version; None while nothing is declared."""
+    row = connection.execute(
+        "SELECT content, version, recorded_at, granted_by FROM party WHERE account_id = ?"
+        " ORDER BY version DESC LIMIT 1",
+        (account_id,),
+    ).fetchone()
+    return None if row is None else _declared(row)
+
+
+def digests(connection: sqlite3.Connection) -> dict[tuple[str, int], str]:
+    """(account, version) -> digest of every declaration, for `ledger fsck`."""
+    rows = connection.execute("SELECT account_id, version, content FROM party").fetchall()
+    return {(account_id, version): _party(content).digest() for account_id, version, content in rows}
+
+
+def _declared(row: tuple[str, int, int, str]) -> Declared:
+    return Declared(_party(row[0]), row[1], moment(row[2]), row[3])
+
+
+def _party(content: str) -> Party:
+    return Party.from_json(canonical.decode(content))

@@ -1,0 +1,56 @@
+"""What an administrative verb acts on, and how its parameters are read.
+
+Knows no verb. Parameters come as JSON from the admin socket, or as they are in process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from countenance.accounts import Accounts
+from countenance.errors import Error
+from countenance.ledger import Ledger
+from countenance.samples import Samples
+from countenance.store import Database
+
+
+class AdministrationError(Error):
+    """The verb is unknown or its parameters are not what it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One administrative call: the register it acts on and the moment."""
+
+    accounts: Accounts
+    ledger: Ledger
+    database: Database
+    samples: Samples
+    request_id: str
+    at: datetime
+
+
+def required(params: dict[str, Any], name: str) -> str:
+    """A text that is there and not empty. Raises AdministrationError."""
+    value = params.get(name)
+    if not isinstance(value, str) or not value:
+        raise AdministrationError(f"The {name.replace('_', ' ')} is empty or missing.")
+    return value
+
+
+def optional(params: dict[str, Any], name: str, default: str | None = None) -> str | None:
+    """A text, or the default. Raises AdministrationError."""
+    value = params.get(name)
+    if value is not None and not isinstance(value, str):
+        raise AdministrationError(f"The parameter {name} is not a string.")
+    return value or default
+
+
+def day(params: dict[str, Any], name: str) -> datetime:
+    """The beginning of a day in UTC. Raises AdministrationError."""
+    try:
+        return datetime.strptime(required(params, name), "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise AdministrationError("The day is not a date.", hint="give it as YYYY-MM-DD") from None
