@@ -132,7 +132,7 @@ class Public:
 
 def account_of_act(accounting: Mapping[str, Any]) -> str | None:
     """The account that an act is about; None for what is no act."""
-    return str(accounting["account"]) if accounting["kind"] == "act" else None
+    return str(accounting["account"]) if accounting.get("kind") == "act" else None
 
 
 def canonical_bytes(section: Mapping[str, Any]) -> bytes:

@@ -52,7 +52,15 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 
 def refuse(ledger: Ledger, at: datetime, times: int = 1) -> None:
     for _ in range(times):
-        ledger.fold_throttled(account=ACCOUNT, access_key="AKCNX", purpose="p", operation="DetectFaces", at=at)
+        ledger.fold_throttled(
+            account=ACCOUNT,
+            access_key="AKCNX",
+            holder="h",
+            party=(("party", "name", "Acme"),),
+            purpose="p",
+            operation="DetectFaces",
+            at=at,
+        )
 
 
 def summaries(kept: Kept, kind: str) -> list[dict[str, Any]]:
