@@ -20,6 +20,7 @@ DISTRIBUTIONS = (
     "pillow",
     "cryptography",
     "orjson",
+    "pybase64",
     "uvicorn",
     "uvloop",
     "botocore",

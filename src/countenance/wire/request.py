@@ -10,12 +10,13 @@ before they become values.
 
 from __future__ import annotations
 
-import binascii
 import json
 import math
 import re
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
+
+import pybase64
 
 from countenance.wire import model
 from countenance.wire.faults import Fault
@@ -233,11 +234,12 @@ def _blob(value: str) -> bytes:
             f"Base64 encoded length is expected a multiple of 4 bytes but found: {len(value)}"
         )
     try:
-        data = binascii.a2b_base64(value, strict_mode=True)
-    except (binascii.Error, ValueError):
+        # Not binascii's: it takes 0.4 ms for 100 KB and holds the interpreter's lock all the while.
+        data = pybase64.b64decode(value, validate=True)
+    except ValueError:  # binascii.Error is one
         raise _serialization("The value can not be converted to a Blob: Invalid Base64 character") from None
     # Unused bits of the last character have to be zero, so that one blob has one spelling.
-    tail = binascii.b2a_base64(data[len(data) - (len(data) % 3 or 3) :], newline=False).decode()
+    tail = pybase64.b64encode(data[len(data) - (len(data) % 3 or 3) :]).decode()
     if value and not value.endswith(tail):
         raise _serialization("The value can not be converted to a Blob: Invalid last non-pad Base64 character detected")
     return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -383,3 +384,20 @@ def test_a_body_may_hold_so_many_separators_and_no_more() -> None:
     assert request.decode("DescribeCollection", most)["CollectionId"] == "," * (request.MAX_SEPARATORS - 1)
     with pytest.raises(Fault, match="too many elements"):
         request.decode("DescribeCollection", head + b"," * request.MAX_SEPARATORS + tail)
+
+
+@given(
+    st.binary(max_size=40).map(lambda data: base64.b64encode(data).decode())
+    | st.text(st.sampled_from("AQgw09+/=\n -_\x00\u00e9"), max_size=16)
+)
+def test_base64_is_refused_and_decoded_as_the_standard_library_does_when_strict(text: str) -> None:
+    try:
+        expected = binascii.a2b_base64(text, strict_mode=True)
+        is_canonical = base64.b64encode(expected).decode() == text
+    except ValueError:
+        is_canonical = False
+    if is_canonical:
+        assert request._blob(text) == expected
+    else:
+        with pytest.raises(Fault):
+            request._blob(text)
