@@ -16,7 +16,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings
 HEAD = """\
 # Settings
 
-<!-- made by scripts/generate_settings.py: edit src/countenance/config.py, then run `make docs` -->
+<!-- made by scripts/generate_settings.py: edit src/countenance/config/settings.py, then run `make docs` -->
 
 A setting's value comes from the last of these places that names it:
 
