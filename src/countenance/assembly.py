@@ -29,7 +29,7 @@ from countenance.accounts import Accounts, Credentials, Party, PartyError
 from countenance.config import Settings, SettingsError
 from countenance.gallery import RebuildReport, SqliteGallery
 from countenance.ledger import Acts, Ledger, Log, Witnessing, history
-from countenance.ledger.recover import Copies
+from countenance.ledger.copies import Copies
 from countenance.ledger.timestamp import Authority, Timestamping
 from countenance.operations import Service
 from countenance.operations.pagination import Cursors

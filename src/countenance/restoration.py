@@ -28,8 +28,9 @@ from countenance.accounts import Accounts, revocations
 from countenance.errors import Error
 from countenance.gallery import erasure
 from countenance.ledger import Acts, Log, Opaque, accounting, acts, expiry, recover, retention
+from countenance.ledger.copies import Copies
 from countenance.ledger.history import HIGH_WATER
-from countenance.ledger.recover import Copies, Refilled
+from countenance.ledger.recover import Refilled
 from countenance.samples import Samples
 from countenance.samples.samples import NOTE as SAMPLES
 from countenance.store import Database, Keyring, Replay, backup, sync_folder

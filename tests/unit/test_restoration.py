@@ -19,7 +19,7 @@ from countenance.accounts import AccessKeyNotFound, Accounts
 from countenance.errors import Error
 from countenance.gallery import SqliteGallery
 from countenance.ledger import Acts, Log, LogBehind, Opaque, accounting, acts, fsck, person, retention
-from countenance.ledger.recover import Copies, RecoveryFailed
+from countenance.ledger.copies import Copies, RecoveryFailed
 from countenance.restoration import Mended, Restored, RestoreFailed, Successor
 from countenance.store import Database, Keyring, KeyringError, backup
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from countenance.ledger.recover import Copies
+    from countenance.ledger.copies import Copies
     from countenance.restoration import Mended, Successor
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,7 +45,7 @@ def copies_options(function: F) -> F:
 
 def copies_of(given: dict[str, Any]) -> Copies:
     """What the options name. Raises RecoveryFailed for a kept answer that is none."""
-    from countenance.ledger.recover import Copies, kept_openings
+    from countenance.ledger.copies import Copies, kept_openings
 
     openings = kept_openings(each.read_bytes() for each in given["receipts"])
     return Copies(given["mirrors"], given["databases"], openings)

@@ -9,25 +9,20 @@ was an entry, and the entry of the recovery says how many such there are (PROOFS
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from countenance_audit import canonical
 from countenance_audit.checkpoint import Checkpoint
-from countenance_audit.checkpoint import parse as parse_checkpoint
 from countenance_audit.errors import AuditError
-from countenance_audit.fetching import open_location
 from countenance_audit.leaf import Opening, check_opening, parse
 from countenance_audit.leaf import Public as PublicLeaf
 from countenance_audit.merkle import leaf_hash
-from countenance_audit.mirror import Log as MirroredLog
-from countenance_audit.note import SignedNote
-from countenance_audit.policy import TrustPolicy
 
-from countenance.errors import Error
-from countenance.ledger import history, storage
+from countenance.ledger import storage
+from countenance.ledger.copies import Copies, Known, RecoveryFailed, gathered, key_rows_in
 from countenance.ledger.entry import OpeningRow, account_of_act, canonical_bytes
 from countenance.ledger.keys import Keys
 from countenance.ledger.log import Log
@@ -41,25 +36,6 @@ _KEPT: Final = ("log_holds", "log_closed", "log_owed")
 """Tables that outlive a log; every other log_ table is its own."""
 
 
-class RecoveryFailed(Error):
-    """The copies at hand do not make the log what was signed of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Copies:
-    """What there is besides the database.
-
-    Attributes:
-        mirrors: http(s) addresses of a log's prefix, or folders that `countenance-audit mirror` keeps.
-        databases: other copies of countenance.db, as far as they can be read.
-        openings: index -> opening, from the answers to `GET /receipts/ID` that callers kept.
-    """
-
-    mirrors: Sequence[str] = ()
-    databases: Sequence[Path] = ()
-    openings: Mapping[int, Opening] | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Refilled:
     """Leaves from `first` up to `size` - 1 were put back; `lost` of them have no opening."""
@@ -67,14 +43,6 @@ class Refilled:
     first: int
     size: int
     lost: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A checkpoint that was signed, and where it was found."""
-
-    checkpoint: Checkpoint
-    where: str
 
 
 def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *, reason: str) -> Refilled:
@@ -88,10 +56,10 @@ def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *
     """
     _check_reason(reason)
     rows = Storage(database)
-    keys_of_copies = max((_key_rows(path) for path in copies.databases), key=len, default=[])
+    keys_of_copies = max((key_rows_in(path) for path in copies.databases), key=len, default=[])
     keys = _keys(rows, keyring, keys_of_copies)
     first = rows.last_size()
-    known, leaves, openings = _gathered(rows, keys, folder, copies, first)
+    known, leaves, openings = gathered(rows, keys, folder, copies, first)
     size = first
     while size in leaves:
         size += 1
@@ -148,10 +116,10 @@ def close(
         raise RecoveryFailed(
             f"{successor} is the name of a log that ended.", hint="an origin is for one log: choose another name"
         )
-    known, _, _ = _gathered(rows, keys, folder, Copies(mirrors=copies.mirrors), rows.last_size(), closing=True)
+    known, _, _ = gathered(rows, keys, folder, Copies(mirrors=copies.mirrors), rows.last_size(), closing=True)
     if not known:
         tree, tiles = _extended(rows, rows.last_size(), [])
-        known = [_Known(Checkpoint(keys.origin, tree.size, tree.root(tree.size, _reader(rows, tiles))), "here")]
+        known = [Known(Checkpoint(keys.origin, tree.size, tree.root(tree.size, _reader(rows, tiles))), "here")]
     last = max((each.checkpoint for each in known), key=lambda each: each.size)
     content = {
         "kind": "discontinuity",
@@ -173,27 +141,6 @@ def close(
     return last
 
 
-def kept_openings(answers: Iterable[bytes]) -> dict[int, Opening]:
-    """Openings by index from answers to `GET /receipts/ID`, the effects of each call among them.
-
-    Raises:
-        RecoveryFailed: one is no such answer.
-    """
-    found: dict[int, Opening] = {}
-    for number, answer in enumerate(answers, 1):
-        try:
-            body = canonical.read(answer)
-            for each in ({"index": body["index"], "opening": body["opening"]}, *body.get("effects", ())):
-                if type(each["index"]) is not int or each["index"] < 0:
-                    raise ValueError("an index is a number")
-                found[each["index"]] = Opening.from_json(each["opening"])
-        except (AuditError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RecoveryFailed(
-                f"The {number}. of the kept answers is not one to GET /receipts/ID: {str(error)[:200]}"
-            ) from None
-    return found
-
-
 def _check_reason(reason: str) -> None:
     if not reason.strip() or len(reason) > REASON_CHARACTERS or not reason.isprintable():
         raise RecoveryFailed(
@@ -211,97 +158,6 @@ def _keys(rows: Storage, keyring: Keyring, of_copies: Sequence[KeyRow] = ()) -> 
     return Keys(rows, keyring, None, rows=of_copies if has_more else None)
 
 
-def _key_rows(path: Path) -> list[KeyRow]:
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            found = connection.execute("SELECT number, origin, wrapped, state FROM log_keys ORDER BY number").fetchall()
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        return []  # of an older program, or not a database: which it is, is told when its leaves are read
-    return [KeyRow(*row) for row in found]
-
-
-def _gathered(
-    rows: Storage, keys: Keys, folder: Path, copies: Copies, first: int, *, closing: bool = False
-) -> tuple[list[_Known], dict[int, bytes], dict[int, Opening]]:
-    """Checkpoints known, and leaves and openings from index `first` on. Of two leaves, a mirror's counts."""
-    known: list[_Known] = []
-    for note, where in (
-        (rows.latest_checkpoint(), "in the database"),
-        (history.high_water(folder), "kept outside the database"),
-    ):
-        if note is not None:
-            known.append(_Known(_opened(keys, note, where, closing=closing), where))
-    leaves: dict[int, bytes] = {}
-    openings: dict[int, Opening] = dict(copies.openings or {})
-    for index, opening in openings.items():
-        leaves[index] = opening.leaf()
-    for path in copies.databases:
-        _from_database(path, keys, first, known, leaves, openings)
-    for location in copies.mirrors:
-        _from_mirror(location, keys, first, known, leaves)
-    return known, leaves, openings
-
-
-def _opened(keys: Keys, note: bytes, where: str, *, closing: bool = False) -> Checkpoint:
-    try:
-        if closing:  # an older database may lack the key that signed last; the size is told all the same
-            return parse_checkpoint(SignedNote.parse(note).text)
-        return keys.open(note)
-    except AuditError as error:
-        raise RecoveryFailed(
-            f"The checkpoint {where} is not by a key that this database holds: {error}",
-            hint="use a newer copy of the database, or close the log with --new-origin",
-        ) from None
-
-
-def _from_mirror(location: str, keys: Keys, first: int, known: list[_Known], leaves: dict[int, bytes]) -> None:
-    policy = "".join(f"log {key.verifier}\n" for key in keys.known) + "quorum none\n"
-    where = f"at the mirror {location}"
-    try:
-        log = MirroredLog(open_location(location), TrustPolicy.parse(policy))
-        checkpoint = log.checkpoint().checkpoint
-        for leaf in log.leaves(checkpoint):
-            if leaf.index >= first:
-                leaves[leaf.index] = leaf.data
-    except AuditError as error:
-        raise RecoveryFailed(f"The copy {where} cannot be used: {error}") from None
-    known.append(_Known(checkpoint, where))
-
-
-def _from_database(
-    path: Path,
-    keys: Keys,
-    first: int,
-    known: list[_Known],
-    leaves: dict[int, bytes],
-    openings: dict[int, Opening],
-) -> None:
-    """What another copy of the database has; unsigned beyond its last checkpoint, and acknowledged all the same."""
-    where = f"in {path.name}"
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            note = connection.execute("SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
-            found = connection.execute("SELECT idx, leaf FROM log_leaves WHERE idx >= ?", (first,)).fetchall()
-            kept = connection.execute(
-                "SELECT idx, accounting, accounting_salt, person, person_salt, person_hash FROM log_openings"
-                " WHERE idx >= ?",
-                (first,),
-            ).fetchall()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise RecoveryFailed(f"The copy {where} cannot be read: {error}") from None
-    if note is not None:
-        known.append(_Known(_opened(keys, note[0], where), where))
-    leaves.update(found)
-    for row in kept:
-        openings.setdefault(row[0], storage.opening_of(row[1:]))
-
-
 def _extended(rows: Storage, size: int, hashes: list[bytes]) -> tuple[Tree, list[tuple[int, int, bytes]]]:
     whole = size // WIDTH * WIDTH
     tree = rebuilt(size, (leaf_hash(leaf) for leaf in rows.leaves(whole, size)), rows.tile)
@@ -313,7 +169,7 @@ def _reader(rows: Storage, tiles: Iterable[tuple[int, int, bytes]]) -> Any:
     return lambda level, n: made.get((level, n)) or rows.tile(level, n)
 
 
-def _compare(known: Sequence[_Known], tree: Tree, read: Any) -> None:
+def _compare(known: Sequence[Known], tree: Tree, read: Any) -> None:
     for each in known:
         seen, where = each.checkpoint, each.where
         if seen.size > tree.size:

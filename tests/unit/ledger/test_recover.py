@@ -14,7 +14,8 @@ from countenance_audit.leaf import parse
 from tests.unit.ledger.logs import ACCOUNT, Opened, call
 
 from countenance.ledger import Log, LogBehind, fsck, retention
-from countenance.ledger.recover import Copies, RecoveryFailed, close, kept_openings, names_unknown_key, refill
+from countenance.ledger.copies import Copies, RecoveryFailed, kept_openings
+from countenance.ledger.recover import close, names_unknown_key, refill
 from countenance.store import Database
 
 WHY = "the disk failed"

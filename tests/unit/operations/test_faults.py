@@ -22,13 +22,13 @@ from countenance.gallery import (
     TagLimitExceeded,
     TemplateCorrupt,
 )
+from countenance.ledger.copies import RecoveryFailed
 from countenance.ledger.counting import StatementError
 from countenance.ledger.exchange import Unreachable
 from countenance.ledger.expiry import FloorNotReached
 from countenance.ledger.history import LedgerError, LogBehind
 from countenance.ledger.keys import LogKeyError
 from countenance.ledger.metering import MeteringError
-from countenance.ledger.recover import RecoveryFailed
 from countenance.ledger.retention import HoldInForce, NoSuchHold
 from countenance.ledger.storage import LogDamaged
 from countenance.ledger.timestamp import NotStamped
