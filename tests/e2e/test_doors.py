@@ -139,6 +139,8 @@ def test_health_readiness_and_metrics(raw: RawClient) -> None:
         "models_loaded": True,
         "store_open": True,
         "ledger_writable": True,
+        "ledger_unrefused": True,
+        "warnings": [],
     }
     raw.call("ListCollections", {})
     page = raw.send(b"", {}, "GET", "/metrics").body.decode()
