@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from tests.unit.accounts.declarations import CUSTOMER
 
 from .conftest import People, Server, start
 
@@ -418,6 +419,8 @@ def cli(server: Server, *words: str) -> dict[str, Any]:
 
 def new_account(server: Server, name: str) -> tuple[str, str]:
     """Opens an account through the admin socket; its first access key."""
-    account = cli(server, "account", "create", name)["account_id"]
+    declaration = server.data.parent / "customer.json"
+    declaration.write_text(json.dumps(CUSTOMER))
+    account = cli(server, "account", "create", name, "--party", str(declaration))["account_id"]
     issued = cli(server, "key", "create", account)
     return issued["access_key_id"], issued["secret_access_key"]

@@ -103,7 +103,9 @@ def _ordered(value: object, depth: int) -> object:
         for name in value:
             if type(name) is not str:
                 raise Malformed(f"A name in an object is {type(name).__name__}, not a string.")
-        return {name: _ordered(value[name], depth + 1) for name in sorted(value, key=_utf16)}
+        # Of ASCII names, which nearly all are, both orders are one, and a sort without a key takes a third of the time.
+        names = sorted(value, key=None if "".join(value).isascii() else _utf16)
+        return {name: _ordered(value[name], depth + 1) for name in names}
     if isinstance(value, (list, tuple)):
         return [_ordered(item, depth + 1) for item in value]
     if kind is float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from countenance_audit.errors import Malformed
@@ -62,8 +63,12 @@ def check(scheme: Any, value: Any, where: str) -> None:
     """Refuses (Malformed) what is not the normal form of an identifier."""
     if type(scheme) is not str or type(value) is not str:
         raise Malformed(f"{where} has a scheme or value that is not a string.")
-    if normal(scheme, value) != value:
+    if _normal(scheme, value) != value:
         raise Malformed(f"{where} is not in the form of the scheme {scheme}.")
+
+
+_normal = lru_cache(4_096)(normal)
+"""The entries of a log name the same few parties over and over."""
 
 
 def parse(text: str) -> tuple[str, str]:
