@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
 from tests.unit.accounts.declarations import CUSTOMER
 
 from .conftest import People, Server, start
