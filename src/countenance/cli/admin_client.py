@@ -26,6 +26,11 @@ PATIENCE_S: Final = 10.0
 POLL_S: Final = 0.05
 
 ANSWER_TIMEOUT_S: Final = 60.0
+LONG_ANSWER_TIMEOUT_S: Final = 24 * 3600.0
+"""For verbs that read or copy everything: 0.2 to 1 ms a leaf (`ledger fsck`), or as long as the disk takes."""
+LONG: Final = frozenset(
+    {"backup.create", "ledger.erase", "ledger.expire", "ledger.fsck", "ledger.statement", "sample.erase"}
+)
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
@@ -39,8 +44,8 @@ class _NotListening(Exception):
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=ANSWER_TIMEOUT_S)
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
@@ -87,7 +92,7 @@ def _in_process(settings: Settings, verb: str, params: dict[str, Any]) -> dict[s
 
 
 def _over_socket(path: Path, verb: str, params: dict[str, Any]) -> dict[str, Any]:
-    connection = _UnixConnection(path)
+    connection = _UnixConnection(path, LONG_ANSWER_TIMEOUT_S if verb in LONG else ANSWER_TIMEOUT_S)
     try:
         connection.request("POST", f"/admin/{verb}", json.dumps(params), {"Content-Type": "application/json"})
         answer = connection.getresponse()
