@@ -20,6 +20,8 @@ from countenance_audit.leaf import SALT_BYTES, image_commitment, opaque, public
 
 from countenance.store import Entry
 
+SALTS_BYTES: Final = 2 * SALT_BYTES
+"""Of an opaque entry: one salt for each section."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -63,26 +65,27 @@ class Opaque:
     _draft: _Draft | None = field(default=None, init=False, repr=False, compare=False)
 
     def prepare(self) -> None:
-        """Encode and salt what will be said, before it has a time. The sections must not change from then on.
+        """Encode what will be said, before it has a time. The sections must not change from then on.
 
         Raises:
             TypeError: a section has no canonical encoding.
         """
         self._draft = _drafted(self.accounting, self.person)
 
-    def finish(self, time: int) -> tuple[bytes, OpeningRow]:
-        """The leaf and its opening, made at `time` (microseconds since 1970)."""
+    def finish(self, time: int, salts: bytes | None = None) -> tuple[bytes, OpeningRow]:
+        """The leaf and its opening, made at `time` (microseconds since 1970).
+
+        Args:
+            salts: `SALTS_BYTES` random bytes for this entry alone; None: they are drawn here.
+        """
         draft = self._draft or _drafted(self.accounting, self.person)
+        drawn = os.urandom(SALTS_BYTES) if salts is None else salts
+        said_salt, person_salt = drawn[:SALT_BYTES], drawn[SALT_BYTES:]
         said = b"%b%d%b" % (draft.before, time, draft.after)
-        combined = _section(b"accounting", draft.accounting_salt, said) + draft.person_hash
+        combined = _section(b"accounting", said_salt, said) + _section(b"person", person_salt, draft.person)
         leaf = opaque(sha256(b"countenance/leaf/v1\n" + combined).digest())
         return leaf, OpeningRow(
-            draft.request_id,
-            said.decode(),
-            draft.accounting_salt,
-            draft.person,
-            draft.person_salt,
-            draft.account_of_act,
+            draft.request_id, said.decode(), said_salt, draft.person.decode(), person_salt, draft.account_of_act
         )
 
 
@@ -92,10 +95,7 @@ class _Draft(NamedTuple):
     request_id: str
     before: bytes
     after: bytes
-    accounting_salt: bytes
-    person: str
-    person_salt: bytes
-    person_hash: bytes
+    person: bytes
     account_of_act: str | None
 
 
@@ -104,16 +104,11 @@ def _drafted(accounting: Mapping[str, Any], person: Mapping[str, Any]) -> _Draft
     # the same is tested; `ledger fsck` checks them again.
     first = canonical_bytes({name: value for name, value in accounting.items() if name < "end"})[:-1]
     rest = canonical_bytes({name: value for name, value in accounting.items() if name > "end"})[1:]
-    salts = os.urandom(2 * SALT_BYTES)
-    concerned = canonical_bytes(person)
     return _Draft(
         request_id=accounting["request_id"],
         before=first + (b',"end":' if len(first) > 1 else b'"end":'),
         after=b"," + rest if len(rest) > 1 else rest,
-        accounting_salt=salts[:SALT_BYTES],
-        person=concerned.decode(),
-        person_salt=salts[SALT_BYTES:],
-        person_hash=_section(b"person", salts[SALT_BYTES:], concerned),
+        person=canonical_bytes(person),
         account_of_act=account_of_act(accounting),
     )
 
@@ -125,8 +120,8 @@ class Public:
     content: dict[str, Any]
     place: Place | None = None
 
-    def finish(self, time: int) -> tuple[bytes, None]:
-        """The leaf, made at `time`."""
+    def finish(self, time: int, salts: bytes | None = None) -> tuple[bytes, None]:
+        """The leaf, made at `time`; nothing in it is salted."""
         return public({"v": 1, **self.content, "time": time}), None
 
 

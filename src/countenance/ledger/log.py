@@ -11,6 +11,7 @@ says so (PROOFS, section 4).
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -27,7 +28,7 @@ from countenance_audit.merkle import leaf_hash
 from countenance_audit.note import SignedNote, Signer, VerifierKey
 
 from countenance.ledger import history, storage
-from countenance.ledger.entry import Opaque, Place, Public, of_effect
+from countenance.ledger.entry import SALTS_BYTES, Opaque, Place, Public, of_effect
 from countenance.ledger.history import LedgerError
 from countenance.ledger.keys import Keys
 from countenance.ledger.storage import Storage
@@ -149,8 +150,9 @@ class Log:
         at = max(now, last)
         leaves: list[bytes] = []
         openings = []
-        for entry in entries:
-            leaf, row = entry.finish(at)
+        salts = os.urandom(SALTS_BYTES * len(entries))  # at once: each draw lets all other threads run first
+        for number, entry in enumerate(entries):
+            leaf, row = entry.finish(at, salts[number * SALTS_BYTES : (number + 1) * SALTS_BYTES])
             if row is not None:
                 openings.append((tree.size + len(leaves), row))
             leaves.append(leaf)

@@ -335,6 +335,25 @@ def test_an_entry_prepared_before_it_has_a_time_says_the_same(section: dict[str,
     assert {len(row.accounting_salt), len(row.person_salt)} == {32}
 
 
+def test_every_entry_of_a_group_has_salts_of_its_own(opened: Opened) -> None:
+    gathered = threading.Event()
+    threads = [threading.Thread(target=opened.database.maintain, args=(lambda _: gathered.wait(10),))]
+    threads[0].start()
+    for number in range(6):
+        threads.append(threading.Thread(target=opened.log.append, args=(call(number),)))
+        threads[-1].start()
+    while opened.database._writer.queued < 6:
+        pass
+    gathered.set()
+    for thread in threads:
+        thread.join()
+    openings = [opening for _, opening in opened.log.storage.openings(1, 7)]
+    assert len({opening.accounting["end"] for opening in openings}) == 1  # one group
+    salts = {opening.accounting_salt for opening in openings} | {opening.person_salt for opening in openings}
+    assert len(salts) == 12
+    assert fsck.examine(opened.log).problems == []
+
+
 def test_an_entry_that_cannot_be_encoded_is_its_own_caller_s_trouble(opened: Opened) -> None:
     with pytest.raises(TypeError):
         opened.log.append(Opaque(call(1).accounting | {"details": {"half": "\ud800"}}))
