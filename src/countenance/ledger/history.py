@@ -114,12 +114,12 @@ def mirrored_checkpoint(location: str) -> bytes:
 def compare_outside(
     log: Log, *, mirrors: Sequence[str] = (), witnesses: Sequence[WitnessClient] = (), patience_s: float = PATIENCE_S
 ) -> None:
-    """Compare the log with what mirrors and witnesses have seen of it, before anything is added to it.
+    """Compare the log with what mirrors and witnesses have seen of it, before anything is added to it or published.
 
     Raises:
         LogBehind: one of them has seen a longer log, or another one.
     """
-    size, note = log.publish()
+    size, (signed, note) = log.size, log.checkpoint_as_found()
     contradictions: list[LogBehind] = []
 
     def ask_mirror(location: str) -> None:
@@ -135,7 +135,7 @@ def compare_outside(
 
     def ask_witness(witness: WitnessClient) -> None:
         try:
-            log.cosigned(size, witness.submit(note, size, lambda old: log.consistency(old, size)))
+            log.cosigned(signed, witness.submit(note, signed, lambda old: log.consistency(old, signed)))
         except WitnessRefused as error:
             contradictions.append(LogBehind(error.message, hint=HINT))
         except (Error, AuditError, OSError) as error:

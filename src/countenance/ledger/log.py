@@ -52,6 +52,7 @@ class Log:
         keyring: wraps the log's key.
         folder: the data folder, for the high-water file.
         origin: the log's name; None keeps the one it has, or makes one up on first use.
+        before_writing: looks at the log as it was found; what it raises keeps it that way.
 
     Raises:
         LogBehind: an older database was put in the place of this one.
@@ -66,6 +67,7 @@ class Log:
         *,
         origin: str | None = None,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        before_writing: Callable[[Log], None] | None = None,
     ) -> None:
         self._database = database
         self._storage = Storage(database)
@@ -85,6 +87,8 @@ class Log:
         self._staged: tuple[Tree, int, int] | None = None
         self._latest: tuple[int, bytes] | None = None
         self._check_history()
+        if before_writing is not None:
+            before_writing(self)
         database.when_in_doubt(self.in_doubt)
         database.sequence_with(self)
         if self.keys.is_new:
@@ -203,18 +207,25 @@ class Log:
         """The latest published checkpoint: its size and the signed note."""
         return self._latest or self.publish()
 
+    def checkpoint_as_found(self) -> tuple[int, bytes]:
+        """The latest published checkpoint; of a log that never published one, a checkpoint that is not kept."""
+        tree = self._tree
+        return self._latest or (tree.size, self._signed(tree))
+
     def publish(self) -> tuple[int, bytes]:
         """Sign the tree as it is now, keep the checkpoint and its copy outside the database."""
         with self._publishing:
             tree = self._tree
             if self._latest is not None and tree.size == self._latest[0]:
                 return self._latest
-            root = tree.root(tree.size, self._storage.tile)
-            note = self.keys.sign(Checkpoint(self.origin, tree.size, root))
+            note = self._signed(tree)
             self._storage.keep_checkpoint(tree.size, note)
             history.keep_high_water(self._folder, note)
             self._latest = (tree.size, note)
             return self._latest
+
+    def _signed(self, tree: Tree) -> bytes:
+        return self.keys.sign(Checkpoint(self.origin, tree.size, tree.root(tree.size, self._storage.tile)))
 
     def cosigned(self, size: int, line: str) -> None:
         """Add a witness's line to the latest checkpoint, unless a later one was published meanwhile."""

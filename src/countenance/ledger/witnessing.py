@@ -34,6 +34,11 @@ LOOK_BACK: Final = 10_000
 _log = logging.getLogger(__name__)
 
 
+def clients_of(policy: TrustPolicy | None) -> dict[str, WitnessClient]:
+    """A client for each witness of a policy, by name."""
+    return {name: WitnessClient(policy.urls[name], key) for name, key in policy.witnesses.items()} if policy else {}
+
+
 class Witnessing:
     """Asks the witnesses of a policy. Safe to use from any thread.
 
@@ -59,10 +64,7 @@ class Witnessing:
         self._policy = policy
         self._patience_s = patience_h * HOUR_S
         self._now_s = now_s
-        names = policy.witnesses if policy is not None else {}
-        self.clients: Mapping[str, WitnessClient] = {
-            name: WitnessClient(policy.urls[name], key) for name, key in names.items() if policy is not None
-        }
+        self.clients: Mapping[str, WitnessClient] = clients_of(policy)
         self.refusals: dict[str, str] = {}
         self._cosigned: bytes | None = None
         self._quorum_s: int | None = None

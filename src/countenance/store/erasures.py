@@ -7,6 +7,9 @@ at every start it is brought up to the rows. The file is not part of a backup. A
 rows than the file has lines: what the lines beyond them name is erased again, before anything is served (PROOFS,
 section 2). Knows no kind of note; who erases says what undoes a restore of it. Notes name what they erased by account,
 collection, digests and random names of files, never by a person's name or an image.
+
+A note is known where the same words stand under its number or a later one: what was erased twice was erased at the
+latter. Numbers alone do not tell, since a database that was restored without its file gives them out again.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +39,8 @@ class Erasures:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._has_new = False
-        self._file_number: int | None = None
+        self._seen: tuple[int, int, int] | None = None
+        """Number of the last note in the file, its inode and its size, when it was last written or compared."""
 
     def note(self, connection: sqlite3.Connection, what: Mapping[str, Any]) -> None:
         """Note an erasure, in its transaction; `what` has a member `kind`."""
@@ -51,7 +55,7 @@ class Erasures:
         try:
             self._append(connection)
         except (OSError, sqlite3.Error) as error:
-            self._file_number = None
+            self._seen = None
             _log.error("%s cannot be written (%s): a backup restored now would bring back what was erased", FILE, error)
         else:
             self._has_new = False
@@ -72,8 +76,24 @@ class Erasures:
 
     def unreplayed(self, connection: sqlite3.Connection) -> list[tuple[int, dict[str, Any]]]:
         """Notes that the file has and the database has not: it is older than they are."""
-        (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM erased").fetchone()
-        return [(number, what) for number, what in self._lines() if number > last]
+        known = _latest(_rows(connection))
+        return [(number, what) for number, what in self._lines() if known.get(_encoded(what), -1) < number]
+
+    def learn(self, connection: sqlite3.Connection, notes: Iterable[tuple[int, str]]) -> int:
+        """Put what another copy of the database notes, and this one and the file do not, into the file, to be replayed;
+        returns how many that were. For the writer thread."""
+        self._append(connection)
+        rows, lines = _rows(connection), [(number, _encoded(what)) for number, what in self._lines()]
+        known, last = _latest([*rows, *lines]), max((number for number, _ in [*rows, *lines]), default=0)
+        new = []
+        for number, what in sorted(notes):
+            if known.get(what, -1) < number:
+                last = max(last + 1, number)
+                known[what] = last
+                new.append((last, what))
+        self._write(new)
+        self._seen = None  # the file is ahead of the rows now
+        return len(new)
 
     def replay(self, connection: sqlite3.Connection, replays: Mapping[str, Replay]) -> dict[str, int]:
         """Erase again what an older database brought back, inside a transaction.
@@ -94,22 +114,37 @@ class Erasures:
                 hint="It was written by a newer version of this program: start that one.",
             )
         done = {kind: replays[kind](connection, whats) for kind, whats in of_kind.items()}
+        self._seen = None  # the rows have caught up with lines that are there already
+        given = {number for number, _ in _rows(connection)}
         connection.executemany(
-            "INSERT INTO erased (number, what) VALUES (?, ?)", ((number, _encoded(what)) for number, what in notes)
+            "INSERT INTO erased (number, what) VALUES (?, ?)",
+            ((None if number in given else number, _encoded(what)) for number, what in notes),
         )
         return done
 
     def _append(self, connection: sqlite3.Connection) -> None:
-        if self._file_number is None:
-            self._mend()
-            self._file_number = max((number for number, _ in self._lines()), default=0)
-        rows = connection.execute(
-            "SELECT number, what FROM erased WHERE number > ? ORDER BY number", (self._file_number,)
-        ).fetchall()
-        if not rows:
+        if self._seen is not None and self._seen[1:] == self._identity():
+            self._write(_rows(connection, after=self._seen[0]))
+            return
+        self._mend()  # somebody may have taken the file away, or put an older one there: look at all of it
+        known = _latest((number, _encoded(what)) for number, what in self._lines())
+        rows = _rows(connection)
+        self._write([(number, what) for number, what in rows if known.get(what, -1) < number])
+        self._seen = (max((number for number, _ in rows), default=0), *self._identity())
+
+    def _identity(self) -> tuple[int, int]:
+        """Inode and size of the file; zeros while there is none."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_ino, found.st_size
+
+    def _write(self, notes: Sequence[tuple[int, str]]) -> None:
+        if not notes:
             return
         is_new = not self._path.exists()
-        lines = "".join(f'{{"number":{number},"what":{what}}}\n' for number, what in rows)
+        lines = "".join(f'{{"number":{number},"what":{what}}}\n' for number, what in notes)
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with os.fdopen(file, "ab") as out:
             out.write(lines.encode())
@@ -117,7 +152,7 @@ class Erasures:
             os.fsync(out.fileno())
         if is_new:
             sync_folder(self._path.parent)
-        self._file_number = rows[-1][0]
+        self._seen = (notes[-1][0], *self._identity())
 
     def _mend(self) -> None:
         """Cut off a last line that a crash left unfinished; its row is in the database and is written again."""
@@ -148,6 +183,31 @@ class Erasures:
                     hint="Put it back from its own copy: without it a restored backup may bring back what was erased.",
                 ) from None
             yield number, what
+
+
+def kept_in(path: Path) -> list[tuple[int, str]]:
+    """The notes in another copy of the database; none when it has none that can be read."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            return [(number, _encoded(json.loads(what))) for number, what in _rows(connection)]
+        finally:
+            connection.close()
+    except (sqlite3.Error, ValueError) as error:
+        _log.warning("what %s says of erasures takes no part: %s", path.name, error)
+        return []
+
+
+def _rows(connection: sqlite3.Connection, after: int = 0) -> list[tuple[int, str]]:
+    return connection.execute("SELECT number, what FROM erased WHERE number > ? ORDER BY number", (after,)).fetchall()
+
+
+def _latest(notes: Iterable[tuple[int, str]]) -> dict[str, int]:
+    """Words of a note -> its largest number."""
+    latest: dict[str, int] = {}
+    for number, what in notes:
+        latest[what] = max(number, latest.get(what, number))
+    return latest
 
 
 def _encoded(what: Mapping[str, Any]) -> str:

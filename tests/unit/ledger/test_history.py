@@ -128,6 +128,7 @@ def policy_of(served: Served, quorum: str) -> TrustPolicy:
 
 
 def test_what_was_cosigned_before_a_start_is_known_after_it(opened: Opened, served: Served) -> None:
+    opened.log.publish()
     history.compare_outside(opened.log, witnesses=[served.client()])
     opened.grow(20)  # checkpoints that nobody cosigned
     opened.database.close()

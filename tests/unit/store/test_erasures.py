@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from countenance.store import Database, DatabaseError
+from countenance.store import Database, DatabaseError, erasures
 from countenance.store.erasures import FILE
 
 
@@ -133,3 +133,61 @@ def test_a_file_that_cannot_be_written_does_not_undo_the_erasure_and_is_tried_ag
     noted(database, 2)
     assert [each["what"]["n"] for each in lines(tmp_path)] == [1, 2]
     database.close()
+
+
+def test_a_file_that_vanishes_or_loses_a_line_while_running_is_whole_after_the_next_erasure(tmp_path: Path) -> None:
+    database = Database(tmp_path / "countenance.db")
+    for number in range(3):
+        noted(database, number)
+    (tmp_path / FILE).unlink()
+    noted(database, 3)
+    assert sorted(each["what"]["n"] for each in lines(tmp_path)) == [0, 1, 2, 3]
+    kept = (tmp_path / FILE).read_text().splitlines(keepends=True)
+    (tmp_path / FILE).write_text("".join(kept[:1] + kept[2:]))
+    noted(database, 4)
+    assert sorted(each["what"]["n"] for each in lines(tmp_path)) == [0, 1, 2, 3, 4]
+    database.close()
+
+
+def test_a_gap_in_the_file_is_filled_at_the_start(tmp_path: Path) -> None:
+    database = Database(tmp_path / "countenance.db")
+    for number in range(4):
+        noted(database, number)
+    database.close()
+    kept = (tmp_path / FILE).read_text().splitlines(keepends=True)
+    (tmp_path / FILE).write_text(kept[0] + kept[3])
+    Database(tmp_path / "countenance.db").close()
+    assert sorted(each["what"]["n"] for each in lines(tmp_path)) == [0, 1, 2, 3]
+    before = (tmp_path / FILE).read_bytes()
+    Database(tmp_path / "countenance.db").close()
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_what_another_database_notes_is_learnt_from_it(tmp_path: Path) -> None:
+    """Its file was lost with it, or could not be written; numbers were given out again since."""
+    here = Database(tmp_path / "countenance.db")
+    noted(here, 0)
+    here.close()
+    shutil.copytree(tmp_path, other := tmp_path / "other", ignore=lambda *_: ["other"])
+    newer = Database(other / "countenance.db")
+    for number in (1, 2, 1):
+        noted(newer, number)
+    newer.close()
+    here = Database(tmp_path / "countenance.db")
+    noted(here, 7)  # number 2 here, as that of 1 there
+    found = erasures.kept_in(other / "countenance.db")
+    assert [number for number, _ in found] == [1, 2, 3, 4]
+    assert here.maintain(lambda connection: here.erasures.learn(connection, found)) == 3
+    assert here.maintain(lambda connection: here.erasures.learn(connection, found)) == 0
+    assert replayed(here) == ([1, 2, 1], {"thing": 3})
+    noted(here, 8)
+    here.close()
+    here = Database(tmp_path / "countenance.db")
+    assert replayed(here) == ([], {})
+    assert sorted(each["what"]["n"] for each in lines(tmp_path)) == [0, 1, 1, 2, 7, 8]
+    here.close()
+
+
+def test_a_copy_that_is_no_database_notes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "noise.db").write_bytes(b"noise" * 1000)
+    assert erasures.kept_in(tmp_path / "noise.db") == []
