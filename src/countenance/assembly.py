@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from countenance.gallery import RebuildReport, SqliteGallery
 from countenance.ledger import Acts, Ledger, Log, Witnessing, history
 from countenance.ledger.copies import Copies
 from countenance.ledger.timestamp import Authority, Timestamping
+from countenance.ledger.witnessing import clients_of
 from countenance.operations import Service
 from countenance.operations.pagination import Cursors
 from countenance.operations.samples import retain
@@ -135,10 +136,11 @@ def recover(
     with Ownership(settings.data_dir):
         return restoration.mend(
             settings.data_dir,
-            copies,
+            replace(copies, standing=settings.ledger_mirrors),
             reason=reason,
             origin=None if successor else settings.ledger_origin,
             successor=successor,
+            outside=_outside(settings),
         )
 
 
@@ -151,10 +153,11 @@ def restore(
         return restoration.restore(
             settings.data_dir,
             source,
-            copies,
+            replace(copies, standing=settings.ledger_mirrors),
             reason=reason,
             origin=None if successor else settings.ledger_origin,
             successor=successor,
+            outside=_outside(settings),
         )
 
 
@@ -178,10 +181,9 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
         keyring = Keyring.open(data / "master.key", create=not database_file.exists())
         database = Database(database_file)
         stack.callback(database.close)
-        log = Log(database, keyring, data, origin=settings.ledger_origin)
+        log = Log(database, keyring, data, origin=settings.ledger_origin, before_writing=_outside(settings))
         witnessing = Witnessing(log, _witnesses(settings.ledger_witnesses), patience_h=settings.ledger_quorum_hours)
         if serving:
-            history.compare_outside(log, mirrors=settings.ledger_mirrors, witnesses=list(witnessing.clients.values()))
             witnessing.seen(log.checkpoint()[1])
         ledger = Ledger(
             log,
@@ -221,6 +223,12 @@ def _retention(settings: Settings, register: Register) -> Daily:
         ),
         name="sample retention",
     )
+
+
+def _outside(settings: Settings) -> restoration.Outside:
+    """What compares a log with the mirrors and witnesses of the settings; work on the host adds to it, too."""
+    witnesses = list(clients_of(_witnesses(settings.ledger_witnesses)).values())
+    return lambda log: history.compare_outside(log, mirrors=settings.ledger_mirrors, witnesses=witnesses)
 
 
 def _witnesses(file: Path | None) -> TrustPolicy | None:

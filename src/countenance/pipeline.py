@@ -230,7 +230,11 @@ class Pipeline:
             "opening": opening.to_json(),
             "proof": [each.hex() for each in log.inclusion(index, size)],
             "checkpoint": note.decode(),
-            "effects": [{"index": at, "opening": other.to_json()} for at, other in found if at != index],
+            "effects": [
+                {"index": at, "opening": other.to_json(), "proof": [each.hex() for each in log.inclusion(at, size)]}
+                for at, other in found
+                if at != index
+            ],
         }
         headers = (("content-type", "application/json"), ("x-amzn-requestid", call.request_id))
         return HttpResponse(200, headers, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())

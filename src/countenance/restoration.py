@@ -14,10 +14,11 @@ import shutil
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,12 +29,13 @@ from countenance.accounts import Accounts, revocations
 from countenance.errors import Error
 from countenance.gallery import erasure
 from countenance.ledger import Acts, Log, Opaque, accounting, acts, expiry, recover, retention
+from countenance.ledger.acts import Difference
 from countenance.ledger.copies import Copies
 from countenance.ledger.history import HIGH_WATER
 from countenance.ledger.recover import Refilled
 from countenance.samples import Samples
 from countenance.samples.samples import NOTE as SAMPLES
-from countenance.store import Database, Keyring, Replay, backup, sync_folder
+from countenance.store import Database, Keyring, Replay, backup, erasures, sync_folder
 from countenance.store.erasures import FILE as ERASURES
 
 DATABASE: Final = "countenance.db"
@@ -50,6 +52,9 @@ REPLAYS: Final[Mapping[str, tuple[str, Replay]]] = {
     SAMPLES: ("samples", Samples.replay),
 }
 """How each kind of erasure is done again, and the table that it takes from: an older database may not have it yet."""
+
+Outside = Callable[[Log], None]
+"""Compares a log with what others saw of it; raises LogBehind."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +79,10 @@ class Mended:
     size: int
     refilled: Refilled | None = None
     closed: Checkpoint | None = None
+    replayed: Mapping[str, int] = field(default_factory=dict)
+    """Kind of erasure -> how much of it an older database had brought back."""
+    differences: Sequence[Difference] = ()
+    """What the database had otherwise than the log's entries leave it, as entries say now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,37 +90,56 @@ class Restored:
     """What became of a backup."""
 
     mended: Mended
-    replayed: Mapping[str, int]
-    """Kind of erasure -> how much of it the backup had brought back."""
-    unexplained: Mapping[tuple[str, str], int]
-    """(account, collection) -> references that it has more (or fewer) than the log's entries leave it."""
     kept: Path | None
     """The database that was there before."""
 
 
 def mend(
-    folder: Path, copies: Copies, *, reason: str, origin: str | None = None, successor: Successor | None = None
+    folder: Path,
+    copies: Copies,
+    *,
+    reason: str,
+    origin: str | None = None,
+    successor: Successor | None = None,
+    outside: Outside | None = None,
+    is_backup: bool = False,
 ) -> Mended:
-    """Refill the log in a folder that is owned, or close it for a successor.
+    """Refill the log in a folder that is owned, or close it for a successor; then erase again what was erased, put in
+    force the holds that are, and say in entries what else was lost or came back.
 
     Args:
         origin: that the log must have; None takes the one it has.
+        outside: compares the mended log with what mirrors and witnesses saw, before anything is added or signed.
+        is_backup: say it even when the log lacked nothing.
 
     Raises:
         RecoveryFailed: it cannot be mended that way; nothing was changed.
+        LogBehind: mirrors or witnesses saw more of it than the copies have; leaves that were put back stay.
     """
     with _opened(folder) as (database, keyring):
         if successor is None:
             done = recover.refill(database, keyring, folder, copies, reason=reason)
-            log = Log(database, keyring, folder, origin=origin)
+            log = Log(database, keyring, folder, origin=origin, before_writing=outside)
             if recover.names_unknown_key(log, done.first, done.size):
                 log.rotate(lost=True)  # a key that the log named was made after this database was copied
-            log.publish()
-            return Mended(log.origin, str(log.signer.verifier), log.size, refilled=done)
-        last = recover.close(database, keyring, folder, copies, reason=reason, successor=successor.name)
-        log = Log(database, keyring, folder, origin=successor.name)
+            mended = Mended(log.origin, str(log.signer.verifier), log.size, refilled=done)
+            was_behind = is_backup or done.size > done.first
+        else:
+            last = recover.close(database, keyring, folder, copies, reason=reason, successor=successor.name)
+            log = Log(database, keyring, folder, origin=successor.name, before_writing=outside)
+            mended = Mended(log.origin, str(log.signer.verifier), log.size, closed=last)
+            was_behind = True
+        Accounts(database, keyring, Acts(log.storage).granted)  # brings the register of an older copy up to date
+        noted = [note for path in copies.databases for note in erasures.kept_in(path)]
+        database.maintain(lambda connection: database.erasures.learn(connection, noted))
+        replayed = replay_erasures(database, log)
+        # Of a log that lacked nothing, a difference is no loss: `ledger fsck` goes on telling it.
+        differences = reconcile(database, log, reason) if was_behind or replayed else []
+        if is_backup:
+            details = {f"erased_again.{kind}": count for kind, count in replayed.items()}
+            log.append(_act(acts.RESTORED, {"differences": len(differences), **details, "reason": reason}))
         log.publish()
-        return Mended(log.origin, str(log.signer.verifier), log.size, closed=last)
+        return replace(mended, size=log.size, replayed=replayed, differences=differences)
 
 
 def restore(
@@ -122,6 +150,7 @@ def restore(
     reason: str,
     origin: str | None = None,
     successor: Successor | None = None,
+    outside: Outside | None = None,
 ) -> Restored:
     """Put a backup in the place of the database of a folder that is owned.
 
@@ -132,6 +161,7 @@ def restore(
     Raises:
         RestoreFailed: there is no master key, or the file is no backup.
         RecoveryFailed: the log of the backup is behind what was signed, and the copies do not mend it.
+        LogBehind: the same, by what mirrors and witnesses saw.
         KeyringError: another master key made the backup.
     """
     present = folder / DATABASE
@@ -148,16 +178,7 @@ def restore(
     stage.mkdir(mode=0o700)
     try:
         _stage(folder, source, stage)
-        mended = mend(stage, copies, reason=reason, origin=origin, successor=successor)
-        with _opened(stage) as (database, keyring):
-            log = Log(database, keyring, stage)
-            Accounts(database, keyring, Acts(log.storage).granted)  # brings the register of an older backup up to date
-            replayed = replay_erasures(database, log)
-            unexplained = reconcile(database, log, reason)
-            details = {f"erased_again.{kind}": count for kind, count in replayed.items()}
-            log.append(_act("backup.restore", {"collections": len(unexplained), **details, "reason": reason}))
-            log.publish()
-            mended = replace(mended, size=log.size)
+        mended = mend(stage, copies, reason=reason, origin=origin, successor=successor, outside=outside, is_backup=True)
         kept = None
         if present.exists():
             kept = present.with_name(f"{DATABASE}.replaced-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
@@ -168,7 +189,7 @@ def restore(
         sync_folder(folder)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-    return Restored(mended, replayed, unexplained, kept)
+    return Restored(mended, kept)
 
 
 def replay_erasures(database: Database, log: Log) -> dict[str, int]:
@@ -186,18 +207,22 @@ def replay_erasures(database: Database, log: Log) -> dict[str, int]:
     return done
 
 
-def reconcile(database: Database, log: Log, reason: str) -> dict[tuple[str, str], int]:
+def reconcile(database: Database, log: Log, reason: str) -> list[Difference]:
     """Say in entries in what the database differs from what the entries so far leave: what was lost between the backup
-    and the loss. Returns, of collections, (account, collection) -> references that it has more, or fewer."""
+    and the loss. A hold does not get lost: it is put in force again, so that nothing that it protects is erased."""
     with database.reading(snapshot=True) as connection:
         there = accounts.held(connection) | gallery.held(connection) | retention.holds(connection)
-    unexplained = {}
+    found = []
     for each in acts.differences(acts.replayed(log), there):
+        also = None
+        if each.thing[0] == "hold" and each.by_log is not None and each.there is None:
+            account, why = each.thing[1], str(each.by_log["reason"])
+            also = partial(retention.carry_over, account=account, reason=why)
+            each = replace(each, there=each.by_log, was_carried=True)
         kind, account, details = acts.of_restore(each, reason)
-        log.append(_act(acts.RESTORED, details, kind=kind, account=account))
-        if change := int(details.get("added", 0)) - int(details.get("removed", 0)):
-            unexplained[each.thing[1], each.thing[2]] = change
-    return unexplained
+        log.append(_act(acts.RESTORED, details, kind=kind, account=account), also)
+        found.append(each)
+    return found
 
 
 def _replays(connection: sqlite3.Connection) -> dict[str, Replay]:
@@ -260,5 +285,4 @@ def _stage(folder: Path, source: Path, stage: Path) -> None:
     for name in (MASTER_KEY, HIGH_WATER, ERASURES):
         if (folder / name).exists():
             shutil.copy2(folder / name, stage / name)
-    shutil.copyfile(source, stage / DATABASE)
-    (stage / DATABASE).chmod(0o600)
+    backup.copy(source, stage / DATABASE)  # and not as a file: what a write-ahead log beside it has belongs to it

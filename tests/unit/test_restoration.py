@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,8 +15,9 @@ from countenance_audit.keeping import mirror
 from tests.congruence.samples import ACCOUNT, AT, World, enrolments, entry, name_id, unit_rows
 from tests.unit.ledger.logs import Opened
 
-from countenance import accounts, gallery, restoration
+from countenance import accounts, assembly, gallery, restoration
 from countenance.accounts import AccessKeyNotFound, Accounts
+from countenance.config import Settings
 from countenance.errors import Error
 from countenance.gallery import SqliteGallery
 from countenance.ledger import Acts, Log, LogBehind, Opaque, accounting, acts, fsck, person, retention
@@ -133,8 +135,10 @@ def test_with_the_present_database_nothing_of_the_log_is_lost(backed_up: Path) -
     done = restore(backed_up, backed_up.parent / "backup.db")
     assert done.mended.refilled is not None
     assert (done.mended.refilled.size, done.mended.refilled.lost) == (size, 0)
-    assert done.replayed == {"references": 1, "collection": 1, "key": 1, "bucket": 1, "persons": 1}
-    assert done.unexplained == {(ACCOUNT, "c"): -1}  # eve was enrolled after the backup, and is lost
+    assert done.mended.replayed == {"references": 1, "collection": 1, "key": 1, "bucket": 1, "persons": 1}
+    assert [(each.thing, each.state) for each in done.mended.differences] == [
+        (("collection", ACCOUNT, "c"), "changed")  # eve was enrolled after the backup, and is lost
+    ]
     assert done.kept is not None
     assert done.kept.exists()
     check_erased(backed_up)
@@ -234,3 +238,156 @@ def test_the_moment_of_the_restore_is_an_entry(backed_up: Path, tmp_path: Path) 
     assert entries[0]["details"] == {"collection_id": "c", "removed": 1, "reason": WHY}
     assert entries[1]["details"]["reason"] == WHY
     assert entries[1]["end"] // 1_000_000 >= before
+
+
+def test_what_was_erased_comes_out_though_the_file_of_erasures_lagged(backed_up: Path, tmp_path: Path) -> None:
+    (backed_up / "erasures").unlink()
+    done = restore(backed_up, tmp_path / "backup.db")
+    assert done.mended.replayed == {"references": 1, "collection": 1, "key": 1, "bucket": 1, "persons": 1}
+    check_erased(backed_up)
+    assert len((backed_up / "erasures").read_text().splitlines()) == 5
+
+
+def test_a_hold_stays_in_force_and_what_it_protects_is_not_erased(
+    backed_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came between two portions of an erasure: the first is erased again, and nothing more."""
+    monkeypatch.setattr(retention, "PORTION", 2)
+    with house(backed_up) as at:
+        call = accounting(kind="call", time=1, operation="DetectFaces", request_id="c", account=ACCOUNT)
+        for name in ("Bea", "Cal", "Dan", "Eli", "Flo"):
+            at.log.append(Opaque(call | {"request": "00" * 32, "response": "11" * 32}, person(names=[name])))
+        at.log.publish()
+        backup.copy(at.database.path, tmp_path / "later.db")
+        write = at.log.write
+
+        def held_meanwhile(work: Any, said: Any) -> Any:
+            monkeypatch.setattr(at.log, "write", write)
+            done = write(work, said)
+            retention.hold(at.log, account=ACCOUNT, reason="court")
+            return done
+
+        monkeypatch.setattr(at.log, "write", held_meanwhile)
+        with pytest.raises(retention.HoldInForce):
+            retention.erase_persons(at.log, account=ACCOUNT, before_us=2**53 - 1, ground="Art. 17 GDPR")
+    done = restore(backed_up, tmp_path / "later.db")
+    assert done.mended.replayed == {"persons": 2}
+    assert [(each.thing, each.state) for each in done.mended.differences] == [(("hold", ACCOUNT), "carried over")]
+    with house(backed_up) as at:
+        persons = [opening.person for _, opening in at.log.storage.openings(0, at.log.size) if opening.person]
+        assert [each["names"] for each in persons] == [["Cal"], ["Dan"], ["Eli"], ["Flo"]][1:]
+        assert differing(at) == []
+        assert fsck.examine(at.log).problems == []
+        with pytest.raises(retention.HoldInForce, match="court"):
+            retention.erase_persons(at.log, account=ACCOUNT, before_us=2**53 - 1, ground="Art. 17 GDPR")
+        retention.release(at.log, account=ACCOUNT)
+        assert differing(at) == []
+
+
+def test_every_account_key_and_grant_that_is_lost_is_told(backed_up: Path, tmp_path: Path) -> None:
+    with house(backed_up) as at:
+        account = at.accounts.create_account("back office", request_id="r", at=AT).account_id
+        key = at.accounts.create_key(account, request_id="r", at=AT).key.access_key_id
+        at.accounts.grant_bucket(account, "badges", request_id="r", at=AT)
+    done = restore(backed_up, tmp_path / "backup.db")
+    lost = {each.thing for each in done.mended.differences if each.state == "lost"}
+    assert lost == {("account", account), ("key", key), ("bucket", account, "badges")}
+
+
+def test_a_recovery_too_says_what_was_lost_and_keeps_holds(backed_up: Path, tmp_path: Path) -> None:
+    with house(backed_up) as at:
+        shutil.copy(at.database.path, tmp_path / "before.db")
+        at.database.truncate_wal()
+        shutil.copy(at.database.path, tmp_path / "before.db")
+        retention.hold(at.log, account=ACCOUNT, reason="court")
+        account = at.accounts.create_account("back office", request_id="r", at=AT).account_id
+    (backed_up / "countenance.db").rename(tmp_path / "newest.db")
+    shutil.copy(tmp_path / "before.db", backed_up / "countenance.db")
+    done = restoration.mend(backed_up, Copies(databases=[tmp_path / "newest.db"]), reason=WHY)
+    assert {(each.thing, each.state) for each in done.differences} == {
+        (("hold", ACCOUNT), "carried over"),
+        (("account", account), "lost"),
+    }
+    with house(backed_up) as at:
+        assert differing(at) == []
+        assert retention.held(at.database.read()) == [ACCOUNT]
+    assert restoration.mend(backed_up, Copies(), reason=WHY).differences == []
+
+
+def test_a_difference_of_a_log_that_lacks_nothing_is_not_explained_away(backed_up: Path) -> None:
+    with house(backed_up) as at:
+        at.database.maintain(
+            lambda connection: connection.execute("INSERT INTO log_holds VALUES ('999999999999', 'forged')").close()
+        )
+    assert restoration.mend(backed_up, Copies(), reason=WHY).differences == []
+    with house(backed_up) as at:
+        assert differing(at) == ["hold 999999999999: it is there, and no entry explains it"]
+
+
+def test_what_a_write_ahead_log_beside_the_backup_has_belongs_to_it(backed_up: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "snapshot"
+    snapshot.mkdir()
+    with house(backed_up) as at:
+        at.database.truncate_wal()
+        enrol(at, ["fay"])
+        at.log.publish()
+        for name in ("countenance.db", "countenance.db-wal"):
+            shutil.copy(backed_up / name, snapshot / name)
+    done = restore(backed_up, snapshot / "countenance.db")
+    assert done.mended.differences == []
+    with house(backed_up) as at:
+        assert name_id("fay") in names_in(at)
+
+
+@pytest.mark.parametrize("verb", ["restore", "recover", "on the host"])
+def test_nothing_is_added_or_signed_before_mirrors_were_asked(backed_up: Path, tmp_path: Path, verb: str) -> None:
+    with house(backed_up) as at:
+        reader = Opened.__new__(Opened)
+        reader.log = at.log
+        at.log.publish()
+        mirror(reader.fetch, tmp_path / "mirror", reader.policy())
+        size = at.log.size
+    new = tmp_path / "new"
+    new.mkdir()
+    shutil.copy(backed_up / "master.key", new / "master.key")
+    settings = Settings(data_dir=new, ledger_origin="log.example/house", ledger_mirrors=(str(tmp_path / "mirror"),))
+    if verb == "restore":
+        restored = assembly.restore(settings, tmp_path / "backup.db", Copies(), reason=WHY)
+        assert restored.mended.refilled is not None
+        assert restored.mended.refilled.size == size
+        return
+    shutil.copy(tmp_path / "backup.db", new / "countenance.db")
+    if verb == "recover":
+        assert assembly.recover(settings, Copies(), reason=WHY).size > size
+        return
+    before = leaves_in(new)
+    with pytest.raises(LogBehind, match="at the mirror"), assembly.open_admin(settings):
+        pass
+    assert leaves_in(new) == before
+    assert not (new / "high-water").exists()
+
+
+def test_copies_that_end_before_what_a_mirror_or_witness_saw_are_not_enough(backed_up: Path, tmp_path: Path) -> None:
+    def saw_more(log: Log) -> None:
+        raise LogBehind("it saw more")
+
+    with pytest.raises(LogBehind):
+        restore(backed_up, tmp_path / "backup.db", outside=saw_more)
+    check_erased_not_yet(backed_up)
+
+
+def leaves_in(folder: Path) -> tuple[int, int]:
+    connection = sqlite3.connect(folder / "countenance.db")
+    try:
+        (leaves,) = connection.execute("SELECT count(*) FROM log_leaves").fetchone()
+        (notes,) = connection.execute("SELECT count(*) FROM log_checkpoints").fetchone()
+    finally:
+        connection.close()
+    return leaves, notes
+
+
+def check_erased_not_yet(folder: Path) -> None:
+    """The database is still the newest one."""
+    with house(folder) as at:
+        assert name_id("eve") in names_in(at)
+        assert differing(at) == []

@@ -57,7 +57,8 @@ def backup_restore(
     """Put a backup in the place of the database. The server must be stopped; the database that is there is kept.
 
     What was erased since the backup is erased again. The log is refilled from the present database, if it can be read,
-    and from the copies named, so that it is no shorter than what was signed of it. Entries say what collections lost.
+    and from the copies named, so that it is no shorter than what was signed of it. Entries say what was lost. Holds
+    stay in force.
     """
     from countenance.assembly import restore
 
@@ -65,16 +66,6 @@ def backup_restore(
         settings_for(data_dir), file, copies_of(copies), reason=reason, successor=successor_of(new_origin)
     )
     answer, lines = told_of(restored.mended)
-    answer["erased_again"] = dict(restored.replayed)
-    answer["unexplained"] = [
-        {"account_id": account, "collection_id": collection, "difference": difference}
-        for (account, collection), difference in restored.unexplained.items()
-    ]
     answer["kept"] = str(restored.kept) if restored.kept else None
-    lines += [f"erased again: {count} {kind}" for kind, count in restored.replayed.items()]
-    lines += [
-        f"account {account}, collection {collection}: {difference:+d} references beside what the log says"
-        for (account, collection), difference in restored.unexplained.items()
-    ]
     lines += [f"the database that was there is {restored.kept}"] if restored.kept else []
     emit(answer, lines, as_json=as_json)

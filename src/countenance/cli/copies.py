@@ -44,11 +44,10 @@ def copies_options(function: F) -> F:
 
 
 def copies_of(given: dict[str, Any]) -> Copies:
-    """What the options name. Raises RecoveryFailed for a kept answer that is none."""
-    from countenance.ledger.copies import Copies, kept_openings
+    """What the options name."""
+    from countenance.ledger.copies import Copies
 
-    openings = kept_openings(each.read_bytes() for each in given["receipts"])
-    return Copies(given["mirrors"], given["databases"], openings)
+    return Copies(given["mirrors"], given["databases"], [each.read_bytes() for each in given["receipts"]])
 
 
 def successor_of(new_origin: str | None) -> Successor | None:
@@ -64,8 +63,16 @@ def told_of(mended: Mended) -> tuple[dict[str, Any], list[str]]:
     if mended.refilled is not None:
         first, size, lost = mended.refilled.first, mended.refilled.size, mended.refilled.lost
         answer |= {"first": first, "refilled": size - first, "lost": lost}
-        return answer, [f"{size - first} leaves put back from {first} on, {lost} of them without opening"]
-    assert mended.closed is not None  # one or the other
-    last = mended.closed
-    answer["closed"] = {"origin": last.origin, "size": last.size, "root": last.root.hex()}
-    return answer, [f"closed {last.origin} at {last.size} leaves", f"log {mended.key}"]
+        lines = [f"{size - first} leaves put back from {first} on, {lost} of them without opening"]
+    else:
+        assert mended.closed is not None  # one or the other
+        last = mended.closed
+        answer["closed"] = {"origin": last.origin, "size": last.size, "root": last.root.hex()}
+        lines = [f"closed {last.origin} at {last.size} leaves", f"log {mended.key}"]
+    answer["erased_again"] = dict(mended.replayed)
+    answer["differences"] = [
+        {"thing": each.thing[0], "id": " ".join(each.thing[1:]), "state": each.state, "told": str(each)}
+        for each in mended.differences
+    ]
+    lines += [f"erased again: {count} {kind}" for kind, count in mended.replayed.items()]
+    return answer, lines + [f"{each.state}: {each}" for each in mended.differences]

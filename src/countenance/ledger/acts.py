@@ -21,8 +21,9 @@ Things = dict[tuple[str, ...], dict[str, int | str]]
 
 RESTORED: Final = "backup.restore"
 """Entries that say what a restore lost or brought back; see `restoration`."""
-LOST, BACK, CHANGED = "lost", "back", "changed"
-"""What they say of a thing: entries made it and it is gone; it is there without; it is there with other members."""
+LOST, BACK, CHANGED, CARRIED = "lost", "back", "changed", "carried over"
+"""What they say of a thing: entries made it and it is gone; it is there without; it is there with other members; it
+was gone and was put there again, as the entries have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,20 @@ class Difference:
     """None: by the entries there is none."""
     there: Mapping[str, int | str] | None
     """None: the database has none."""
+    was_carried: bool = False
+    """It is there by now."""
 
     @property
     def state(self) -> str:
-        """LOST, BACK or CHANGED."""
+        """LOST, BACK, CHANGED or CARRIED."""
+        if self.was_carried:
+            return CARRIED
         return LOST if self.there is None else BACK if self.by_log is None else CHANGED
 
     def __str__(self) -> str:
         name = f"{self.thing[0]} {' '.join(self.thing[1:])}"
+        if self.was_carried:
+            return f"{name}: entries say that it is there, and it was put there again"
         if self.there is None:
             return f"{name}: entries say that it is there, and it is not"
         if self.by_log is None:

@@ -16,11 +16,17 @@ from typing import Any, Final
 from countenance.errors import Error
 from countenance.ledger.entry import Public, microseconds
 from countenance.ledger.log import Log
-from countenance.ledger.retention import PORTION, refuse_if_held
-from countenance.ledger.storage import prefixes
+from countenance.ledger.portion import PORTION, Portion, portion
+from countenance.ledger.retention import refuse_if_held
 
 ACCOUNTING: Final = "accounting"
 """Kind of the notes about such erasures: see `store.erasures`."""
+
+
+_EXPIRED_OF: Final = (
+    "json_extract(accounting, '$.account') = ? AND json_extract(accounting, '$.kind') NOT IN ('act', 'effect')"
+    " AND json_extract(accounting, '$.end') < ?"
+)
 
 
 class FloorNotReached(Error):
@@ -55,10 +61,11 @@ def expire(log: Log, *, account: str, before: datetime, now: datetime, years: in
 
     def work(connection: sqlite3.Connection) -> int:
         refuse_if_held(connection, account)
-        count = _expire_portion(connection, account, before_us)
-        if count:
-            log.note_erasure(connection, {"kind": ACCOUNTING, "account": account, "before": before_us})
-        return count
+        erased = _expire_portion(connection, account, before_us)
+        if erased is None:
+            return 0
+        log.note_erasure(connection, erased.note(ACCOUNTING, account, before_us))
+        return len(erased.indices)
 
     def said(count: int) -> Public | None:
         ground = f"past the floor of {years} years"
@@ -73,21 +80,17 @@ def replay(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -
     """Erase again the openings that an older database brought back; returns how many there were."""
     total = 0
     for note in notes:
-        while count := _expire_portion(connection, note["account"], note["before"]):
-            total += count
+        while erased := _expire_portion(connection, note["account"], note["before"], note):
+            total += len(erased.indices)
     return total
 
 
-def _expire_portion(connection: sqlite3.Connection, account: str, before_us: int) -> int:
-    for prefix in prefixes(connection):
-        rows = connection.execute(
-            f"SELECT idx FROM {prefix}log_openings WHERE json_extract(accounting, '$.account') = ?"  # noqa: S608
-            " AND json_extract(accounting, '$.kind') NOT IN ('act', 'effect')"
-            " AND json_extract(accounting, '$.end') < ? LIMIT ?",
-            (account, before_us, PORTION),
-        ).fetchall()
-        if rows:
-            connection.executemany(f"DELETE FROM {prefix}log_openings WHERE idx = ?", rows)  # noqa: S608
-            connection.executemany(f"INSERT INTO {prefix}log_expired (idx) VALUES (?)", rows)  # noqa: S608
-            return len(rows)
-    return 0
+def _expire_portion(
+    connection: sqlite3.Connection, account: str, before_us: int, of: Mapping[str, Any] | None = None
+) -> Portion | None:
+    found = portion(connection, _EXPIRED_OF, (account, before_us), PORTION, of)
+    if found is not None:
+        rows = [(index,) for index in found.indices]
+        connection.executemany(f"DELETE FROM {found.prefix}log_openings WHERE idx = ?", rows)  # noqa: S608
+        connection.executemany(f"INSERT INTO {found.prefix}log_expired (idx) VALUES (?)", rows)  # noqa: S608
+    return found

@@ -9,6 +9,7 @@ was an entry, and the entry of the recovery says how many such there are (PROOFS
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,16 @@ from typing import Any, Final
 
 from countenance_audit import canonical
 from countenance_audit.checkpoint import Checkpoint
-from countenance_audit.errors import AuditError
-from countenance_audit.leaf import Opening, check_opening, parse
+from countenance_audit.checkpoint import parse as parse_checkpoint
+from countenance_audit.leaf import Opening, parse
 from countenance_audit.leaf import Public as PublicLeaf
 from countenance_audit.merkle import leaf_hash
+from countenance_audit.note import SignedNote
 
-from countenance.ledger import storage
+from countenance.ledger import history, storage
 from countenance.ledger.copies import Copies, Known, RecoveryFailed, gathered, key_rows_in
 from countenance.ledger.entry import OpeningRow, account_of_act, canonical_bytes
+from countenance.ledger.history import HIGH_WATER
 from countenance.ledger.keys import Keys
 from countenance.ledger.log import Log
 from countenance.ledger.metering import PriceTable, month_of
@@ -66,7 +69,7 @@ def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *
     tree, tiles = _extended(rows, first, [leaf_hash(leaves[index]) for index in range(first, size)])
     _compare(known, tree, _reader(rows, tiles))
     added = [leaves[index] for index in range(first, size)]
-    opened = {index: each for index, each in openings.items() if first <= index < size and _opens(each, leaves[index])}
+    opened = {index: each for index, each in openings.items() if first <= index < size}
     lost = sum(leaf[0] != ord("{") and index not in opened for index, leaf in enumerate(added, first))
     result = Refilled(first, size, lost)
     if size == first:
@@ -116,18 +119,23 @@ def close(
         raise RecoveryFailed(
             f"{successor} is the name of a log that ended.", hint="an origin is for one log: choose another name"
         )
-    known, _, _ = gathered(rows, keys, folder, Copies(mirrors=copies.mirrors), rows.last_size(), closing=True)
+    at_mirrors = Copies(mirrors=copies.mirrors, standing=copies.standing)
+    known, _, _ = gathered(rows, keys, folder, at_mirrors, rows.last_size(), closing=True)
     if not known:
         tree, tiles = _extended(rows, rows.last_size(), [])
         known = [Known(Checkpoint(keys.origin, tree.size, tree.root(tree.size, _reader(rows, tiles))), "here")]
     last = max((each.checkpoint for each in known), key=lambda each: each.size)
-    content = {
-        "kind": "discontinuity",
-        "previous_origin": last.origin,
-        "previous_size": last.size,
-        "previous_root": last.root.hex(),
-        "reason": reason,
-    }
+    ended = [last, *_followed(folder, {keys.origin, *(each.origin for each in rows.closed())})]
+    owed = [
+        {
+            "kind": "discontinuity",
+            "previous_origin": each.origin,
+            "previous_size": each.size,
+            "previous_root": each.root.hex(),
+            "reason": reason,
+        }
+        for each in ended
+    ]
 
     def work(connection: sqlite3.Connection) -> None:
         cursor = connection.execute(
@@ -135,10 +143,23 @@ def close(
             (last.origin, last.size, last.root, reason),
         )
         _set_aside(connection, f"closed{cursor.lastrowid}_")
-        connection.execute("INSERT INTO log_owed (content) VALUES (?)", (canonical.encode(content).decode(),))
+        connection.executemany(
+            "INSERT INTO log_owed (content) VALUES (?)", ((canonical.encode(each).decode(),) for each in owed)
+        )
 
     database.maintain(work)
+    if len(ended) > 1:
+        (folder / HIGH_WATER).rename(folder / f"{HIGH_WATER}.{time.time_ns()}")  # of a log that nothing here goes on
     return last
+
+
+def _followed(folder: Path, known: set[str]) -> list[Checkpoint]:
+    """The log that followed this one, when the database is from before it: it ends, too, and is to be named."""
+    note = history.high_water(folder)
+    if note is None:
+        return []
+    found = parse_checkpoint(SignedNote.parse(note).text)  # `gathered` has read it
+    return [] if found.origin in known else [found]
 
 
 def _check_reason(reason: str) -> None:
@@ -182,14 +203,6 @@ def _compare(known: Sequence[Known], tree: Tree, read: Any) -> None:
                 f"With the copies, the first {seen.size} leaves are not those of the checkpoint {where}.",
                 hint="leave out the copy that does not belong here, or close the log with --new-origin",
             )
-
-
-def _opens(opening: Opening, leaf: bytes) -> bool:
-    try:
-        check_opening(opening, leaf)
-    except AuditError:
-        return False
-    return True
 
 
 def _row(opening: Opening) -> OpeningRow:

@@ -20,13 +20,11 @@ from countenance_audit.leaf import section_hash
 from countenance.errors import Error
 from countenance.ledger.entry import Opaque, Public, accounting
 from countenance.ledger.log import Log
-from countenance.ledger.storage import prefixes
+from countenance.ledger.portion import PORTION, Portion, portion
 
 GROUND_CHARACTERS: Final = 200
 PERSONS: Final = "persons"
 """Kind of the notes about such erasures: see `store.erasures`."""
-PORTION: Final = 1_000
-"""Openings erased in one transaction, so that other changes do not wait for thousands of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,13 @@ class Instructed:
                 details=details,
             )
         )
+
+
+_HOLD: Final = "INSERT INTO log_holds (account, reason) VALUES (?, ?) ON CONFLICT DO NOTHING"
+_PERSONS_OF: Final = (
+    "person IS NOT NULL AND person <> '{}'"
+    " AND json_extract(accounting, '$.account') = ? AND json_extract(accounting, '$.end') < ?"
+)
 
 
 class HoldInForce(Error):
@@ -98,11 +103,7 @@ def hold(log: Log, *, account: str, reason: str, by: Instructed | None = None) -
     """Forbid erasures of an account's entries until `release`; holding twice keeps the first reason, and is no act."""
     details = {"reason": reason}
     log.write(
-        lambda connection: (
-            connection.execute(
-                "INSERT INTO log_holds (account, reason) VALUES (?, ?) ON CONFLICT DO NOTHING", (account, reason)
-            ).rowcount
-        ),
+        lambda connection: connection.execute(_HOLD, (account, reason)).rowcount,
         lambda is_new: (by or Instructed()).act("ledger.hold", account, details) if is_new else None,
     )
 
@@ -119,11 +120,11 @@ def release(log: Log, *, account: str, by: Instructed | None = None) -> None:
 
 def replay(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
     """Erase again the person sections that an older database brought back; returns how many there were. A hold that is
-    in force does not forbid it: what is erased here had been erased before the hold, or under none."""
+    in force does not forbid it: each note is of what was erased in one transaction, before the hold or under none."""
     count = 0
     for note in notes:
-        while erased := _erase_portion(connection, note["account"], note["before"]):
-            count += erased
+        while erased := _erase_portion(connection, note["account"], note["before"], note):
+            count += len(erased.indices)
     return count
 
 
@@ -142,6 +143,13 @@ def held(connection: sqlite3.Connection) -> list[str]:
     return [row[0] for row in connection.execute("SELECT account FROM log_holds ORDER BY account").fetchall()]
 
 
+def carry_over(connection: sqlite3.Connection, account: str, reason: str) -> None:
+    """Put a hold in force again that the log says is, and that an older database lacks."""
+    connection.execute(
+        "INSERT INTO log_holds (account, reason) VALUES (?, ?) ON CONFLICT DO NOTHING", (account, reason)
+    )
+
+
 def holds(connection: sqlite3.Connection) -> dict[tuple[str, ...], dict[str, int | str]]:
     """The holds as `acts` names things."""
     rows = connection.execute("SELECT account, reason FROM log_holds").fetchall()
@@ -151,25 +159,27 @@ def holds(connection: sqlite3.Connection) -> dict[tuple[str, ...], dict[str, int
 def _erase(log: Log, connection: sqlite3.Connection, account: str, before_us: int) -> int:
     refuse_if_held(connection, account)
     erased = _erase_portion(connection, account, before_us)
-    if erased:
-        log.note_erasure(connection, {"kind": PERSONS, "account": account, "before": before_us})
-    return erased
+    if erased is None:
+        return 0
+    log.note_erasure(connection, erased.note(PERSONS, account, before_us))
+    return len(erased.indices)
 
 
-def _erase_portion(connection: sqlite3.Connection, account: str, before_us: int) -> int:
+def _erase_portion(
+    connection: sqlite3.Connection, account: str, before_us: int, of: Mapping[str, Any] | None = None
+) -> Portion | None:
     """Of one log; logs that ended are not spared."""
-    for prefix in prefixes(connection):
-        rows = connection.execute(
-            f"SELECT idx, person, person_salt FROM {prefix}log_openings"  # noqa: S608 -- the prefix is a number's
-            " WHERE person IS NOT NULL AND person <> '{}'"
-            " AND json_extract(accounting, '$.account') = ? AND json_extract(accounting, '$.end') < ? LIMIT ?",
-            (account, before_us, PORTION),
-        ).fetchall()
-        if rows:
-            connection.executemany(
-                f"UPDATE {prefix}log_openings SET person = NULL, person_salt = NULL, person_hash = ?"  # noqa: S608
-                " WHERE idx = ?",
-                ((section_hash("person", salt, canonical.decode(person)), index) for index, person, salt in rows),
-            )
-            return len(rows)
-    return 0
+    found = portion(connection, _PERSONS_OF, (account, before_us), PORTION, of)
+    if found is None:
+        return None
+    rows = connection.execute(
+        f"SELECT idx, person, person_salt FROM {found.prefix}log_openings"  # noqa: S608 -- the prefix is a number's
+        f" WHERE idx BETWEEN ? AND ? AND {_PERSONS_OF}",
+        (found.indices[0], found.indices[-1], account, before_us),
+    ).fetchall()
+    connection.executemany(
+        f"UPDATE {found.prefix}log_openings SET person = NULL, person_salt = NULL, person_hash = ?"  # noqa: S608
+        " WHERE idx = ?",
+        ((section_hash("person", salt, canonical.decode(person)), index) for index, person, salt in rows),
+    )
+    return found
