@@ -175,6 +175,7 @@ def _named(settings: Settings, successor: restoration.Successor | None) -> resto
 def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register]:
     data = settings.data_dir
     with ExitStack() as stack:
+        restoration.sweep(data)
         database_file = data / "countenance.db"
         # A master key is made only together with the database: a missing key beside existing data is a
         # loss that a fresh key would hide.

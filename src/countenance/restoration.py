@@ -174,7 +174,7 @@ def restore(
     if present.exists():
         copies = replace(copies, databases=[*copies.databases, *_readable(present)])
     stage = folder / STAGE
-    shutil.rmtree(stage, ignore_errors=True)  # of a restore that did not come to its end
+    sweep(folder)
     stage.mkdir(mode=0o700)
     try:
         _stage(folder, source, stage)
@@ -190,6 +190,13 @@ def restore(
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return Restored(mended, kept)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a restore left that was killed: it never came into force, and holds a copy of everything."""
+    if (folder / STAGE).exists():
+        shutil.rmtree(folder / STAGE)
+        _log.warning("a restore had not come to its end; what it had staged was removed")
 
 
 def replay_erasures(database: Database, log: Log) -> dict[str, int]:

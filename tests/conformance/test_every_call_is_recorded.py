@@ -16,6 +16,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from countenance_audit import receipt as receipts
 from countenance_audit.leaf import Opening
+from countenance_audit.merkle import leaf_hash, verify_inclusion
 from countenance_audit.policy import TrustPolicy
 
 from countenance.ledger import fsck
@@ -99,6 +100,17 @@ def test_every_answer_and_every_refusal_has_its_leaf_and_a_receipt_for_it(
     assert inclusion.included
     assert inclusion.evidence is None
     assert header(kept) is not None  # reading a receipt is a call as well
+
+
+def test_each_change_of_a_call_is_shown_with_its_proof(at_home: InProcess) -> None:
+    made = at_home.call("CreateCollection", {"CollectionId": "people"})
+    log = at_home.service.ledger.log
+    shown = json.loads(get_receipt(at_home, receipts.verify(header(made) or "", log.signer.verifier).id).body)
+    seen = log.keys.open(shown["checkpoint"].encode())
+    assert [each["opening"]["accounting"]["operation"] for each in shown["effects"]] == ["CreateCollection"]
+    for each in (shown, *shown["effects"]):
+        leaf = leaf_hash(Opening.from_json(each["opening"]).leaf())
+        verify_inclusion(each["index"], seen.size, leaf, [bytes.fromhex(one) for one in each["proof"]], seen.root)
 
 
 def test_a_search_says_what_was_searched_and_commits_to_the_image(at_home: InProcess) -> None:

@@ -391,3 +391,22 @@ def check_erased_not_yet(folder: Path) -> None:
     with house(folder) as at:
         assert name_id("eve") in names_in(at)
         assert differing(at) == []
+
+
+def test_what_a_killed_restore_staged_is_removed_at_the_next_start(backed_up: Path) -> None:
+    (backed_up / "restoring").mkdir()
+    (backed_up / "restoring" / "countenance.db").write_bytes(b"everything")
+    with assembly.open_admin(Settings(data_dir=backed_up)):
+        pass
+    assert not (backed_up / "restoring").exists()
+
+
+def test_what_a_killed_backup_left_is_removed_by_the_next_to_the_same_place(tmp_path: Path) -> None:
+    target, others = tmp_path / "today.db", tmp_path / "mine.db.12345678.partial"
+    left = tmp_path / "today.db.12345678.partial"
+    for each in (left, others):
+        each.write_bytes(b"everything")
+    with assembly.open_admin(Settings(data_dir=tmp_path / "data")) as register:
+        said = register.administer("backup.create", {"path": str(target)})
+    assert (target.exists(), left.exists(), others.exists()) == (True, False, True)
+    assert said["sha256"] == backup.sha256(target)

@@ -7,6 +7,7 @@ plain values for JSON. The only secret that ever leaves is that of a key at the 
 from __future__ import annotations
 
 import base64
+import glob
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +33,8 @@ def backup_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     if path.exists():
         raise AdministrationError(f"{path} exists already.", hint="a backup replaces nothing: name a new file")
     draft = path.with_name(f"{path.name}.{on.request_id[:8]}.partial")
+    for left in path.parent.glob(f"{glob.escape(path.name)}.????????.partial"):
+        left.unlink()  # of a backup to the same place that was killed: a copy of everything
     leaves = on.ledger.log.size
     backup.copy(on.database.path, draft)
     try:
