@@ -94,3 +94,40 @@ def test_the_log_of_the_replaced_database_does_not_meet_the_new_one(full: Databa
     for name, expected in (("crashed.db", ["staged"]), ("kept.db", ["staged", "later"])):
         with sqlite3.connect(tmp_path / name) as connection:
             assert [row[0] for row in connection.execute("SELECT x FROM t ORDER BY n")] == expected
+
+
+def crashed(full: Database, folder: Path) -> Path:
+    """As after a crash: a database with its write-ahead log, nobody having it open."""
+    full.maintain(lambda connection: connection.execute("INSERT INTO t (x) VALUES ('later')").close())
+    for suffix in ("", "-wal"):
+        (folder / f"crashed.db{suffix}").write_bytes((folder / f"countenance.db{suffix}").read_bytes())
+    assert (folder / "crashed.db-wal").stat().st_size
+    full.close()
+    return folder / "crashed.db"
+
+
+def test_an_exchange_that_does_not_come_to_its_end_leaves_the_database_whole(full: Database, tmp_path: Path) -> None:
+    present = crashed(full, tmp_path)
+    with pytest.raises(FileNotFoundError):
+        backup.put_in_place(tmp_path / "nowhere.db", present, kept=tmp_path / "kept.db")
+    with sqlite3.connect(present) as connection:
+        assert connection.execute("SELECT count(*) FROM t WHERE x = 'later'").fetchone() == (1,)
+
+
+def test_the_log_of_a_database_that_cannot_be_opened_goes_with_it(
+    full: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup.copy(full.path, tmp_path / "staged.db")
+    present = crashed(full, tmp_path)
+    rest = (tmp_path / "crashed.db-wal").read_bytes()
+
+    def broken(*_: object, **__: object) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backup.sqlite3, "connect", broken)
+        backup.put_in_place(tmp_path / "staged.db", present, kept=tmp_path / "kept.db")
+    assert not (tmp_path / "crashed.db-wal").exists()
+    assert (tmp_path / "kept.db-wal").read_bytes() == rest
+    with sqlite3.connect(present) as connection:
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
