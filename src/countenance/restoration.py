@@ -120,8 +120,6 @@ def mend(
         if successor is None:
             done = recover.refill(database, keyring, folder, copies, reason=reason)
             log = Log(database, keyring, folder, origin=origin, before_writing=outside)
-            if recover.names_unknown_key(log, done.first, done.size):
-                log.rotate(lost=True)  # a key that the log named was made after this database was copied
             mended = Mended(log.origin, str(log.signer.verifier), log.size, refilled=done)
             was_behind = is_backup or done.size > done.first
         else:

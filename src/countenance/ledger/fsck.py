@@ -6,17 +6,19 @@ witnesses and auditors to find; this finds damage, half restores and edits by ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from countenance_audit.errors import AuditError
-from countenance_audit.leaf import Opaque, check_opening, parse
+from countenance_audit.leaf import Opaque, Opening, Public, check_opening, parse
 from countenance_audit.merkle import Frontier, leaf_hash
 
 from countenance.errors import Error
 from countenance.ledger.acts import Replay, Things
+from countenance.ledger.keys import LOST, RETIRED, Keys, LogKey, states
 from countenance.ledger.log import Log
+from countenance.ledger.storage import ClosedLog, Storage
 from countenance.ledger.tree import HEIGHT, WIDTH, Tree
 
 PORTION: Final = 16 * WIDTH
@@ -38,114 +40,247 @@ class Examined:
     """Openings that a recovery could not bring back, as its entry says."""
     things: Things = field(default_factory=dict)
     """What there should be by the entries: see `acts`."""
+    was_recovered: bool = False
+    """Entries of this log or of one that ended here were lost, as leaves say."""
 
 
 def examine(log: Log, size: int | None = None) -> Examined:
-    """Look at everything. Reads the whole log; others may go on writing behind what it looks at.
+    """Look at everything, logs that ended here first. Others may go on writing behind what it looks at.
 
     Args:
-        size: how many leaves to look at; None: those there are.
+        size: how many leaves of the present log to look at; None: those there are.
     """
     size = log.size if size is None else size
-    replay = Replay()
-    for said in log.storage.changes(closed_only=True):
-        for _ in replay.take(said):
-            pass  # their leaves are not looked at again
-    storage = log.storage
-    problems: list[str] = []
-    frontier, opened, references, samples, last_time, lost = Frontier(), 0, 0, 0, 0, 0
-    gone, erased = 0, 0
-    recovered = storage.recoveries()
-    tree = Tree()
-    for start in range(0, size, PORTION):
-        end = min(start + PORTION, size)
-        try:
-            leaves = storage.leaves(start, end)
-        except Error as error:
-            return Examined(size, opened, references, samples, [*problems, error.message])
-        openings = {}
-        expired = storage.expired(start, end)
-        try:
-            openings = dict(storage.openings(start, end))
-        except AuditError as error:
-            problems.append(f"openings from {start} to {end - 1}: {error}")
-        hashes = [leaf_hash(leaf) for leaf in leaves]
-        for hashed in hashes:
-            frontier.append(hashed)
-        tree, tiles = tree.extended(hashes)
-        problems += _other_tiles(log, tiles)
-        for index, leaf in enumerate(leaves, start):
-            opening = openings.pop(index, None)
+    found = _Examination()
+    for ended in log.storage.closed():
+        rows = log.storage.of_closed(ended)
+        told = found.within(f"log {ended.origin}: ")
+        tree = told.walk(rows, rows.last_size())
+        if tree is not None:
+            told.compare_end(rows, tree, ended)
+            told.compare_checkpoint(rows, tree, log.keys)
+            told.compare_keys(log.keys.of(rows).known)
+        found.endings.append(ended)
+    told = found.within("")
+    tree = told.walk(log.storage, size)
+    if tree is None:
+        return found.result(size)
+    since = log.storage.since(size)
+    told.take_public(since.public)
+    told.compare_checkpoint(log.storage, tree, log.keys, log)
+    told.compare_keys(log.keys.of(log.storage, since.keys).known)
+    told.compare_endings(found.endings)
+    if since.expired != found.expired_by_leaves:
+        by_leaves = found.expired_by_leaves
+        found.problems.append(
+            f"{since.expired} openings were erased after their floor; retention entries tell of {by_leaves}"
+        )
+    if not found.was_recovered:  # or an act that explains it may be among those lost
+        found.problems += found.contradictions
+    return found.result(size)
+
+
+class _Examination:
+    """What was found so far, of all logs here."""
+
+    def __init__(self) -> None:
+        self.replay = Replay()
+        self.problems: list[str] = []
+        self.contradictions: list[str] = []
+        self.endings: list[ClosedLog] = []
+        self.opened = self.references = self.samples = self.lost = 0
+        self.expired_by_leaves = 0
+        self.was_recovered = False
+        self.public_of_others: list[Mapping[str, Any]] = []
+
+    def within(self, name: str) -> _OfLog:
+        return _OfLog(self, name)
+
+    def result(self, size: int) -> Examined:
+        return Examined(
+            size,
+            self.opened,
+            self.references,
+            self.samples,
+            self.problems,
+            self.lost,
+            self.replay.things,
+            self.was_recovered,
+        )
+
+
+class _OfLog:
+    """What was found of one log."""
+
+    def __init__(self, whole: _Examination, name: str) -> None:
+        self._whole = whole
+        self._name = name
+        self._missing: list[tuple[int, int]] = []
+        """Runs of opaque leaves without an opening: first, and the index after the last."""
+        self._recoveries: list[Mapping[str, Any]] = []
+        self._public: list[Mapping[str, Any]] = []
+        """Contents of the leaves about keys and about logs that ended."""
+        self._last_time = 0
+
+    def walk(self, rows: Storage, size: int) -> Tree | None:
+        """Look at each leaf and its opening; None when leaves are missing, so that there is no tree."""
+        frontier, tree = Frontier(), Tree()
+        for start in range(0, size, PORTION):
+            end = min(start + PORTION, size)
             try:
-                found = parse(leaf)
-                if isinstance(found, Opaque):
-                    if opening is None and index in expired:
-                        gone += 1
-                        continue
-                    if opening is None and any(first <= index < beyond for first, beyond, _ in recovered):
-                        lost += 1
-                        continue
-                    if opening is None:
-                        problems.append(f"leaf {index}: its opening is missing")
-                        continue
-                    check_opening(opening, leaf)
-                    opened += 1
-                    references += _change(opening.accounting)
-                    contradictions = list(replay.take(opening.accounting))
-                    if not recovered:  # or an act that explains it may be among those lost
-                        problems += [f"leaf {index}: {each}" for each in contradictions]
-                    samples += opening.accounting["details"].get("sample") == "kept"
-                    moment = int(opening.accounting["end"])
-                else:
-                    moment = found.time
-                    if found.kind == "retention" and found.content["class"] == "accounting":
-                        erased += int(found.content["count"])
-                    if found.kind == "retention" and found.content["class"] == "sample":
-                        samples -= found.content["count"]
-                if moment < last_time:
-                    problems.append(f"leaf {index}: its time is before that of the leaf before it")
-                last_time = max(last_time, moment)
+                leaves = rows.leaves(start, end)
+            except Error as error:
+                self._say(error.message)
+                return None
+            openings: dict[int, Opening] = {}
+            try:
+                openings = dict(rows.openings(start, end))
             except AuditError as error:
-                problems.append(f"leaf {index}: {error}")
-        problems += [f"opening {index}: there is no such opaque leaf" for index in openings]
-    problems += _other_checkpoints(log, size, frontier)
-    if gone != erased:
-        problems.append(f"{gone} openings were erased after their floor; retention entries tell of {erased}")
-    if lost != (told := sum(count for _, _, count in recovered)):
-        problems.append(f"{lost} openings of recovered leaves are missing; the recoveries told of {told}")
-    return Examined(size, opened, references, samples, problems, lost, replay.things)
+                self._say(f"openings from {start} to {end - 1}: {error}")
+            expired = rows.expired(start, end)  # after the openings: what is erased meanwhile was seen with them
+            hashes = [leaf_hash(leaf) for leaf in leaves]
+            for hashed in hashes:
+                frontier.append(hashed)
+            tree, tiles = tree.extended(hashes)
+            for problem in _other_tiles(rows, tiles):
+                self._say(problem)
+            for index, leaf in enumerate(leaves, start):
+                self._look(index, leaf, openings.pop(index, None), is_expired=index in expired)
+            for index in openings:
+                self._say(f"opening {index}: there is no such opaque leaf")
+        self._count_missing()
+        if size and tree.root(size, rows.tile) != frontier.root():
+            self._say("the tiles have another root than the leaves")
+        return tree
+
+    def _look(self, index: int, leaf: bytes, opening: Opening | None, *, is_expired: bool) -> None:
+        whole = self._whole
+        try:
+            found = parse(leaf)
+            if isinstance(found, Opaque):
+                if opening is None:
+                    if not is_expired:
+                        self._miss(index)
+                    return
+                check_opening(opening, leaf)
+                whole.opened += 1
+                whole.references += _change(opening.accounting)
+                for each in whole.replay.take(opening.accounting):
+                    whole.contradictions.append(f"{self._name}leaf {index}: {each}")
+                whole.samples += opening.accounting["details"].get("sample") == "kept"
+                moment = int(opening.accounting["end"])
+            else:
+                moment = found.time
+                self.take_public([leaf])
+                if found.kind == "retention" and found.content["class"] == "sample":
+                    whole.samples -= found.content["count"]
+            if moment < self._last_time:
+                self._say(f"leaf {index}: its time is before that of the leaf before it")
+            self._last_time = max(self._last_time, moment)
+        except AuditError as error:
+            self._say(f"leaf {index}: {error}")
+
+    def take_public(self, leaves: Iterable[bytes]) -> None:
+        """Take account of what public leaves say about the log itself."""
+        for leaf in leaves:
+            found = parse(leaf)
+            if not isinstance(found, Public):
+                continue
+            if found.kind == "retention" and found.content["class"] == "accounting":
+                self._whole.expired_by_leaves += int(found.content["count"])
+            elif found.kind == "recovery":
+                self._recoveries.append(found.content)
+                self._whole.was_recovered = True
+            elif found.kind in ("key", "discontinuity"):
+                self._public.append(found.content)
+
+    def compare_checkpoint(self, rows: Storage, tree: Tree, keys: Keys, log: Log | None = None) -> None:
+        """Whether the latest checkpoint is one of this log, signed by a key of it."""
+        note = rows.latest_checkpoint()
+        if note is None:
+            return
+        try:
+            seen = keys.of(rows).open(note)
+            if seen.size <= tree.size:
+                is_same = tree.root(seen.size, rows.tile) == seen.root
+            else:  # there may be more leaves by now than were looked at
+                is_same = log is not None and seen.size <= log.size and log.root(seen.size) == seen.root
+            if not is_same:
+                self._say(f"the checkpoint over {seen.size} leaves is not one of this log")
+        except (AuditError, Error) as error:
+            self._say(f"the latest checkpoint: {error}")
+
+    def compare_keys(self, known: Sequence[LogKey]) -> None:
+        """Whether the keys are in the states that leaves put them in."""
+        told, has = states(self._public), {str(key.verifier): key.state for key in known}
+        for key in told.keys() | has.keys():
+            said, state = told.get(key), has.get(key)
+            if state is None and said in (LOST, RETIRED):
+                continue  # its seed was lost, and a recovery went on with another
+            if said != state:
+                self._say(f"key {key}: it is {state or 'not there'}, and by the leaves {said or 'never was'}")
+
+    def compare_end(self, rows: Storage, tree: Tree, ended: ClosedLog) -> None:
+        """Whether a log that ended is what is said of its end."""
+        if ended.size > tree.size:
+            self._whole.was_recovered = True  # it ended because leaves of it were lost
+        elif tree.root(ended.size, rows.tile) != ended.root:
+            self._say(f"its first {ended.size} leaves are not those that it ended with")
+        self._whole.public_of_others += self._public
+
+    def compare_endings(self, endings: Sequence[ClosedLog]) -> None:
+        """Whether a leaf of a later log names each that ended."""
+        told = [
+            (each["previous_origin"], each["previous_size"], each["previous_root"])
+            for each in (*self._whole.public_of_others, *self._public)
+            if each["kind"] == "discontinuity"
+        ]
+        for ended in endings:
+            if (ended.origin, ended.size, ended.root.hex()) not in told:
+                self._say(f"log {ended.origin}: no leaf says that it ended with {ended.size} leaves")
+
+    def _miss(self, index: int) -> None:
+        if self._missing and self._missing[-1][1] == index:
+            self._missing[-1] = (self._missing[-1][0], index + 1)
+        else:
+            self._missing.append((index, index + 1))
+
+    def _count_missing(self) -> None:
+        """Openings that are missing, by whether a recovery tells that they were lost."""
+        for number, said in enumerate(self._recoveries):
+            lost = sum(max(0, min(end, said["size"]) - max(first, said["first"])) for first, end in self._missing)
+            is_latest = all(later["first"] >= said["size"] for later in self._recoveries[number + 1 :])
+            # A later recovery over the same leaves may have brought some of them back.
+            if lost > said["lost"] or (is_latest and lost < said["lost"]):
+                self._say(
+                    f"{lost} openings from {said['first']} to {said['size'] - 1} are missing; the recovery told of "
+                    f"{said['lost']}"
+                )
+        for first, end in self._missing:
+            for index in range(first, end):
+                if any(said["first"] <= index < said["size"] for said in self._recoveries):
+                    self._whole.lost += 1
+                else:
+                    self._say(f"leaf {index}: its opening is missing")
+
+    def _say(self, problem: str) -> None:
+        self._whole.problems.append(self._name + problem)
 
 
-def _change(accounting: object) -> int:
-    assert isinstance(accounting, dict)
+def _change(accounting: Mapping[str, Any]) -> int:
     if accounting["kind"] != "effect":
         return 0
     details = accounting["details"]
     return int(details.get("added", 0)) - int(details.get("removed", 0))
 
 
-def _other_tiles(log: Log, tiles: list[tuple[int, int, bytes]]) -> Iterator[str]:
+def _other_tiles(rows: Storage, tiles: list[tuple[int, int, bytes]]) -> Iterator[str]:
     for level, n, expected in tiles:
         try:
-            kept = log.storage.tile(level, n)
+            kept = rows.tile(level, n)
         except Error as error:
             yield error.message
             continue
         if kept != expected:
             first = n * WIDTH << (HEIGHT * level)
             yield f"tile {n} of level {level} (leaves from {first}): other hashes than its leaves"
-
-
-def _other_checkpoints(log: Log, size: int, frontier: Frontier) -> Iterator[str]:
-    if size and log.root(size) != frontier.root():
-        yield "the tree in memory has another root than the leaves"
-    note = log.storage.latest_checkpoint()
-    if note is None:
-        return
-    try:
-        seen = log.keys.open(note)
-    except AuditError as error:
-        yield f"the latest checkpoint: {error}"
-        return
-    if seen.size > log.size or log.root(seen.size) != seen.root:  # there may be more leaves by now than were looked at
-        yield f"the checkpoint over {seen.size} leaves is not one of this log"

@@ -8,12 +8,13 @@ moment; then nobody but the operator's word, and the tree that goes on, vouches 
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from countenance_audit.checkpoint import Checkpoint, open_checkpoint
 from countenance_audit.errors import Rejected
@@ -27,6 +28,9 @@ SIGNING: Final = "signing"
 CLOSING: Final = "closing"
 RETIRED: Final = "retired"
 LOST: Final = "lost"
+
+
+_log = logging.getLogger(__name__)
 
 
 class LogKeyError(Error):
@@ -66,13 +70,14 @@ class Keys:
         self.rows = rows
         """Keys from elsewhere, when they are not those in storage."""
         kept = rows or storage.key_rows()
-        self.is_new = not kept
-        self.origin = kept[-1].origin if kept else origin or f"countenance.invalid/{secrets.token_hex(8)}"
-        if self.is_new:
-            seed = os.urandom(SEED_BYTES)
-            Signer(self.origin, seed)  # refuses a name that a note cannot carry
-            storage.add_key(self.origin, keyring.wrap(seed, aad=_aad(self.origin)))
+        if not kept:
+            self.rows = kept = [new_row(keyring, origin or made_up_origin())]
+        self.origin = kept[-1].origin
         self._loaded = self._load()
+
+    def of(self, storage: Storage, rows: Sequence[KeyRow] | None = None) -> Keys:
+        """The keys of another log under the same master key, or this one's as they are in other rows."""
+        return Keys(storage, self._keyring, None, rows=rows)
 
     @property
     def signer(self) -> Signer:
@@ -110,17 +115,16 @@ class Keys:
         Args:
             lost: the keys until now are lost or stolen, and sign nothing more.
         """
-        seed = os.urandom(SEED_BYTES)
-        verifier = Signer(self.origin, seed).verifier
+        row = new_row(self._keyring, self.origin)
         if lost:
             connection.execute("UPDATE log_keys SET state = ? WHERE state IN (?, ?)", (LOST, SIGNING, CLOSING))
         else:
             connection.execute("UPDATE log_keys SET state = ? WHERE state = ?", (CLOSING, SIGNING))
         connection.execute(
             "INSERT INTO log_keys (origin, wrapped, state) VALUES (?, ?, ?)",
-            (self.origin, self._keyring.wrap(seed, aad=_aad(self.origin)), SIGNING),
+            (row.origin, row.wrapped, row.state),
         )
-        return verifier
+        return VerifierKey.parse(verifier_of(self._keyring, row))
 
     def retire(self, connection: sqlite3.Connection, key_id: str) -> VerifierKey:
         """Have an older key sign nothing more, in the writer thread's transaction.
@@ -137,6 +141,12 @@ class Keys:
             hint="`countenance ledger key` lists them; the newest is retired by making another",
         )
 
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """Keep a first key that was made here, in the transaction of its leaf."""
+        if self.rows and not connection.execute("SELECT 1 FROM log_keys").fetchall():
+            insert(connection, self.rows)
+            self.rows = None
+
     def reload(self) -> None:
         """Take up what was changed."""
         self._loaded = self._load()
@@ -149,6 +159,80 @@ class Keys:
             if row.state in (SIGNING, CLOSING):
                 signers.append(signer)
         return _Loaded(tuple(keys), tuple(reversed(signers)))
+
+
+def states(contents: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What became of each key by the `key` leaves of a log: verifier key -> state, in the order in which they came.
+
+    Args:
+        contents: of the log's public leaves, in order; those of other kinds are passed over.
+    """
+    found: dict[str, str] = {}
+    for said in contents:
+        if said.get("kind") != "key" or said.get("purpose") != "log":
+            continue
+        key, reason = said["key"], said["reason"]
+        if reason == "retirement":
+            found[key] = RETIRED
+            continue
+        for each, state in found.items():
+            if state in (SIGNING, CLOSING):
+                found[each] = LOST if reason == "loss" else CLOSING
+        found[key] = SIGNING
+    return found
+
+
+def merged(keyring: Keyring, own: Sequence[KeyRow], others: Iterable[Sequence[KeyRow]]) -> list[KeyRow]:
+    """The keys of one origin from several copies of its database, each once; those of the first copy as they are."""
+    found = {verifier_of(keyring, row): row for row in own}
+    for row in (row for rows in others for row in rows if row.origin == own[0].origin):
+        try:
+            verifier = verifier_of(keyring, row)
+        except Error as error:
+            _log.warning("a key in another copy of the database takes no part: %s", error.message)
+            continue
+        found.setdefault(verifier, replace(row, number=max(each.number for each in found.values()) + 1))
+    return list(found.values())
+
+
+def settled(keyring: Keyring, rows: Sequence[KeyRow], contents: Iterable[Mapping[str, Any]]) -> list[KeyRow]:
+    """The keys as the leaves have them. When the leaves end with a key that is not among them, its seed is gone: the
+    last row is then a new one, which no leaf names yet, and whose leaf says `loss`."""
+    told = states(contents)
+    verifiers = {verifier_of(keyring, row): row for row in rows}
+    kept = [
+        replace(verifiers[key], number=number, state=state)
+        for number, (key, state) in enumerate(((key, state) for key, state in told.items() if key in verifiers), 1)
+    ]
+    if any(row.state == SIGNING for row in kept):
+        return kept
+    lost = [replace(row, state=LOST if row.state == CLOSING else row.state) for row in kept]
+    return [*lost, new_row(keyring, rows[0].origin, number=len(lost) + 1)]
+
+
+def made_up_origin() -> str:
+    """A name for a log whose operator has none for it."""
+    return f"countenance.invalid/{secrets.token_hex(8)}"
+
+
+def insert(connection: sqlite3.Connection, rows: Iterable[KeyRow]) -> None:
+    """Keep keys, in the writer thread's transaction."""
+    connection.executemany(
+        "INSERT INTO log_keys (number, origin, wrapped, state) VALUES (?, ?, ?, ?)",
+        ((row.number, row.origin, row.wrapped, row.state) for row in rows),
+    )
+
+
+def new_row(keyring: Keyring, origin: str, *, number: int = 1) -> KeyRow:
+    """A key made now. Raises Malformed for a name that a note cannot carry."""
+    seed = os.urandom(SEED_BYTES)
+    Signer(origin, seed)
+    return KeyRow(number, origin, keyring.wrap(seed, aad=_aad(origin)), SIGNING)
+
+
+def verifier_of(keyring: Keyring, row: KeyRow) -> str:
+    """The line that verifies what the key signs. Raises KeyringError when it is wrapped by another master key."""
+    return str(Signer(row.origin, keyring.unwrap(row.wrapped, aad=_aad(row.origin))).verifier)
 
 
 def _aad(origin: str) -> bytes:

@@ -91,8 +91,8 @@ class Log:
             before_writing(self)
         database.when_in_doubt(self.in_doubt)
         database.sequence_with(self)
-        if self.keys.is_new:
-            self.append(_key_leaf(self.signer.verifier, "first"))
+        if not self.size:
+            self.append(_key_leaf(self.signer.verifier, "first"), self.keys.begin)
         self._pay_what_is_owed()
         self._take_over_outbox()
 
@@ -179,25 +179,28 @@ class Log:
         staged, self._staged = self._staged, None
         if staged is not None and self._storage.last_size() == staged[0].size:
             self._tree, self._last_time, self._offset = staged
+            self.keys.reload()  # the change of a key may be what took effect
 
     def rotate(self, *, lost: bool = False) -> VerifierKey:
         """Make the log's next key, with its leaf in the same transaction. The older one goes on signing checkpoints
         beside it until it is retired; with `lost`, it stops at once."""
-        key = self._database.write(
-            lambda made: _key_leaf(made, "loss" if lost else "rotation"),
-            lambda connection: self.keys.follow(connection, lost=lost),
-            after_commit=lambda _: self.keys.reload(),
-        )
+        with self._publishing:  # or a checkpoint over the leaf could still be signed by the keys before it
+            key = self._database.write(
+                lambda made: _key_leaf(made, "loss" if lost else "rotation"),
+                lambda connection: self.keys.follow(connection, lost=lost),
+                after_commit=lambda _: self.keys.reload(),
+            )
         self.publish()  # the leaf of the change is in it, under the keys that sign from now on
         return key
 
     def retire(self, key_id: str) -> VerifierKey:
         """Have an older key sign nothing more. Raises LogKeyError."""
-        key = self._database.write(
-            lambda retired: _key_leaf(retired, "retirement"),
-            lambda connection: self.keys.retire(connection, key_id),
-            after_commit=lambda _: self.keys.reload(),
-        )
+        with self._publishing:
+            key = self._database.write(
+                lambda retired: _key_leaf(retired, "retirement"),
+                lambda connection: self.keys.retire(connection, key_id),
+                after_commit=lambda _: self.keys.reload(),
+            )
         self.publish()  # the leaf of the change is in it, under the keys that sign from now on
         return key
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,17 +18,18 @@ from typing import Any, Final
 from countenance_audit import canonical
 from countenance_audit.checkpoint import Checkpoint
 from countenance_audit.checkpoint import parse as parse_checkpoint
+from countenance_audit.errors import AuditError
 from countenance_audit.leaf import Opening, parse
 from countenance_audit.leaf import Public as PublicLeaf
 from countenance_audit.merkle import leaf_hash
 from countenance_audit.note import SignedNote
 
 from countenance.ledger import history, storage
+from countenance.ledger import keys as keys_of_log
 from countenance.ledger.copies import Copies, Known, RecoveryFailed, gathered, key_rows_in
 from countenance.ledger.entry import OpeningRow, account_of_act, canonical_bytes
 from countenance.ledger.history import HIGH_WATER
 from countenance.ledger.keys import Keys
-from countenance.ledger.log import Log
 from countenance.ledger.metering import PriceTable, month_of
 from countenance.ledger.storage import KeyRow, Storage
 from countenance.ledger.tree import WIDTH, Tree, rebuilt
@@ -59,8 +60,7 @@ def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *
     """
     _check_reason(reason)
     rows = Storage(database)
-    keys_of_copies = max((key_rows_in(path) for path in copies.databases), key=len, default=[])
-    keys = _keys(rows, keyring, keys_of_copies)
+    keys = _keys(rows, keyring, [key_rows_in(path) for path in copies.databases])
     first = rows.last_size()
     known, leaves, openings = gathered(rows, keys, folder, copies, first)
     size = first
@@ -69,12 +69,19 @@ def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *
     tree, tiles = _extended(rows, first, [leaf_hash(leaves[index]) for index in range(first, size)])
     _compare(known, tree, _reader(rows, tiles))
     added = [leaves[index] for index in range(first, size)]
+    settled = keys_of_log.settled(
+        keyring, keys.rows or rows.key_rows(), _told_publicly([*rows.public_leaves(first), *added])
+    )
     opened = {index: each for index, each in openings.items() if first <= index < size}
     lost = sum(leaf[0] != ord("{") and index not in opened for index, leaf in enumerate(added, first))
     result = Refilled(first, size, lost)
     if size == first:
         return result
-    content = {"kind": "recovery", "first": first, "size": size, "lost": lost, "reason": reason}
+    owed: list[dict[str, Any]] = [{"kind": "recovery", "first": first, "size": size, "lost": lost, "reason": reason}]
+    last = settled[-1]
+    if last.wrapped not in {row.wrapped for row in keys.rows or ()}:  # made now: the log's own is nowhere
+        key = keys_of_log.verifier_of(keyring, last)
+        owed.append({"kind": "key", "purpose": "log", "key": key, "reason": "loss"})
 
     def work(connection: sqlite3.Connection) -> None:
         pairs = [(index, _row(each)) for index, each in sorted(opened.items())]
@@ -85,14 +92,9 @@ def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *
         connection.executemany(
             "UPDATE log_openings SET person = NULL, person_salt = NULL, person_hash = ? WHERE idx = ?", erased
         )
-        if keys.rows:
-            connection.execute("DELETE FROM log_keys")
-            connection.executemany(
-                "INSERT INTO log_keys (number, origin, wrapped, state) VALUES (?, ?, ?, ?)",
-                ((row.number, row.origin, row.wrapped, row.state) for row in keys.rows),
-            )
-        connection.execute("INSERT INTO log_recoveries (first, size, lost) VALUES (?, ?, ?)", (first, size, lost))
-        connection.execute("INSERT INTO log_owed (content) VALUES (?)", (canonical.encode(content).decode(),))
+        connection.execute("DELETE FROM log_keys")
+        keys_of_log.insert(connection, settled)
+        _owe(connection, owed)
 
     database.maintain(work)
     return result
@@ -125,6 +127,10 @@ def close(
         tree, tiles = _extended(rows, rows.last_size(), [])
         known = [Known(Checkpoint(keys.origin, tree.size, tree.root(tree.size, _reader(rows, tiles))), "here")]
     last = max((each.checkpoint for each in known), key=lambda each: each.size)
+    try:
+        key = keys_of_log.new_row(keyring, successor or keys_of_log.made_up_origin())
+    except AuditError as error:
+        raise RecoveryFailed(f"{successor} cannot be the name of a log: {error}") from None
     ended = [last, *_followed(folder, {keys.origin, *(each.origin for each in rows.closed())})]
     owed = [
         {
@@ -143,9 +149,8 @@ def close(
             (last.origin, last.size, last.root, reason),
         )
         _set_aside(connection, f"closed{cursor.lastrowid}_")
-        connection.executemany(
-            "INSERT INTO log_owed (content) VALUES (?)", ((canonical.encode(each).decode(),) for each in owed)
-        )
+        keys_of_log.insert(connection, [key])
+        _owe(connection, owed)
 
     database.maintain(work)
     if len(ended) > 1:
@@ -170,13 +175,25 @@ def _check_reason(reason: str) -> None:
         )
 
 
-def _keys(rows: Storage, keyring: Keyring, of_copies: Sequence[KeyRow] = ()) -> Keys:
-    """The log's keys; those of another copy when it has more of them: keys only follow each other."""
+def _owe(connection: sqlite3.Connection, contents: Iterable[dict[str, Any]]) -> None:
+    connection.executemany(
+        "INSERT INTO log_owed (content) VALUES (?)", ((canonical.encode(each).decode(),) for each in contents)
+    )
+
+
+def _keys(rows: Storage, keyring: Keyring, of_copies: Sequence[Sequence[KeyRow]] = ()) -> Keys:
+    """The log's keys, with those that only another copy has."""
     own = rows.key_rows()
     if not own:
         raise RecoveryFailed("There is no log in this database.", hint="a new one begins with the next start")
-    has_more = len(of_copies) >= len(own) and of_copies[0].origin == own[0].origin
-    return Keys(rows, keyring, None, rows=of_copies if has_more else None)
+    return Keys(rows, keyring, None, rows=keys_of_log.merged(keyring, own, of_copies))
+
+
+def _told_publicly(leaves: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
+    for leaf in leaves:
+        found = parse(leaf)
+        if isinstance(found, PublicLeaf):
+            yield found.content
 
 
 def _extended(rows: Storage, size: int, hashes: list[bytes]) -> tuple[Tree, list[tuple[int, int, bytes]]]:
@@ -223,17 +240,6 @@ def _usage(openings: Iterable[Opening]) -> list[tuple[str, str, str, int]]:
         for said in (opening.accounting for opening in openings)
         if said["units"]
     ]
-
-
-def names_unknown_key(log: Log, first: int, size: int) -> bool:
-    """Whether leaves that were put back name a key of the log whose seed this database does not have."""
-    ours = {str(key.verifier) for key in log.keys.known}
-    for start in range(first, size, WIDTH):
-        for leaf in log.storage.leaves(start, min(start + WIDTH, size)):
-            found = parse(leaf)
-            if isinstance(found, PublicLeaf) and found.kind == "key" and found.content["key"] not in ours:
-                return True
-    return False
 
 
 def _set_aside(connection: sqlite3.Connection, prefix: str) -> None:

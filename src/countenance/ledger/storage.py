@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -76,6 +77,17 @@ class ClosedLog:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What is looked at last, because it changes while the rest is looked at."""
+
+    public: Sequence[bytes]
+    """Public leaves that came meanwhile."""
+    keys: Sequence[KeyRow]
+    expired: int
+    """Openings erased after their floor, in all logs here."""
+
+
 class Storage:
     """The log's rows. Reading is safe from any thread."""
 
@@ -84,8 +96,20 @@ class Storage:
         folder = resources.files("countenance.ledger") / "schema"
         scripts = sorted((each.name, each) for each in folder.iterdir() if each.name.endswith(".sql"))
         database.migrate("ledger", [each.read_text(encoding="utf-8") for _, each in scripts])
+        self._prefix = ""
+        """Of the tables of this log. Statements name no others than those that `closed` tells."""
+        self._remember()
+
+    def _remember(self) -> None:
         self.tile = lru_cache(TILES_IN_MEMORY)(self._tile)
         self.layers = lru_cache(LAYERS_IN_MEMORY)(lambda level, n: layers_of(self.tile(level, n)))
+
+    def of_closed(self, ended: ClosedLog) -> Storage:
+        """The rows of a log that ended here: leaves, openings, tiles, keys and the latest checkpoint."""
+        found = copy(self)
+        found._prefix = f"closed{ended.number}_"
+        found._remember()
+        return found
 
     def size(self) -> int:
         """How many leaves there are."""
@@ -98,7 +122,8 @@ class Storage:
     def last_size(self) -> int:
         """How many leaves there are, by the last one's index alone."""
         with self._database.reading() as connection:
-            return self.size_in(connection)
+            (last,) = connection.execute(f"SELECT max(idx) FROM {self._prefix}log_leaves").fetchone()  # noqa: S608
+        return 0 if last is None else int(last) + 1
 
     @staticmethod
     def size_in(connection: sqlite3.Connection) -> int:
@@ -121,18 +146,43 @@ class Storage:
         """The leaves from `start` up to, not including, `end`."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT idx, leaf FROM log_leaves WHERE idx >= ? AND idx < ? ORDER BY idx", (start, end)
+                f"SELECT idx, leaf FROM {self._prefix}log_leaves WHERE idx >= ? AND idx < ? ORDER BY idx",  # noqa: S608
+                (start, end),
             ).fetchall()
         if [row[0] for row in rows] != list(range(start, end)):
             raise LogDamaged(f"leaves are missing between {start} and {end - 1}")
         return [row[1] for row in rows]
 
+    def public_leaves(self, size: int) -> Iterator[bytes]:
+        """The leaves that are legible to everybody among the first `size`, in order."""
+        for start in range(0, size, PORTION):
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    f"SELECT leaf FROM {self._prefix}log_leaves"  # noqa: S608
+                    " WHERE idx >= ? AND idx < ? AND substr(leaf, 1, 1) = x'7b' ORDER BY idx",
+                    (start, min(start + PORTION, size)),
+                ).fetchall()
+            yield from (bytes(leaf) for (leaf,) in rows)
+
+    def since(self, size: int) -> Since:
+        """What came after the first `size` leaves, and what there is by then, from one snapshot."""
+        with self._database.reading(snapshot=True) as connection:
+            public = connection.execute(
+                "SELECT leaf FROM log_leaves WHERE idx >= ? AND substr(leaf, 1, 1) = x'7b' ORDER BY idx", (size,)
+            ).fetchall()
+            keys = connection.execute("SELECT number, origin, wrapped, state FROM log_keys ORDER BY number").fetchall()
+            expired = [
+                connection.execute(f"SELECT count(*) FROM {prefix}log_expired").fetchone()[0]  # noqa: S608
+                for prefix in prefixes(connection)
+            ]
+        return Since([bytes(leaf) for (leaf,) in public], [KeyRow(*row) for row in keys], sum(expired))
+
     def openings(self, start: int, end: int) -> list[tuple[int, Opening]]:
         """The openings kept of leaves from `start` up to, not including, `end`."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT idx, accounting, accounting_salt, person, person_salt, person_hash FROM log_openings"
-                " WHERE idx >= ? AND idx < ? ORDER BY idx",
+                "SELECT idx, accounting, accounting_salt, person, person_salt, person_hash"  # noqa: S608
+                f" FROM {self._prefix}log_openings WHERE idx >= ? AND idx < ? ORDER BY idx",
                 (start, end),
             ).fetchall()
         return [(row[0], opening_of(row[1:])) for row in rows]
@@ -178,9 +228,9 @@ class Storage:
             for index, accounting in rows:
                 yield {"index": index, "accounting": canonical.decode(accounting)}
 
-    def changes(self, *, closed_only: bool = False) -> Iterator[dict[str, Any]]:
+    def changes(self) -> Iterator[dict[str, Any]]:
         """The accounting section of every act and effect there is an opening of, in order, of logs that ended first."""
-        for _, prefix in self._logs()[: -1 if closed_only else None]:
+        for _, prefix in self._logs():
             with self._database.reading() as connection:
                 (last,) = connection.execute(f"SELECT max(idx) FROM {prefix}log_openings").fetchone()  # noqa: S608
             for start in range(0, (last or 0) + 1, PORTION):
@@ -224,7 +274,9 @@ class Storage:
     def latest_checkpoint(self) -> bytes | None:
         """The largest checkpoint that was published."""
         with self._database.reading() as connection:
-            row = connection.execute("SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+            row = connection.execute(
+                f"SELECT note FROM {self._prefix}log_checkpoints ORDER BY size DESC LIMIT 1"  # noqa: S608
+            ).fetchone()
         return row[0] if row else None
 
     def checkpoints(self, limit: int) -> Iterator[bytes]:
@@ -277,21 +329,18 @@ class Storage:
     def key_rows(self) -> list[KeyRow]:
         """Every key, the oldest first."""
         with self._database.reading() as connection:
-            rows = connection.execute("SELECT number, origin, wrapped, state FROM log_keys ORDER BY number").fetchall()
+            rows = connection.execute(
+                f"SELECT number, origin, wrapped, state FROM {self._prefix}log_keys ORDER BY number"  # noqa: S608
+            ).fetchall()
         return [KeyRow(*row) for row in rows]
-
-    def add_key(self, origin: str, wrapped: bytes) -> None:
-        """Keeps a new key."""
-        self._database.maintain(
-            lambda connection: connection.execute(
-                "INSERT INTO log_keys (origin, wrapped) VALUES (?, ?)", (origin, wrapped)
-            ).close()
-        )
 
     def expired(self, start: int, end: int) -> set[int]:
         """Of the leaves from `start` up to, not including, `end`: those whose opening was erased after its floor."""
         with self._database.reading() as connection:
-            rows = connection.execute("SELECT idx FROM log_expired WHERE idx >= ? AND idx < ?", (start, end)).fetchall()
+            rows = connection.execute(
+                f"SELECT idx FROM {self._prefix}log_expired WHERE idx >= ? AND idx < ?",  # noqa: S608
+                (start, end),
+            ).fetchall()
         return {row[0] for row in rows}
 
     def owed(self) -> list[tuple[int, dict[str, Any]]]:
@@ -299,11 +348,6 @@ class Storage:
         with self._database.reading() as connection:
             rows = connection.execute("SELECT number, content FROM log_owed ORDER BY number").fetchall()
         return [(row[0], canonical.decode(row[1])) for row in rows]
-
-    def recoveries(self) -> list[tuple[int, int, int]]:
-        """Runs of leaves that were put back: first, the index after the last, openings lost among them."""
-        with self._database.reading() as connection:
-            return connection.execute("SELECT first, size, lost FROM log_recoveries ORDER BY first").fetchall()
 
     def closed(self) -> list[ClosedLog]:
         """Logs that ended here, the oldest first."""
@@ -315,7 +359,10 @@ class Storage:
 
     def _tile(self, level: int, n: int) -> bytes:
         with self._database.reading() as connection:
-            row = connection.execute("SELECT hashes FROM log_tiles WHERE level = ? AND n = ?", (level, n)).fetchone()
+            row = connection.execute(
+                f"SELECT hashes FROM {self._prefix}log_tiles WHERE level = ? AND n = ?",  # noqa: S608
+                (level, n),
+            ).fetchone()
         if row is None:
             raise LogDamaged(f"tile {n} of level {level} is missing")
         return bytes(row[0])

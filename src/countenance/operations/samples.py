@@ -113,9 +113,9 @@ def problems(ledger: Ledger, samples: Samples, examined: Examined) -> list[str]:
     found = list(samples.problems())
     count = samples.count()
     storage = ledger.log.storage
-    # A call recorded meanwhile has a leaf that was not examined. After a recovery, or in a log that follows another,
-    # some of the entries and some of the samples are lost, as the log says, and not the same ones.
-    is_whole = not storage.recoveries() and not storage.closed() and storage.last_size() == examined.leaves
+    # A call recorded meanwhile has a leaf that was not examined. After a recovery some of the entries and some of the
+    # samples are lost, as the log says, and not the same ones.
+    is_whole = not examined.was_recovered and storage.last_size() == examined.leaves
     if is_whole and count != examined.samples:
         found.append(f"{examined.samples} samples by the log, {count} in the database")
     return found

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -335,18 +336,31 @@ def test_an_entry_prepared_before_it_has_a_time_says_the_same(section: dict[str,
     assert {len(row.accounting_salt), len(row.person_salt)} == {32}
 
 
-def test_every_entry_of_a_group_has_salts_of_its_own(opened: Opened) -> None:
-    gathered = threading.Event()
-    threads = [threading.Thread(target=opened.database.maintain, args=(lambda _: gathered.wait(10),))]
+def in_one_group(opened: Opened, entries: Sequence[Opaque]) -> None:
+    """Append all of them while the writer thread has something else to do."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def busy(_: object) -> None:
+        begun.set()
+        go_on.wait(30)
+
+    threads = [threading.Thread(target=opened.database.maintain, args=(busy,))]
     threads[0].start()
-    for number in range(6):
-        threads.append(threading.Thread(target=opened.log.append, args=(call(number),)))
-        threads[-1].start()
-    while opened.database._writer.queued < 6:
-        pass
-    gathered.set()
+    assert begun.wait(30)
+    threads += [threading.Thread(target=opened.log.append, args=(entry,)) for entry in entries]
+    for thread in threads[1:]:
+        thread.start()
+    deadline = time.monotonic() + 30
+    while opened.database._writer.queued < len(entries):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    go_on.set()
     for thread in threads:
         thread.join()
+
+
+def test_every_entry_of_a_group_has_salts_of_its_own(opened: Opened) -> None:
+    in_one_group(opened, [call(number) for number in range(6)])
     openings = [opening for _, opening in opened.log.storage.openings(1, 7)]
     assert len({opening.accounting["end"] for opening in openings}) == 1  # one group
     salts = {opening.accounting_salt for opening in openings} | {opening.person_salt for opening in openings}
@@ -363,24 +377,10 @@ def test_an_entry_that_cannot_be_encoded_is_its_own_caller_s_trouble(opened: Ope
 
 
 def test_units_of_one_group_of_calls_are_charged_each_to_its_own(opened: Opened) -> None:
-    class Held(threading.Thread):
-        def run(self) -> None:
-            opened.database.maintain(lambda _: gathered.wait(10))
-
-    gathered = threading.Event()
-    held = Held()
-    held.start()
     entries = [call(number) for number in range(6)]
     for number, entry in enumerate(entries):
         entry.usage = ("123456789012", ("group1", "group2")[number % 2], "2023-11", 1 + number)
-    threads = [threading.Thread(target=opened.log.append, args=(entry,)) for entry in entries]
-    for thread in threads:
-        thread.start()
-    while opened.database._writer.queued < len(entries):
-        pass
-    gathered.set()
-    for thread in (held, *threads):
-        thread.join()
+    in_one_group(opened, entries)
     assert len({entry.place.time for entry in entries if entry.place is not None}) == 1  # one group
     assert sorted(opened.log.storage.usage()) == [
         ("123456789012", "group1", "2023-11", 1 + 3 + 5),

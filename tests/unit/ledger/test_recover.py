@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,12 @@ from countenance_audit.errors import Rejected
 from countenance_audit.keeping import mirror
 from countenance_audit.leaf import Public as PublicLeaf
 from countenance_audit.leaf import make_opening, parse
+from countenance_audit.note import SignedNote
 from tests.unit.ledger.logs import ACCOUNT, Opened, call
 
 from countenance.ledger import Log, LogBehind, fsck, retention
 from countenance.ledger.copies import Copies, RecoveryFailed
-from countenance.ledger.recover import close, names_unknown_key, refill
+from countenance.ledger.recover import close, refill
 from countenance.store import Database
 
 WHY = "the disk failed"
@@ -212,15 +214,75 @@ def test_a_refill_of_a_sound_log_changes_nothing(opened: Opened) -> None:
     assert opened.log.size == 4
 
 
-def test_a_key_made_after_the_copy_is_noticed(opened: Opened) -> None:
+def test_a_key_made_after_the_copy_is_lost_and_the_log_goes_on_with_another(opened: Opened) -> None:
     opened.grow(1)
     opened.keep()
-    opened.log.rotate()
+    old = opened.log.signer.verifier
+    gone = opened.log.rotate()
     mirror(opened.fetch, opened.folder / "mirror", opened.policy())
     opened.put_back()
-    first, size, _ = refilled(opened, Copies(mirrors=[str(opened.folder / "mirror")]))
-    assert names_unknown_key(opened.log, first, size)
-    assert not names_unknown_key(opened.log, 0, first)
+    refilled(opened, Copies(mirrors=[str(opened.folder / "mirror")]))
+    new = opened.log.signer.verifier
+    assert [each.content for each in public_leaves(opened.log) if each.kind == "key"][-1]["reason"] == "loss"
+    assert [(each.verifier, each.state) for each in opened.log.keys.known] == [(old, "lost"), (new, "signing")]
+    assert new not in (old, gone)
+    opened.grow(1)
+    parsed = SignedNote.parse(opened.log.checkpoint()[1])
+    assert (bool(parsed.by(old)), bool(parsed.by(new))) == (False, True)
+    assert fsck.examine(opened.log).problems == []
+
+
+def test_a_key_that_was_retired_since_stays_retired(opened: Opened) -> None:
+    opened.grow(3)
+    old = opened.log.signer.verifier
+    new = opened.log.rotate()
+    opened.keep()
+    opened.log.retire(old.key_id.hex())
+    opened.grow(1)
+    mirror(opened.fetch, opened.folder / "mirror", opened.policy())
+    opened.put_back()
+    refilled(opened, Copies(mirrors=[str(opened.folder / "mirror")]))
+    assert [(each.verifier, each.state) for each in opened.log.keys.known] == [(old, "retired"), (new, "signing")]
+    opened.grow(1)
+    assert not SignedNote.parse(opened.log.checkpoint()[1]).by(old)
+    assert fsck.examine(opened.log).problems == []
+
+
+def test_the_states_of_keys_are_those_of_the_leaves_whatever_copy_comes_first(opened: Opened) -> None:
+    opened.grow(1)
+    opened.keep()
+    old = opened.log.signer.verifier
+    new = opened.log.rotate()
+    opened.database.close()
+    shutil.copy(opened.folder / "countenance.db", opened.folder / "middle.db")
+    opened.open()
+    opened.log.retire(old.key_id.hex())
+    opened.grow(1)
+    opened.put_back()
+    refilled(opened, Copies(databases=[opened.folder / "middle.db", opened.folder / "newer.db"]))
+    assert [(each.verifier, each.state) for each in opened.log.keys.known] == [(old, "retired"), (new, "signing")]
+    assert fsck.examine(opened.log).problems == []
+
+
+def test_a_successor_that_was_named_has_its_name_whenever_it_is_opened(opened: Opened) -> None:
+    opened.grow(2)
+    opened.database.close()
+    database = Database(opened.folder / "countenance.db")
+    close(database, opened.keyring, opened.folder, Copies(), reason=WHY, successor="log.example/second")
+    database.close()  # killed here
+    opened.origin = None
+    opened.open()
+    assert opened.log.origin == "log.example/second"
+    assert [each.kind for each in public_leaves(opened.log)] == ["key", "discontinuity"]
+
+
+def test_a_name_that_no_log_can_have_changes_nothing(opened: Opened) -> None:
+    opened.grow(2)
+    opened.database.close()
+    with pytest.raises(RecoveryFailed, match="cannot be the name of a log"):
+        closed(opened, "a b")
+    opened.open()
+    assert opened.log.origin == "log.example/unit"
 
 
 def test_another_database_gives_back_the_keys_made_since(opened: Opened) -> None:
