@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from countenance_audit.policy import TrustPolicy
 
 from countenance.ledger import Log
 from countenance.ledger.keys import LogKeyError
-from countenance.store import Database, Keyring, KeyringError
+from countenance.store import Database, DatabaseError, Keyring, KeyringError
 
 
 class Opened:
@@ -132,3 +134,62 @@ def test_seeds_are_sealed_and_need_the_master_key(opened: Opened) -> None:
     (opened.folder / "master.key").unlink()
     with pytest.raises(KeyringError):
         opened.open()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_no_checkpoint_over_the_leaf_of_a_change_is_signed_by_the_keys_before_it(opened: Opened, lost: bool) -> None:
+    """Another thread publishes between the commit of the change and the moment when the keys are taken up."""
+    old, keys, published = opened.log.signer.verifier, opened.log.keys, []
+    reload, committed = keys.reload, threading.Event()
+
+    def publish() -> None:
+        assert committed.wait(30)
+        published.append(opened.log.publish())
+
+    def held_up() -> None:
+        committed.set()
+        thread.join(0.5)  # gives it all the time that it could want
+        reload()
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    keys.reload = held_up  # type: ignore[method-assign]
+    new = opened.log.rotate(lost=lost)
+    thread.join()
+    for size, note in (*published, opened.log.checkpoint()):
+        assert size == opened.log.size
+        assert signed_by(note, new)
+        assert signed_by(note, old) is not lost
+
+
+def test_a_change_that_took_effect_though_its_commit_failed_is_taken_up(opened: Opened) -> None:
+    writer = opened.database._writer
+    commit, old = writer._commit, opened.log.signer.verifier
+
+    def in_doubt() -> None:
+        commit()
+        writer._commit = commit  # type: ignore[method-assign]
+        raise sqlite3.OperationalError("disk I/O error")
+
+    writer._commit = in_doubt  # type: ignore[method-assign]
+    with pytest.raises(DatabaseError):
+        opened.log.rotate(lost=True)
+    assert [reason for reason, _ in opened.told()] == ["first", "loss"]
+    size, note = opened.log.publish()
+    assert size == 2
+    assert not signed_by(note, old)
+    assert signed_by(note, opened.log.signer.verifier)
+
+
+def test_a_key_is_there_with_its_leaf_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(Log, "sequence", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("disk full")))
+        with pytest.raises(DatabaseError):
+            Opened(tmp_path / "data")
+    connection = sqlite3.connect(tmp_path / "data" / "countenance.db")
+    assert connection.execute("SELECT count(*) FROM log_keys").fetchone() == (0,)
+    connection.close()
+    opened = Opened(tmp_path / "data")
+    assert opened.told() == [("first", str(opened.log.signer.verifier))]
+    opened.database.close()
