@@ -70,7 +70,8 @@ class Opaque:
         Raises:
             TypeError: a section has no canonical encoding.
         """
-        self._draft = _drafted(self.accounting, self.person)
+        if self._draft is None:
+            self._draft = _drafted(self.accounting, self.person)
 
     def finish(self, time: int, salts: bytes | None = None) -> tuple[bytes, OpeningRow]:
         """The leaf and its opening, made at `time` (microseconds since 1970).
@@ -119,6 +120,10 @@ class Public:
 
     content: dict[str, Any]
     place: Place | None = None
+
+    def prepare(self) -> None:
+        """Look whether it can be a leaf. Raises Malformed when it cannot."""
+        public({"v": 1, **self.content, "time": 0})
 
     def finish(self, time: int, salts: bytes | None = None) -> tuple[bytes, None]:
         """The leaf, made at `time`; nothing in it is salted."""

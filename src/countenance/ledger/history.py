@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from countenance_audit.checkpoint import Checkpoint
+from countenance_audit.checkpoint import Checkpoint, parse
 from countenance_audit.errors import AuditError
 from countenance_audit.fetching import folder_fetch, http_fetch
-from countenance_audit.note import MAX_NOTE_BYTES
+from countenance_audit.note import MAX_NOTE_BYTES, SignedNote
 from countenance_audit.tiles import CHECKPOINT
 
 from countenance.errors import Error
@@ -129,6 +129,14 @@ def compare_outside(
             _log.warning("the mirror %s was not compared with: %s", location, error)
             return
         try:
+            origin = parse(SignedNote.parse(theirs).text).origin
+        except AuditError as error:
+            _log.warning("the mirror %s was not compared with: what it has is no checkpoint: %s", location, error)
+            return
+        if origin != log.origin:
+            _log.warning("the mirror %s was not compared with: it is of %s, not of %s", location, origin, log.origin)
+            return
+        try:  # one under a key that is not known here may be a later key: somebody has to look
             compare(theirs, log.keys, size, log.root, f"at the mirror {location}")
         except LogBehind as error:
             contradictions.append(error)

@@ -216,6 +216,9 @@ class Ledger:
         except (OSError, Error) as error:
             self._failed = True
             _log.error("the ledger cannot be written: %s", error)
+        except Exception:  # noqa: BLE001 -- the thread that publishes and beats must not die of a bug
+            self._failed = True
+            _log.exception("the ledger cannot be written")
 
     def _append(self, entry: Opaque | Public) -> bool:
         self.log.append(entry)

@@ -25,7 +25,7 @@ from countenance_audit.errors import AuditError
 from countenance_audit.leaf import Opening, parse
 from countenance_audit.leaf import Public as PublicLeaf
 from countenance_audit.merkle import leaf_hash
-from countenance_audit.note import SignedNote, Signer, VerifierKey
+from countenance_audit.note import SignedNote, Signer, VerifierKey, parse_signature_line
 
 from countenance.ledger import history, storage
 from countenance.ledger.entry import SALTS_BYTES, Opaque, Place, Public, of_effect
@@ -124,8 +124,7 @@ class Log:
         Raises:
             DatabaseError: it is not in the log.
         """
-        if isinstance(entry, Opaque):
-            entry.prepare()  # here, and not in the one thread that everybody waits for
+        entry.prepare()  # here, and not in the one thread that everybody waits for
         if also is None:
             self._database.record(entry)
         else:
@@ -141,12 +140,23 @@ class Log:
         """Note outside the database what is erased in this transaction of the writer thread."""
         self._database.erasures.note(connection, what)
 
+    def prepared(self, record: object) -> Opaque | Public:
+        """The entry of a record, encoded but for its time and place. Called by the store's writer thread.
+
+        Raises:
+            TypeError, AuditError: it cannot be encoded.
+        """
+        entry = of_effect(record) if isinstance(record, Entry) else record
+        assert isinstance(entry, Opaque | Public)
+        entry.prepare()
+        return entry
+
     def sequence(self, connection: sqlite3.Connection, records: Sequence[object]) -> None:
-        """Give the records of one transaction their places. Called by the store's writer thread."""
+        """Give the prepared records of one transaction their places. Called by the store's writer thread."""
         tree, last = self._tree, self._last_time
         now, monotonic = self._now_us(), self._monotonic_us()
         offset = self._offset
-        entries = [self._entry(each) for each in records]
+        entries = [each for each in records if isinstance(each, Opaque | Public)]
         step = (now - monotonic) - offset
         if abs(step) >= CLOCK_STEP_US:
             entries.insert(0, Public({"kind": "clock", "step_us": step}))
@@ -230,15 +240,30 @@ class Log:
     def _signed(self, tree: Tree) -> bytes:
         return self.keys.sign(Checkpoint(self.origin, tree.size, tree.root(tree.size, self._storage.tile)))
 
-    def cosigned(self, size: int, line: str) -> None:
-        """Add a witness's line to the latest checkpoint, unless a later one was published meanwhile."""
+    def cosigned(self, size: int, line: str) -> bytes | None:
+        """Add a witness's line to the checkpoint of a size, unless its key is on it already; the checkpoint as it is
+        now, or None when there is none of that size.
+
+        Raises:
+            Malformed: the checkpoint with that line would be none; it stays as it is.
+        """
+        added = parse_signature_line(line.removesuffix("\n"))
         with self._publishing:
-            if self._latest is None or self._latest[0] != size or line.encode() in self._latest[1]:
-                return
-            note = self._latest[1] + line.encode()
+            is_latest = self._latest is not None and self._latest[0] == size
+            note = self._latest[1] if is_latest and self._latest else self._storage.checkpoint_over(size)
+            if note is None:
+                return None
+            if any(
+                (each.name, each.key_id) == (added.name, added.key_id) for each in SignedNote.parse(note).signatures
+            ):
+                return note
+            note += line.encode()
+            SignedNote.parse(note)
             self._storage.keep_checkpoint(size, note)
-            history.keep_high_water(self._folder, note)
-            self._latest = (size, note)
+            if is_latest:
+                history.keep_high_water(self._folder, note)
+                self._latest = (size, note)
+            return note
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """The proof that leaf `index` is among the first `size`."""
@@ -335,13 +360,6 @@ class Log:
                 connection.execute("DELETE FROM log_owed WHERE number = ?", (paid,))
 
             self._database.write(Public(content), strike)
-
-    @staticmethod
-    def _entry(record: object) -> Opaque | Public:
-        if isinstance(record, Entry):
-            return of_effect(record)
-        assert isinstance(record, Opaque | Public)
-        return record
 
 
 def _key_leaf(key: VerifierKey, reason: str) -> Public:

@@ -94,13 +94,28 @@ def erase_persons(log: Log, *, account: str, before_us: int, ground: str) -> int
 
 
 def check_ground(ground: str) -> None:
-    """Raises Error when it names none, or is too long for the public leaf."""
-    if not ground.strip() or len(ground) > GROUND_CHARACTERS:
-        raise Error(f"Name the legal ground in at most {GROUND_CHARACTERS} characters.", hint="such as Art. 17 GDPR")
+    """Raises Error when it names none, or none that the public leaf can carry."""
+    if not ground.strip() or len(ground) > GROUND_CHARACTERS or not ground.isprintable():
+        raise Error(
+            f"Name the legal ground in at most {GROUND_CHARACTERS} printable characters.", hint="such as Art. 17 GDPR"
+        )
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip() or len(reason) > GROUND_CHARACTERS or not reason.isprintable():
+        raise Error(
+            f"Name the reason of the hold in at most {GROUND_CHARACTERS} printable characters.",
+            hint="such as a court's file number",
+        )
 
 
 def hold(log: Log, *, account: str, reason: str, by: Instructed | None = None) -> None:
-    """Forbid erasures of an account's entries until `release`; holding twice keeps the first reason, and is no act."""
+    """Forbid erasures of an account's entries until `release`; holding twice keeps the first reason, and is no act.
+
+    Raises:
+        Error: no reason was given, or none that can be recorded.
+    """
+    _check_reason(reason)
     details = {"reason": reason}
     log.write(
         lambda connection: connection.execute(_HOLD, (account, reason)).rowcount,

@@ -279,6 +279,12 @@ class Storage:
             ).fetchone()
         return row[0] if row else None
 
+    def checkpoint_over(self, size: int) -> bytes | None:
+        """The checkpoint of a size, when one was published."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT note FROM log_checkpoints WHERE size = ?", (size,)).fetchone()
+        return bytes(row[0]) if row else None
+
     def checkpoints(self, limit: int) -> Iterator[bytes]:
         """The notes of the latest checkpoints, the newest first."""
         with self._database.reading() as connection:

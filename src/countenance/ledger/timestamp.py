@@ -138,15 +138,15 @@ class Timestamping:
 
     def once(self) -> bool:
         """Stamp the latest checkpoint, unless it was; whether there is a timestamp over it now."""
-        size, note = self._log.publish()
-        latest = self._log.storage.latest_timestamp()
-        if latest is not None and latest[0] == size:
-            return True
         try:
+            size, note = self._log.publish()
+            latest = self._log.storage.latest_timestamp()
+            if latest is not None and latest[0] == size:
+                return True
             made = self._authority.stamp(note)
             self._log.storage.keep_timestamp(size, note, made.answer, microseconds(made.at))
         except (Error, OSError) as error:
-            _log.warning("the checkpoint over %d leaves has no timestamp: %s", size, error)
+            _log.warning("the latest checkpoint has no timestamp: %s", error)
             return False
         apart = abs((made.at - self._now()).total_seconds())
         if apart > PLAUSIBLE_S:
@@ -156,5 +156,10 @@ class Timestamping:
     def _run(self) -> None:
         while not self._wake.is_set():
             began = time.monotonic()
-            wait_s = self._every_s if self.once() else min(RETRY_S, self._every_s)
+            try:
+                is_stamped = self.once()
+            except Exception:  # noqa: BLE001 -- a thread that dies would leave the log unstamped without a word
+                _log.exception("the latest checkpoint has no timestamp")
+                is_stamped = False
+            wait_s = self._every_s if is_stamped else min(RETRY_S, self._every_s)
             self._wake.wait(max(0.0, wait_s - (time.monotonic() - began)))

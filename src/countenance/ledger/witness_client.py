@@ -66,7 +66,7 @@ class WitnessClient:
         self._size = 0
 
     def submit(self, note: bytes, size: int, proof_from: Callable[[int], list[bytes]], old: int | None = None) -> str:
-        """Have a checkpoint signed; returns the witness's lines, verified under its key, to append to the note.
+        """Have a checkpoint signed; returns the witness's line, verified under its key, to append to the note.
 
         Args:
             note: the checkpoint, signed by its log.
@@ -119,7 +119,8 @@ class WitnessClient:
         )
 
     def _verified(self, text: str, body: bytes) -> str:
-        """This witness's lines; others' are not for us to vouch for, and text before them would change the note."""
+        """This witness's line, one of them. Others' are not for us to vouch for, text before them would change the note,
+        and a note has room for only so many."""
         try:
             lines = body.decode().removesuffix("\n").split("\n")
             signatures = [parse_signature_line(line) for line in lines]
@@ -130,7 +131,7 @@ class WitnessClient:
                 f"Witness {self.key.name} answered with something else than its signature.",
                 hint="check that its address and its verifier key belong together",
             ) from None
-        return "".join(signature_line(self.key, each) for each in ours.by(self.key))
+        return signature_line(self.key, ours.by(self.key)[0])
 
     def _ask(self, note: bytes, size: int, proof_from: Callable[[int], list[bytes]], old: int) -> Reply:
         proof = proof_from(old) if 0 < old < size else []

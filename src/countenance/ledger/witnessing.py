@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Final
 
-from countenance_audit.checkpoint import verify_cosignature
+from countenance_audit.checkpoint import parse, verify_cosignature
 from countenance_audit.errors import AuditError
 from countenance_audit.note import SignedNote
 from countenance_audit.policy import TrustPolicy
@@ -66,11 +66,13 @@ class Witnessing:
         self._now_s = now_s
         self.clients: Mapping[str, WitnessClient] = clients_of(policy)
         self.refusals: dict[str, str] = {}
+        self._taking = threading.Lock()
         self._cosigned: bytes | None = None
+        self._cosigned_size = -1
         self._quorum_s: int | None = None
         self._began_s = now_s()
         self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="witnesses", daemon=True)
+        self._threads: list[threading.Thread] = []
         if policy is not None:
             self._look_back(policy)
 
@@ -98,28 +100,35 @@ class Witnessing:
         return said
 
     def start(self) -> None:
-        """Begin to ask, if there is anybody to ask."""
-        if self.clients:
-            self._thread.start()
+        """Begin to ask, each in a thread of its own: one that hangs must not keep the others from signing."""
+        for name, witness in self.clients.items():
+            thread = threading.Thread(target=self._run, args=(name, witness), name=f"witness {name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def stop(self) -> None:
-        """Ask no more. Waits a little for an answer that is under way; one that hangs must not hold up the stop."""
+        """Ask no more. Waits a little for answers that are under way; one that hangs must not hold up the stop."""
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(STOP_PATIENCE_S)
+        deadline = time.monotonic() + STOP_PATIENCE_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _run(self) -> None:
-        asked: dict[str, int] = {}
+    def _run(self, name: str, witness: WitnessClient) -> None:
+        asked = -1
         while not self._wake.wait(EVERY_S):
-            size, note = self._log.checkpoint()
-            for name, witness in self.clients.items():
-                if asked.get(name) != size and self._ask(name, witness, size, note):
-                    asked[name] = size
+            try:
+                size, note = self._log.checkpoint()
+                if asked != size and self._ask(name, witness, size, note):
+                    asked = size
+            except Exception:  # noqa: BLE001 -- a thread that dies would leave the log unwitnessed without a word
+                _log.exception("witness %s could not be asked", name)
 
     def _ask(self, name: str, witness: WitnessClient, size: int, note: bytes) -> bool:
         try:
             line = witness.submit(note, size, lambda old: self._log.consistency(old, size))
-            self._log.cosigned(size, line)
+            signed = self._log.cosigned(size, line)
+            if signed is not None:
+                self.seen(signed)
         except WitnessRefused as error:
             self.refusals[name] = error.message
             _log.error("%s%s", error.message, f" ({error.hint})" if error.hint else "")
@@ -128,11 +137,14 @@ class Witnessing:
             _log.warning("%s", error)
             return False
         self.refusals.pop(name, None)
-        self.seen(self._log.checkpoint()[1])
         return True
 
     def seen(self, note: bytes) -> bool:
-        """Take account of a checkpoint's cosignatures; whether the quorum is among them."""
+        """Take account of a checkpoint's cosignatures; whether the quorum is among them.
+
+        Raises:
+            Malformed: it is none.
+        """
         if self._policy is None:
             return False
         parsed = SignedNote.parse(note)
@@ -143,19 +155,17 @@ class Witnessing:
                     times[name] = verify_cosignature(parsed, key)
                 except AuditError as error:
                     _log.warning("a cosignature by %s does not hold: %s", name, error)
-        if times:
-            self._cosigned = sha256(note).digest()
+        size = parse(parsed.text).size
         met = bool(times) and self._policy.quorum_met(times)
-        if met:
-            self._quorum_s = max(self._quorum_s or 0, *times.values())
+        with self._taking:
+            if times and size >= self._cosigned_size:  # a late cosignature of an older one takes nothing back
+                self._cosigned, self._cosigned_size = sha256(note).digest(), size
+            if met:
+                self._quorum_s = max(self._quorum_s or 0, *times.values())
         return met
 
     def _look_back(self, policy: TrustPolicy) -> None:
         """What was cosigned before this start: the newest with a cosignature, and the newest with the quorum."""
-        newest: bytes | None = None
-        for note in self._log.storage.checkpoints(LOOK_BACK):
+        for note in self._log.storage.checkpoints(LOOK_BACK):  # the newest comes first, and stays
             if self.seen(note):
-                newest = newest or self._cosigned
                 break
-            newest = newest or self._cosigned
-        self._cosigned = newest

@@ -103,8 +103,11 @@ class Truncation(_Task):
 class Sequencer(Protocol):
     """Gives records their order inside the transaction of their effects; called in the writer thread only."""
 
+    def prepared(self, record: object) -> object:
+        """What `sequence` takes for a record. Raising loses the record's own change alone."""
+
     def sequence(self, connection: sqlite3.Connection, records: Sequence[object]) -> None:
-        """Write the records of a group, in order, before the group's commit. Raising loses the whole group."""
+        """Write the prepared records of a group, in order, before its commit. Raising loses the whole group."""
 
     def committed(self) -> None:
         """The group is durable."""
@@ -253,17 +256,23 @@ class Writer:
     def _perform(self, job: Job) -> None:
         connection = self._connection
         if job.work is None and self.sequencer is not None and not callable(job.entry):
-            job.record = job.entry  # nothing is done here that could have to be taken back
+            try:
+                job.record = self.sequencer.prepared(job.entry)  # nothing is done that could have to be taken back
+            except Exception as failure:  # noqa: BLE001 -- its own caller's answer
+                job.failure = failure
             return
         connection.execute("SAVEPOINT job")
         try:
             if job.work is not None:
                 job.result = job.work(connection)
             job.record = job.entry(job.result) if callable(job.entry) else job.entry
-            if job.record is not None and self.sequencer is None:
-                if not isinstance(job.record, Entry):
+            if job.record is not None:
+                if self.sequencer is not None:
+                    job.record = self.sequencer.prepared(job.record)
+                elif isinstance(job.record, Entry):
+                    connection.execute(_INSERT_ENTRY, job.record.row())
+                else:
                     raise TypeError("without a sequencer only an Entry can be recorded")
-                connection.execute(_INSERT_ENTRY, job.record.row())
             connection.execute("RELEASE job")
         except BaseException as failure:
             if not connection.in_transaction:

@@ -5,26 +5,30 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from countenance_audit.checkpoint import cosign, verify_cosignature
+from countenance_audit.errors import Malformed
 from countenance_audit.keeping import mirror
+from countenance_audit.note import Signer
 from countenance_audit.policy import TrustPolicy
 from tests.unit.ledger.logs import NOW_S, Opened
 
-from countenance.ledger import Log, LogBehind, Witnessing, history
+from countenance.ledger import Log, LogBehind, Witnessing, history, witnessing
+from countenance.ledger.copies import Copies
+from countenance.ledger.recover import close
 from countenance.ledger.witness import Witness
 from countenance.ledger.witness_client import WitnessClient
 from countenance.server.witness import witness_app, witness_server
+from countenance.store import Database
 
 
 class Served:
     """A witness behind a socket."""
 
     def __init__(self, folder: Path, log: Log) -> None:
-        from countenance_audit.note import Signer
-
         self.signer = Signer("witness.example/a", b"a" * 32)
         witness = Witness(folder, self.signer, {log.origin: log.signer.verifier}, now_s=lambda: NOW_S)
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -109,11 +113,55 @@ def test_a_mirror_of_another_log_is_refused(opened: Opened, tmp_path: Path) -> N
         history.compare_outside(opened.log, mirrors=[str(tmp_path / "mirror")])
 
 
+@pytest.mark.parametrize(
+    "junk", [b"", b"<html>404</html>\n", b"\xff\xfe", b"a.example/log\n1\n\n\xe2\x80\x94 a AAAAAA==\n"]
+)
+def test_what_is_no_checkpoint_of_this_log_does_not_keep_it_from_starting(
+    opened: Opened, tmp_path: Path, junk: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / "checkpoint").write_bytes(junk)
+    history.compare_outside(opened.log, mirrors=[str(tmp_path / "mirror")])
+    assert "was not compared with" in caplog.text
+
+
+def test_the_mirror_of_a_log_that_ended_is_not_compared_with(
+    opened: Opened, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened.grow(3)
+    mirror(opened.fetch, tmp_path / "mirror", opened.policy())
+    opened.database.close()
+    database = Database(opened.folder / "countenance.db")
+    close(database, opened.keyring, opened.folder, Copies(), reason="moved", successor="log.example/second")
+    database.close()
+    opened.origin = None
+    opened.open()
+    history.compare_outside(opened.log, mirrors=[str(tmp_path / "mirror")])
+    assert "it is of log.example/unit, not of log.example/second" in caplog.text
+
+
+def test_nothing_is_signed_or_kept_before_the_comparison(opened: Opened, tmp_path: Path) -> None:
+    opened.grow(3)
+    opened.keep()
+    opened.grow(5)
+    mirror(opened.fetch, tmp_path / "mirror", opened.policy())
+    opened.put_back(unseen=True)
+    database = Database(opened.folder / "countenance.db")
+
+    def look(log: Log) -> None:
+        history.compare_outside(log, mirrors=[str(tmp_path / "mirror")])
+
+    with pytest.raises(LogBehind):
+        Log(database, opened.keyring, opened.folder, before_writing=look)
+    assert database.read().execute("SELECT max(size) FROM log_checkpoints").fetchone() == (4,)
+    assert database.read().execute("SELECT count(*) FROM log_leaves").fetchone() == (4,)
+    assert not (opened.folder / "high-water").exists()
+    database.close()
+
+
 def test_those_that_are_away_or_silent_do_not_keep_it_from_starting(opened: Opened, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        from countenance_audit.note import Signer
-
         away = WitnessClient(url, Signer("w.example/b", b"b" * 32).witness)
         history.compare_outside(
             opened.log, mirrors=[str(tmp_path / "nowhere"), url + "/log"], witnesses=[away], patience_s=0.3
@@ -162,3 +210,113 @@ def test_a_running_server_s_witness_that_refuses_is_told(opened: Opened, served:
     finally:
         asking.stop()
     assert asking.warnings()[0].startswith("witness a refused: ")
+
+
+class Asked(WitnessClient):
+    """A witness that answers when it is let."""
+
+    def __init__(self, name: str, *, is_free: bool) -> None:
+        self.signer = Signer(name, name.encode()[:1] * 32)
+        super().__init__("http://127.0.0.1:9", self.signer.witness)
+        self.free = threading.Event()
+        self.signed: list[int] = []
+        if is_free:
+            self.free.set()
+
+    def submit(self, note: bytes, size: int, proof_from: object, old: int | None = None) -> str:
+        self.free.wait(30)
+        self.signed.append(size)
+        return cosign(note, self.signer, NOW_S)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_one_that_hangs_keeps_no_other_from_signing_and_its_late_signature_counts(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witnessing, "EVERY_S", 0.01)
+    slow, quick = Asked("slow.example", is_free=False), Asked("quick.example", is_free=True)
+    policy = TrustPolicy.parse(
+        f"witness s {slow.signer.witness} {slow.url}\nwitness q {quick.signer.witness} {quick.url}\n"
+        "group both all s q\nquorum both\n"
+    )
+    opened.grow(3)
+    asking = Witnessing(opened.log, policy, now_s=lambda: float(NOW_S))
+    asking.clients = {"s": slow, "q": quick}
+    asking.start()
+    try:
+        until(lambda: quick.signed == [4])
+        opened.grow(2)
+        until(lambda: quick.signed == [4, 6])
+        assert slow.signed == []
+        assert asking.quorum_s is None
+        slow.free.set()
+        until(lambda: 4 in slow.signed and asking.quorum_s == NOW_S)
+        first = opened.log.storage.checkpoint_over(4)
+        assert first is not None
+        assert first.count("—".encode()) == 3
+        until(lambda: slow.signed == [4, 6])
+        until(lambda: opened.log.checkpoint()[1].count("—".encode()) == 3)
+    finally:
+        slow.free.set()
+        asking.stop()
+    opened.again()  # the high-water checkpoint is the latest one
+
+
+def test_a_stop_does_not_wait_for_one_that_hangs(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(witnessing, "EVERY_S", 0.01)
+    monkeypatch.setattr(witnessing, "STOP_PATIENCE_S", 0.1)
+    hung = [Asked(f"{name}.example", is_free=False) for name in "ab"]
+    policy = TrustPolicy.parse(
+        "".join(f"witness {each.key.name} {each.key} {each.url}\n" for each in hung) + "quorum none\n"
+    )
+    asking = Witnessing(opened.log, policy)
+    asking.clients = {each.key.name: each for each in hung}
+    asking.start()
+    began = time.monotonic()
+    asking.stop()
+    assert time.monotonic() - began < 10  # they would take 30 each
+    for each in hung:
+        each.free.set()
+
+
+def test_a_bug_does_not_end_the_asking(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(witnessing, "EVERY_S", 0.01)
+    witness = Asked("w.example", is_free=True)
+    policy = TrustPolicy.parse(f"witness w {witness.key} {witness.url}\nquorum w\n")
+    asking = Witnessing(opened.log, policy)
+    asking.clients = {"w": witness}
+    checkpoint, calls = opened.log.checkpoint, []
+
+    def fails_once() -> tuple[int, bytes]:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ZeroDivisionError
+        return checkpoint()
+
+    monkeypatch.setattr(opened.log, "checkpoint", fails_once)
+    asking.start()
+    until(lambda: witness.signed)
+    asking.stop()
+
+
+def test_a_witness_has_one_line_on_a_checkpoint_and_no_line_spoils_it(opened: Opened) -> None:
+    opened.grow(3)
+    size, note = opened.log.checkpoint()
+    signer = Signer("w.example", b"w" * 32)
+    for second in range(3):
+        opened.log.cosigned(size, cosign(note, signer, NOW_S + second))
+    assert verify_cosignature(opened.log.checkpoint()[1], signer.witness) == NOW_S
+    for number in range(98):  # the note has room for 100
+        opened.log.cosigned(size, cosign(note, Signer(f"w{number}.example", b"w" * 32), NOW_S))
+    full = opened.log.checkpoint()[1]
+    with pytest.raises(Malformed):
+        opened.log.cosigned(size, cosign(note, Signer("more.example", b"w" * 32), NOW_S))
+    assert opened.log.checkpoint()[1] == full
+    assert opened.log.cosigned(size + 1, cosign(note, signer, NOW_S)) is None
+    assert opened.again().checkpoint()[1] == full

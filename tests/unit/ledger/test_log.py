@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -23,8 +23,9 @@ from countenance_audit.tiles import parse_tile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from countenance.ledger import Log, LogBehind, Opaque, accounting, fsck, person
-from countenance.ledger.entry import Public, canonical_bytes
+from countenance.errors import Error
+from countenance.ledger import Log, LogBehind, Opaque, Public, accounting, fsck, person, retention
+from countenance.ledger.entry import canonical_bytes
 from countenance.ledger.history import HIGH_WATER, LedgerError
 from countenance.ledger.tree import Tree, layers_of, rebuilt
 from countenance.store import Database, DatabaseError, Entry, Keyring
@@ -336,7 +337,7 @@ def test_an_entry_prepared_before_it_has_a_time_says_the_same(section: dict[str,
     assert {len(row.accounting_salt), len(row.person_salt)} == {32}
 
 
-def in_one_group(opened: Opened, entries: Sequence[Opaque]) -> None:
+def in_one_group(opened: Opened, entries: Sequence[Opaque], also: Callable[[], None] | None = None) -> None:
     """Append all of them while the writer thread has something else to do."""
     begun, go_on = threading.Event(), threading.Event()
 
@@ -348,10 +349,11 @@ def in_one_group(opened: Opened, entries: Sequence[Opaque]) -> None:
     threads[0].start()
     assert begun.wait(30)
     threads += [threading.Thread(target=opened.log.append, args=(entry,)) for entry in entries]
+    threads += [threading.Thread(target=also)] if also is not None else []
     for thread in threads[1:]:
         thread.start()
     deadline = time.monotonic() + 30
-    while opened.database._writer.queued < len(entries):
+    while opened.database._writer.queued < len(threads) - 1:
         assert time.monotonic() < deadline
         time.sleep(0.001)
     go_on.set()
@@ -398,3 +400,31 @@ def test_times_go_on_from_the_last_leaf_that_says_when_it_was_made(opened: Opene
     opened.database.maintain(lambda connection: connection.execute("DELETE FROM log_openings WHERE idx > 1").close())
     opened.now -= 60_000_000
     assert opened.again().append(call(4)).time == told
+
+
+def test_text_that_no_leaf_can_carry_fails_its_own_change_alone(opened: Opened) -> None:
+    failures: list[BaseException] = []
+    entries = [call(number) for number in range(6)]
+
+    def spoilt() -> None:
+        content = {"kind": "retention", "class": "person", "ground": "x\udcff", "count": 1}
+        try:
+            opened.log.write(
+                lambda connection: connection.execute("DELETE FROM log_holds").rowcount, lambda _: Public(content)
+            )
+        except Exception as failure:  # noqa: BLE001 -- whatever it is
+            failures.append(failure)
+
+    in_one_group(opened, entries, also=spoilt)
+    assert len(failures) == 1
+    assert all(entry.place is not None for entry in entries)
+    assert fsck.examine(opened.log).problems == []
+
+
+@pytest.mark.parametrize("ground", ["", " ", "x" * 201, "a\nb", "x\udcff"])
+def test_grounds_and_reasons_that_cannot_be_recorded_are_refused(opened: Opened, ground: str) -> None:
+    with pytest.raises(Error, match="printable"):
+        retention.erase_persons(opened.log, account="123456789012", before_us=1, ground=ground)
+    with pytest.raises(Error, match="printable"):
+        retention.hold(opened.log, account="123456789012", reason=ground)
+    assert opened.log.size == 1

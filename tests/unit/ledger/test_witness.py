@@ -569,6 +569,13 @@ def test_lines_of_others_are_left_out() -> None:
         assert TREE.submit(WitnessClient(url, SIGNER.witness), 3).encode() == OWN_LINE
 
 
+def test_of_many_lines_of_its_own_one_is_taken() -> None:
+    many = "".join(cosign(TREE.note(3), SIGNER, TIME_S + second) for second in range(120)).encode()
+    with liar(says("200 OK", many)) as url:
+        lines = TREE.submit(WitnessClient(url, SIGNER.witness), 3)
+    assert lines.count("\n") == 1
+
+
 def test_one_that_keeps_a_request_waiting_is_not_asked_another() -> None:
     with liar(dribbles) as url:
         client = WitnessClient(url, SIGNER.witness, timeout_s=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sqlite3
@@ -191,3 +192,21 @@ def test_what_another_database_notes_is_learnt_from_it(tmp_path: Path) -> None:
 def test_a_copy_that_is_no_database_notes_nothing(tmp_path: Path) -> None:
     (tmp_path / "noise.db").write_bytes(b"noise" * 1000)
     assert erasures.kept_in(tmp_path / "noise.db") == []
+
+
+def test_a_line_that_a_full_disk_cut_short_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(tmp_path / "countenance.db")
+    noted(database, 0)
+
+    def full(file: int) -> None:
+        with (tmp_path / FILE).open("r+b") as half:
+            half.truncate((tmp_path / FILE).stat().st_size - 5)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(erasures.os, "fsync", full)
+        noted(database, 1)
+    assert not (tmp_path / FILE).read_text().endswith("\n")
+    noted(database, 2)
+    assert [each["what"]["n"] for each in lines(tmp_path)] == [0, 1, 2]
+    database.close()
