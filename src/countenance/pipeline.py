@@ -28,6 +28,7 @@ from typing import Any
 from countenance.accounts import AccessKeyNotFound, Accounts
 from countenance.errors import Error
 from countenance.ledger import Ledger, Opaque, accounting, microseconds, person
+from countenance.ledger.showing import Shown, shown
 from countenance.operations import OPERATIONS, Caller, Invocation, Service
 from countenance.operations.administration import INSTRUCTIONS
 from countenance.operations.compatibility import PAGE
@@ -211,31 +212,14 @@ class Pipeline:
         return self._finished(call, code, answer, started)
 
     def _kept_receipt(self, call: Call, wanted: str) -> HttpResponse:
-        log = self._service.ledger.log
         assert call.caller is not None  # authenticated
-        found = [
-            (index, opening)
-            for index, opening in log.calls(wanted)
-            if opening.accounting["account"] == call.caller.account_id
-        ]
-        of_call = [(index, opening) for index, opening in found if opening.accounting["kind"] == "call"]
+        found = shown(self._service.ledger.log, wanted, call.caller.account_id)
+        note, leaves = found if found is not None else (b"", [])
+        of_call = [each for each in leaves if each.opening.accounting["kind"] == "call"]
         if not of_call:
             raise Fault("ResourceNotFoundException", "There is no receipt of this account with that id.")
-        index, opening = of_call[-1]
-        size, note = log.checkpoint()
-        if index >= size:
-            size, note = log.publish()
-        body = {
-            "index": index,
-            "opening": opening.to_json(),
-            "proof": [each.hex() for each in log.inclusion(index, size)],
-            "checkpoint": note.decode(),
-            "effects": [
-                {"index": at, "opening": other.to_json(), "proof": [each.hex() for each in log.inclusion(at, size)]}
-                for at, other in found
-                if at != index
-            ],
-        }
+        effects = [_told(each) for each in leaves if each is not of_call[-1]]
+        body = {**_told(of_call[-1]), "checkpoint": note.decode(), "effects": effects}
         headers = (("content-type", "application/json"), ("x-amzn-requestid", call.request_id))
         return HttpResponse(200, headers, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
 
@@ -365,6 +349,11 @@ def administer(
     request_id = str(uuid.uuid4())
     on = Instruction(accounts=accounts, ledger=ledger, database=database, samples=samples, request_id=request_id, at=at)
     return instruction(on, params)
+
+
+def _told(leaf: Shown) -> dict[str, Any]:
+    proof = None if leaf.proof is None else [each.hex() for each in leaf.proof]
+    return {"index": leaf.index, "opening": leaf.opening.to_json(), "proof": proof}
 
 
 def _header(http: HttpRequest, name: str) -> str:

@@ -270,7 +270,7 @@ def receipt_verify(
         shown = receipts.check_inclusion(
             promise,
             Opening.from_json(kept["opening"]),
-            [bytes.fromhex(each) for each in kept["proof"]],
+            None if kept["proof"] is None else [bytes.fromhex(each) for each in kept["proof"]],
             kept["checkpoint"].encode(),
             policy,
         )

@@ -100,7 +100,7 @@ class Replay:
 def replayed(log: Log) -> Things:
     """What there should be by the entries of this log and of those that ended here."""
     replay = Replay()
-    for said in log.storage.changes():
+    for said in log.storage.entries.changes():
         for _ in replay.take(said):
             pass  # for `fsck`, which names the leaf
     return replay.things

@@ -12,14 +12,15 @@ from typing import Any
 from countenance_audit.errors import AuditError
 from countenance_audit.leaf import check_opening
 
-from countenance.ledger.storage import KeptAct, Storage
+from countenance.ledger.entries import KeptAct
+from countenance.ledger.storage import Storage
 
 
 class Acts:
     """The acts in the log. Safe to use from any thread."""
 
     def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+        self._entries = storage.entries
 
     def granted(
         self,
@@ -42,9 +43,9 @@ class Acts:
             ended_by: the operation that takes it back, its details being among those; empty when none does.
         """
         acts = (
-            self._storage.acts(account, operations)
+            self._entries.acts(account, operations)
             if request_id is None
-            else (each for each in self._storage.acts_of(request_id) if each.accounting["operation"] in operations)
+            else (each for each in self._entries.acts_of(request_id) if each.accounting["operation"] in operations)
         )
         found = None
         for each in acts:
@@ -54,7 +55,7 @@ class Acts:
         if found is None:
             return None
         if ended_by:
-            for each in self._storage.acts(account, (ended_by,)):
+            for each in self._entries.acts(account, (ended_by,)):
                 if each.place > found.place and _is_of(each.accounting["details"], details):
                     return None
         return str(found.accounting["request_id"])

@@ -24,7 +24,8 @@ from countenance_audit.note import SignedNote
 from countenance_audit.policy import TrustPolicy
 
 from countenance.errors import Error
-from countenance.ledger import history, storage
+from countenance.ledger import history
+from countenance.ledger.entries import opening_of
 from countenance.ledger.keys import Keys
 from countenance.ledger.storage import KeyRow, Storage
 
@@ -202,7 +203,7 @@ def _from_database(
         for _, leaf in found:
             parse(leaf)
         seen = [] if note is None else [Known(_opened(keys, bytes(note[0]), where), where)]
-        told = {row[0]: storage.opening_of(row[1:]) for row in kept}
+        told = {row[0]: opening_of(row[1:]) for row in kept}
     except (sqlite3.Error, AuditError, ValueError, TypeError, AttributeError) as error:
         raise RecoveryFailed(f"The copy {where} cannot be read: {str(error)[:200]}", hint="leave it out") from None
     known += seen

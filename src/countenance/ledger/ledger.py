@@ -163,7 +163,7 @@ class Ledger:
             StatementError: the month is none, or an opening contradicts itself.
         """
         size, _ = self.log.publish()
-        openings = list(self.log.storage.accountings(account, size))
+        openings = list(self.log.storage.entries.accountings(account, size))
         return Statement.of(openings, account, month, tree_size=size), openings
 
     def close(self) -> None:

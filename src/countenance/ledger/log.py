@@ -296,10 +296,6 @@ class Log:
         """What opens a leaf."""
         return self._storage.opening(index)
 
-    def calls(self, request_id: str) -> list[tuple[int, Opening]]:
-        """The leaves of one request with their openings, in order."""
-        return self._storage.calls(request_id)
-
     @property
     def storage(self) -> Storage:
         """The rows, for `fsck` and statements."""

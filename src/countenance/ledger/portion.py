@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from countenance.ledger.storage import prefixes
+from countenance.ledger.entries import prefixes
 
 PORTION: Final = 1_000
 """Openings erased in one transaction, so that other changes do not wait for thousands of them."""

@@ -7,7 +7,7 @@ connection run in the writer thread, inside its transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +18,7 @@ from countenance_audit import canonical
 from countenance_audit.leaf import Opening
 
 from countenance.errors import Error
+from countenance.ledger.entries import Entries, opening_of, prefixes
 from countenance.ledger.entry import OpeningRow
 from countenance.ledger.tree import layers_of
 from countenance.store import Database
@@ -29,7 +30,7 @@ TILES_IN_MEMORY: Final = 1_024
 LAYERS_IN_MEMORY: Final = 256
 """Tiles of the upper levels kept with their nodes, 40 KB each: those of 16 million leaves."""
 PORTION: Final = 65_536
-"""Openings looked at in one statement, so that a reader does not hold the write-ahead log for long."""
+"""Leaves looked at in one statement, so that a reader does not hold the write-ahead log for long."""
 
 
 class LogDamaged(Error):
@@ -49,21 +50,6 @@ class KeyRow:
     origin: str
     wrapped: bytes
     state: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeptAct:
-    """An act with its leaf, as they are stored."""
-
-    place: tuple[int, int]
-    """Orders acts of all logs here: the log's number (the present one's is the largest), and the index."""
-    accounting: Mapping[str, Any]
-    leaf: bytes
-    row: tuple[str, bytes, str | None, bytes | None, bytes | None]
-
-    def opening(self) -> Opening:
-        """What opens its leaf. Raises Malformed."""
-        return opening_of(self.row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +82,7 @@ class Storage:
         folder = resources.files("countenance.ledger") / "schema"
         scripts = sorted((each.name, each) for each in folder.iterdir() if each.name.endswith(".sql"))
         database.migrate("ledger", [each.read_text(encoding="utf-8") for _, each in scripts])
+        self.entries = Entries(database)
         self._prefix = ""
         """Of the tables of this log. Statements name no others than those that `closed` tells."""
         self._remember()
@@ -194,82 +181,12 @@ class Storage:
 
     def calls(self, request_id: str) -> list[tuple[int, Opening]]:
         """The leaves of one request, in order: effects first, the call itself last."""
-        return [(index, opening) for _, index, opening in self._calls("", request_id)]
-
-    def calls_ever(self, request_id: str) -> list[tuple[bytes, Opening]]:
-        """Leaf and opening of each entry of one request, those in logs that ended included."""
-        with self._database.reading() as connection:
-            all_logs = prefixes(connection)
-        return [(leaf, opening) for prefix in all_logs for leaf, _, opening in self._calls(prefix, request_id)]
-
-    def _calls(self, prefix: str, request_id: str) -> list[tuple[bytes, int, Opening]]:
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT leaf, idx, accounting, accounting_salt, person, person_salt, person_hash"  # noqa: S608
-                f" FROM {prefix}log_openings JOIN {prefix}log_leaves USING (idx) WHERE request_id = ? ORDER BY idx",
-                (request_id,),
-            ).fetchall()
-        return [(bytes(row[0]), row[1], opening_of(row[2:])) for row in rows]
+        return [(index, opening) for _, index, opening in self.entries.calls(self._prefix, request_id)]
 
     def usage(self) -> list[tuple[str, str, str, int]]:
         """Units charged: account, price group, UTC month, units."""
         with self._database.reading() as connection:
             return connection.execute("SELECT account, price_group, month, units FROM log_usage").fetchall()
-
-    def accountings(self, account: str, size: int) -> Iterator[dict[str, Any]]:
-        """The index and accounting section of every opening of an account among the first `size` leaves, in order."""
-        for start in range(0, size, PORTION):
-            with self._database.reading() as connection:
-                rows = connection.execute(
-                    "SELECT idx, accounting FROM log_openings WHERE idx >= ? AND idx < ?"
-                    " AND json_extract(accounting, '$.account') = ? ORDER BY idx",
-                    (start, min(start + PORTION, size), account),
-                ).fetchall()
-            for index, accounting in rows:
-                yield {"index": index, "accounting": canonical.decode(accounting)}
-
-    def changes(self) -> Iterator[dict[str, Any]]:
-        """The accounting section of every act and effect there is an opening of, in order, of logs that ended first."""
-        for _, prefix in self._logs():
-            with self._database.reading() as connection:
-                (last,) = connection.execute(f"SELECT max(idx) FROM {prefix}log_openings").fetchone()  # noqa: S608
-            for start in range(0, (last or 0) + 1, PORTION):
-                with self._database.reading() as connection:
-                    rows = connection.execute(
-                        f"SELECT accounting FROM {prefix}log_openings"  # noqa: S608 -- the prefix is a number's
-                        " WHERE idx >= ? AND idx < ? AND json_extract(accounting, '$.kind') IN ('act', 'effect')"
-                        " ORDER BY idx",
-                        (start, start + PORTION),
-                    ).fetchall()
-                yield from (canonical.decode(accounting) for (accounting,) in rows)
-
-    def acts(self, account: str, operations: Sequence[str]) -> Iterator[KeptAct]:
-        """Acts of an account, in order, of logs that ended first. Reads nothing but the account's acts."""
-        marks = ",".join("?" * len(operations))
-        condition = f"a.account = ? AND json_extract(accounting, '$.operation') IN ({marks})"
-        yield from self._acts(condition, (account, *operations))
-
-    def acts_of(self, request_id: str) -> Iterator[KeptAct]:
-        """The acts of one request."""
-        yield from self._acts("o.request_id = ?", (request_id,))
-
-    def _acts(self, condition: str, values: tuple[str, ...]) -> Iterator[KeptAct]:
-        for number, prefix in self._logs():
-            with self._database.reading() as connection:
-                rows = connection.execute(
-                    "SELECT o.idx, l.leaf, accounting, accounting_salt, person, person_salt, person_hash"  # noqa: S608
-                    f" FROM {prefix}log_openings o JOIN {prefix}log_leaves l ON l.idx = o.idx"
-                    f" JOIN {prefix}log_acts a ON a.idx = o.idx AND a.account = json_extract(accounting, '$.account')"
-                    f" WHERE {condition} ORDER BY o.idx",
-                    values,
-                ).fetchall()
-            for index, leaf, *row in rows:
-                yield KeptAct((number, index), canonical.decode(row[0]), leaf, tuple(row))
-
-    def _logs(self) -> list[tuple[int, str]]:
-        """The prefix of the tables of each log with its number in time, the present one last."""
-        with self._database.reading() as connection:
-            return list(enumerate(prefixes(connection)))
 
     def latest_checkpoint(self) -> bytes | None:
         """The largest checkpoint that was published."""
@@ -374,12 +291,6 @@ class Storage:
         return bytes(row[0])
 
 
-def prefixes(connection: sqlite3.Connection) -> list[str]:
-    """What the tables' names of each log begin with: those of logs that ended, the oldest first, and of this one."""
-    closed = connection.execute("SELECT number FROM log_closed ORDER BY number").fetchall()
-    return [*(f"closed{number}_" for (number,) in closed), ""]
-
-
 def insert(
     connection: sqlite3.Connection,
     first: int,
@@ -408,16 +319,4 @@ def insert(
         "INSERT INTO log_usage (account, price_group, month, units) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET units = units + excluded.units",
         ((*key, units) for key, units in charged.items()),
-    )
-
-
-def opening_of(row: tuple[str, bytes, str | None, bytes | None, bytes | None]) -> Opening:
-    """An opening from its row: accounting, its salt, person, its salt, and the hash of an erased one."""
-    accounting, accounting_salt, person, person_salt, person_hash = row
-    return Opening(
-        canonical.decode(accounting),
-        accounting_salt,
-        None if person is None else canonical.decode(person),
-        person_salt,
-        person_hash,
     )

@@ -119,8 +119,8 @@ class WitnessClient:
         )
 
     def _verified(self, text: str, body: bytes) -> str:
-        """This witness's line, one of them. Others' are not for us to vouch for, text before them would change the note,
-        and a note has room for only so many."""
+        """One line of this witness. Others' are not for us to vouch for, text before them would change the note, and a
+        note has room for only so many."""
         try:
             lines = body.decode().removesuffix("\n").split("\n")
             signatures = [parse_signature_line(line) for line in lines]

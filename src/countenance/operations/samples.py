@@ -151,7 +151,7 @@ def _in_portions(
 
 def _digest_of(ledger: Ledger, sample: Sample) -> bytes:
     """SHA-256 of the image by the entry of the call, which is the only place that has it."""
-    for _, opening in ledger.log.storage.calls_ever(sample.request_id):
+    for _, opening in ledger.log.storage.entries.calls_ever(sample.request_id):
         said = opening.accounting
         if said["kind"] == "call" and said["account"] == sample.account and opening.person:
             return bytes.fromhex(opening.person["images"][0]["sha256"])

@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 from countenance_audit import canonical
+from countenance_audit.checkpoint import parse
 from countenance_audit.leaf import make_opening
-from tests.unit.ledger.logs import ACCOUNT, NOW_S, Opened
+from countenance_audit.merkle import leaf_hash, verify_inclusion
+from countenance_audit.note import SignedNote
+from tests.unit.ledger.logs import ACCOUNT, NOW_S, Opened, call
 
 from countenance.ledger import accounting, expiry, fsck
 from countenance.ledger.copies import Copies
 from countenance.ledger.recover import close
+from countenance.ledger.showing import shown
 from countenance.store import Database
 
 NOW = datetime.fromtimestamp(NOW_S + 11 * 366 * 86_400, UTC)
@@ -130,6 +134,30 @@ def test_what_was_changed_in_a_log_that_ended_is_told(opened: Opened, statement:
     by_hand(opened, statement)
     found = problems(opened)
     assert [each for each in found if each.startswith("log log.example/unit: ") and said in each], found
+
+
+def test_a_receipt_of_a_log_that_ended_is_still_served(opened: Opened) -> None:
+    for number in range(300):
+        opened.log.append(call(number))
+    _, note = opened.log.publish()
+    opened.log.append(call(301))
+    opened.database.close()
+    (opened.folder / "high-water").unlink()
+    opened.open()
+    closed(opened)
+    opened.grow(3)
+    found = shown(opened.log, "r7", ACCOUNT)
+    assert found is not None
+    kept, (leaf,) = found
+    assert kept == note
+    seen = parse(SignedNote.parse(note).text)
+    assert leaf.proof is not None
+    verify_inclusion(leaf.index, seen.size, leaf_hash(leaf.opening.leaf()), leaf.proof, seen.root)
+    late = shown(opened.log, "r301", ACCOUNT)
+    assert late is not None
+    assert late[1][0].proof is None
+    assert shown(opened.log, "r7", "999999999999") is None
+    assert shown(opened.log, "nobody's", ACCOUNT) is None
 
 
 def test_an_expiry_reaches_into_logs_that_ended(opened: Opened) -> None:

@@ -91,7 +91,7 @@ def test_an_entry_is_a_leaf_that_its_opening_opens_and_a_proof_includes(opened: 
         check_opening(opening, leaf)
         assert leaf_hash(leaf) == place.leaf_hash
         verify_inclusion(place.index, size, place.leaf_hash, opened.log.inclusion(place.index, size), seen.root)
-    assert [index for index, _ in opened.log.calls("r3")] == [4]
+    assert [index for index, _ in opened.log.storage.calls("r3")] == [4]
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 511, 512, 65_535, 65_536, 65_793])

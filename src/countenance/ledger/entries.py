@@ -1,0 +1,131 @@
+"""What entries say, over all logs here: those of an account, of a request, those that change something.
+
+Knows the rows of openings; does not know what operations mean, nor the tree. Every log that ended has its tables under
+a prefix (`prefixes`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from countenance_audit import canonical
+from countenance_audit.leaf import Opening
+
+from countenance.store import Database
+
+PORTION: Final = 65_536
+"""Openings looked at in one statement, so that a reader does not hold the write-ahead log for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAct:
+    """An act with its leaf, as they are stored."""
+
+    place: tuple[int, int]
+    """Orders acts of all logs here: the log's number (the present one's is the largest), and the index."""
+    accounting: Mapping[str, Any]
+    leaf: bytes
+    row: tuple[str, bytes, str | None, bytes | None, bytes | None]
+
+    def opening(self) -> Opening:
+        """What opens its leaf. Raises Malformed."""
+        return opening_of(self.row)
+
+
+class Entries:
+    """The openings of all logs here. Safe to use from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def calls(self, prefix: str, request_id: str) -> list[tuple[bytes, int, Opening]]:
+        """Leaf, index and opening of each entry of one request in one log, in order."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT leaf, idx, accounting, accounting_salt, person, person_salt, person_hash"  # noqa: S608
+                f" FROM {prefix}log_openings JOIN {prefix}log_leaves USING (idx) WHERE request_id = ? ORDER BY idx",
+                (request_id,),
+            ).fetchall()
+        return [(bytes(row[0]), row[1], opening_of(row[2:])) for row in rows]
+
+    def calls_ever(self, request_id: str) -> list[tuple[bytes, Opening]]:
+        """Leaf and opening of each entry of one request, those in logs that ended included."""
+        with self._database.reading() as connection:
+            all_logs = prefixes(connection)
+        return [(leaf, opening) for prefix in all_logs for leaf, _, opening in self.calls(prefix, request_id)]
+
+    def accountings(self, account: str, size: int) -> Iterator[dict[str, Any]]:
+        """The index and accounting section of every opening of an account among the first `size` leaves, in order."""
+        for start in range(0, size, PORTION):
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    "SELECT idx, accounting FROM log_openings WHERE idx >= ? AND idx < ?"
+                    " AND json_extract(accounting, '$.account') = ? ORDER BY idx",
+                    (start, min(start + PORTION, size), account),
+                ).fetchall()
+            for index, accounting in rows:
+                yield {"index": index, "accounting": canonical.decode(accounting)}
+
+    def changes(self) -> Iterator[dict[str, Any]]:
+        """The accounting section of every act and effect there is an opening of, in order, of logs that ended first."""
+        for _, prefix in self._logs():
+            with self._database.reading() as connection:
+                (last,) = connection.execute(f"SELECT max(idx) FROM {prefix}log_openings").fetchone()  # noqa: S608
+            for start in range(0, (last or 0) + 1, PORTION):
+                with self._database.reading() as connection:
+                    rows = connection.execute(
+                        f"SELECT accounting FROM {prefix}log_openings"  # noqa: S608 -- the prefix is a number's
+                        " WHERE idx >= ? AND idx < ? AND json_extract(accounting, '$.kind') IN ('act', 'effect')"
+                        " ORDER BY idx",
+                        (start, start + PORTION),
+                    ).fetchall()
+                yield from (canonical.decode(accounting) for (accounting,) in rows)
+
+    def acts(self, account: str, operations: Sequence[str]) -> Iterator[KeptAct]:
+        """Acts of an account, in order, of logs that ended first. Reads nothing but the account's acts."""
+        marks = ",".join("?" * len(operations))
+        condition = f"a.account = ? AND json_extract(accounting, '$.operation') IN ({marks})"
+        yield from self._acts(condition, (account, *operations))
+
+    def acts_of(self, request_id: str) -> Iterator[KeptAct]:
+        """The acts of one request."""
+        yield from self._acts("o.request_id = ?", (request_id,))
+
+    def _acts(self, condition: str, values: tuple[str, ...]) -> Iterator[KeptAct]:
+        for number, prefix in self._logs():
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    "SELECT o.idx, l.leaf, accounting, accounting_salt, person, person_salt, person_hash"  # noqa: S608
+                    f" FROM {prefix}log_openings o JOIN {prefix}log_leaves l ON l.idx = o.idx"
+                    f" JOIN {prefix}log_acts a ON a.idx = o.idx AND a.account = json_extract(accounting, '$.account')"
+                    f" WHERE {condition} ORDER BY o.idx",
+                    values,
+                ).fetchall()
+            for index, leaf, *row in rows:
+                yield KeptAct((number, index), canonical.decode(row[0]), leaf, tuple(row))
+
+    def _logs(self) -> list[tuple[int, str]]:
+        """The prefix of the tables of each log with its number in time, the present one last."""
+        with self._database.reading() as connection:
+            return list(enumerate(prefixes(connection)))
+
+
+def prefixes(connection: sqlite3.Connection) -> list[str]:
+    """What the tables' names of each log begin with: those of logs that ended, the oldest first, and of this one."""
+    closed = connection.execute("SELECT number FROM log_closed ORDER BY number").fetchall()
+    return [*(f"closed{number}_" for (number,) in closed), ""]
+
+
+def opening_of(row: tuple[str, bytes, str | None, bytes | None, bytes | None]) -> Opening:
+    """An opening from its row: accounting, its salt, person, its salt, and the hash of an erased one."""
+    accounting, accounting_salt, person, person_salt, person_hash = row
+    return Opening(
+        canonical.decode(accounting),
+        accounting_salt,
+        None if person is None else canonical.decode(person),
+        person_salt,
+        person_hash,
+    )
