@@ -1,0 +1,105 @@
+"""Deciding: a request against the set in force. Whatever goes wrong is a denial that says so.
+
+Knows Cedar. A policy that cannot be evaluated would fall away silently, which for one that forbids means that it
+allows: so the request is checked against a schema in which every attribute is required, and any error at all denies
+(facts/accountability.md, A9).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+
+import cedarpy
+import orjson
+
+from countenance.errors import Error
+from countenance.policy.policyset import Policy, PolicySet, schema
+from countenance.policy.request import Request
+
+REMEMBERED: Final = 4_096
+"""Accounts with their resources, and decisions, that are kept: a few megabytes."""
+STANDING: Final = "standing."
+"""Ids of policies about standing begin so: a denial by one of them names nothing but a reference."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided.
+
+    Attributes:
+        policies: ids of those that decided, sorted; empty when none could.
+        reason: why it could not be decided, for the operator's log; "" when it could.
+        policy_set: SHA-256 of the set, in hexadecimal; "" when there was none to be had.
+        request: SHA-256 of the question and the entities, in hexadecimal.
+    """
+
+    allowed: bool
+    policies: tuple[str, ...]
+    reason: str
+    policy_set: str
+    request: str
+
+
+class Engine:
+    """Decides by one set. Safe to use from any thread.
+
+    Args:
+        in_force: the set; None when it cannot be had, which denies everything.
+        reason: why it cannot be had.
+    """
+
+    def __init__(self, in_force: PolicySet | None, *, reason: str = "") -> None:
+        self.in_force = in_force
+        self._reason = reason
+        self._parsed = None if in_force is None else cedarpy.PolicySet.from_str(in_force.cedar)
+        self._entities = lru_cache(REMEMBERED)(self._parsed_entities)
+        # The time is part of what is asked; where no policy reads it, the answer does not depend on it.
+        self._keeps = in_force is not None and not in_force.reads_time
+        self._known = lru_cache(REMEMBERED)(self._asked)
+
+    def decide(self, request: Request) -> Decision:
+        """Whether a call may go on; never raises."""
+        digest = request.digest()
+        policy_set = self.in_force.sha256 if self.in_force is not None else ""
+        try:
+            if self._parsed is None:
+                raise Undecided(self._reason or "there is no policy set in force")
+            allowed, policies = self._known(_timeless(request)) if self._keeps else self._asked(request)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, nobody may do what was not allowed
+            reason = error.message if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+            _log.error("a request could not be decided, and is denied: %s", reason[:500])
+            return Decision(False, (), reason[:500], policy_set, digest)
+        return Decision(allowed, policies, "", policy_set, digest)
+
+    def policies(self, ids: Sequence[str]) -> list[Policy]:
+        """What is said about policies that decided."""
+        known = {each.id: each for each in self.in_force.policies.values()} if self.in_force is not None else {}
+        return [known[each] for each in ids if each in known]
+
+    def _asked(self, request: Request) -> tuple[bool, tuple[str, ...]]:
+        assert self._parsed is not None  # `decide` looked
+        assert self.in_force is not None
+        entities = self._entities(orjson.dumps(request.entities()))
+        found = cedarpy.is_authorized(request.question(), self._parsed, entities, schema())
+        if found.diagnostics.errors or found.decision not in (cedarpy.Decision.Allow, cedarpy.Decision.Deny):
+            raise Undecided("; ".join(str(each) for each in found.diagnostics.errors) or "no decision")
+        deciding = tuple(sorted(self.in_force.policies[each].id for each in found.diagnostics.reasons))
+        return found.decision == cedarpy.Decision.Allow, deciding
+
+    @staticmethod
+    def _parsed_entities(said: bytes) -> cedarpy.Entities:
+        return cedarpy.Entities.from_json_str(said.decode(), schema=schema())
+
+
+class Undecided(Error):
+    """A request that cannot be decided."""
+
+
+def _timeless(request: Request) -> Request:
+    return replace(request, call=replace(request.call, time=0))
