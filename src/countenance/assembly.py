@@ -30,9 +30,11 @@ from countenance.config import Settings, SettingsError
 from countenance.gallery import RebuildReport, SqliteGallery
 from countenance.ledger import Acts, Ledger, Log, Witnessing, history
 from countenance.ledger.copies import Copies
+from countenance.ledger.journal import Journal
 from countenance.ledger.timestamp import Authority, Timestamping
 from countenance.ledger.witnessing import clients_of
 from countenance.operations import Service
+from countenance.operations.governance import Governance
 from countenance.operations.pagination import Cursors
 from countenance.operations.samples import retain
 from countenance.recognition import build_engine, modelpack, use_calling_thread_only
@@ -56,11 +58,19 @@ class Register:
     accounts: Accounts
     ledger: Ledger
     samples: Samples
+    governance: Governance
 
     def administer(self, verb: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carries out one administrative verb. Raises Error."""
         return pipeline.administer(
-            self.accounts, self.ledger, self.database, self.samples, verb, params, datetime.now(UTC)
+            self.accounts,
+            self.ledger,
+            self.database,
+            self.samples,
+            self.governance,
+            verb,
+            params,
+            datetime.now(UTC),
         )
 
 
@@ -123,6 +133,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             ledger=register.ledger,
             database=register.database,
             samples=register.samples,
+            governance=register.governance,
             region=settings.region,
         )
         yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
@@ -200,7 +211,15 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
         samples = Samples(
             database, keyring, data, keeps=settings.samples == "matches", max_bytes=settings.sample_max_bytes
         )
-        yield Register(database=database, keyring=keyring, accounts=accounts, ledger=ledger, samples=samples)
+        governance = Governance(database, keyring, Journal(log), accounts)
+        yield Register(
+            database=database,
+            keyring=keyring,
+            accounts=accounts,
+            ledger=ledger,
+            samples=samples,
+            governance=governance,
+        )
 
 
 def _timestamping(settings: Settings, log: Log) -> Timestamping:

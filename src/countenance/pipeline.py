@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from countenance.accounts import AccessKeyNotFound, Accounts
 from countenance.errors import Error
@@ -34,8 +34,13 @@ from countenance.operations.administration import INSTRUCTIONS
 from countenance.operations.compatibility import PAGE
 from countenance.operations.context import Trace
 from countenance.operations.faults import fault_for
+from countenance.operations.governance import Governance
 from countenance.operations.instruction import AdministrationError, Instruction
 from countenance.operations.samples import KEPT
+from countenance.operators.state import HOST
+from countenance.policy import Decision, Request
+from countenance.policy.message import told
+from countenance.policy.request import to_json
 from countenance.samples import Kept, Samples
 from countenance.store import Database
 from countenance.wire import constraints, faults, request, response, sigv4
@@ -55,6 +60,10 @@ THROTTLED = "ThrottlingException"
 INTERNAL_SERVER_ERROR = Fault("InternalServerError", "Internal server error", 500)
 """What a bug looks like from outside: Amazon's text and nothing of ours."""
 
+DENIED: Final = "AccessDeniedException"
+REASON_CHARACTERS: Final = 200
+"""Of why a request could not be decided, as its entry says."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -72,6 +81,8 @@ class Call:
     params: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
     trace: Trace = field(default_factory=Trace)
+    decided: tuple[Decision, Request] | None = None
+    """What the policies said, and what they were asked."""
     kept: Kept | None = None
     """The image of a match, sealed and on the disk; it is kept for good in the transaction of the call's entry."""
 
@@ -117,6 +128,27 @@ def constrain(service: Service, call: Call) -> None:
     constraints.check(call.operation, call.params)
 
 
+def permit(service: Service, call: Call) -> None:
+    """Whether the policies in force allow the call, by who asks, what for and what with."""
+    caller, moment = call.caller, microseconds(call.at)
+    assert caller is not None  # authenticate ran: STEPS is a literal
+    if call.operation not in OPERATIONS:
+        return  # refused by name below, whoever asks
+    request, awaited = service.governance.asked(
+        service.gallery, caller.account_id, caller.purpose, call.operation, call.params, moment
+    )
+    decision, engine = service.governance.decide(request, moment)
+    call.decided = decision, request
+    if decision.allowed:
+        return
+    if decision.reason:
+        call.trace.details["undecided"] = decision.reason[:REASON_CHARACTERS]
+    approval = ""
+    if decision.policies and engine.can_be_approved(decision):
+        approval = service.governance.await_approval(awaited)
+    raise Fault(DENIED, told(decision, engine, reference=call.request_id, approval=approval))
+
+
 def operate(service: Service, call: Call) -> None:
     """Runs the operation, or refuses by name one that this server does not have."""
     operation = OPERATIONS.get(call.operation)
@@ -154,6 +186,7 @@ STEPS: tuple[Callable[[Service, Call], None], ...] = (
     name_operation,
     decode,
     constrain,
+    permit,
     operate,
     keep_sample,
 )
@@ -248,7 +281,14 @@ class Pipeline:
         """Carries out one administrative verb. Raises Error."""
         service = self._service
         return administer(
-            service.accounts, service.ledger, service.database, service.samples, verb, params, self._clock()
+            service.accounts,
+            service.ledger,
+            service.database,
+            service.samples,
+            service.governance,
+            verb,
+            params,
+            self._clock(),
         )
 
     def _recorded(self, call: Call, code: str, answer: HttpResponse) -> HttpResponse:
@@ -285,6 +325,7 @@ class Pipeline:
                 request=call.body_sha256,
                 response=hashlib.sha256(answer.body).hexdigest(),
                 reference_database=trace.reference_database,
+                decision=_decision(call.decided),
                 details=trace.details | ({"sample": KEPT} if call.kept is not None else {}),
             ),
             person(images=trace.images, face_ids=trace.face_ids, external_image_ids=trace.external_image_ids),
@@ -338,17 +379,45 @@ def administer(
     ledger: Ledger,
     database: Database,
     samples: Samples,
+    governance: Governance,
     verb: str,
     params: dict[str, Any],
     at: datetime,
 ) -> dict[str, Any]:
-    """Carries out one administrative verb on the host. Raises Error."""
+    """Carries out one administrative verb for the operator whose session comes with it, or the host. Raises Error."""
     instruction = INSTRUCTIONS.get(verb)
     if instruction is None:
         raise AdministrationError(f"There is no administrative verb {verb[:40]!r}.")
     request_id = str(uuid.uuid4())
-    on = Instruction(accounts=accounts, ledger=ledger, database=database, samples=samples, request_id=request_id, at=at)
+    params = dict(params)
+    token = params.pop("session_token", None)
+    by = governance.office.who(str(token)).handle if token is not None else HOST
+    on = Instruction(
+        accounts=accounts,
+        ledger=ledger,
+        database=database,
+        samples=samples,
+        governance=governance,
+        request_id=request_id,
+        at=at,
+        by=by,
+    )
     return instruction(on, params)
+
+
+def _decision(decided: tuple[Decision, Request] | None) -> dict[str, Any] | None:
+    """As an entry has it: with all that the policies were told, so that they can be asked again."""
+    if decided is None:
+        return None
+    decision, request = decided
+    said = to_json(request)
+    return {
+        "allowed": decision.allowed,
+        "policies": list(decision.policies),
+        "policy_set": decision.policy_set,
+        "request": {"action": said.pop("action"), "call": said.pop("call")},
+        "entities": said,
+    }
 
 
 def _told(leaf: Shown) -> dict[str, Any]:

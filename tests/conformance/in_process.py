@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,8 +30,11 @@ from countenance.accounts import Accounts
 from countenance.biometrics import BoundingBox, DetectedFace, Landmark, Pose, Quality
 from countenance.gallery import SqliteGallery
 from countenance.ledger import Acts, Ledger, Log
+from countenance.ledger.journal import Journal
 from countenance.operations import Service
+from countenance.operations.governance import Governance
 from countenance.operations.pagination import Cursors
+from countenance.operators import Act
 from countenance.pipeline import Outcome, Pipeline
 from countenance.recognition import Calibration, ImageUnreadable
 from countenance.samples import Samples
@@ -111,6 +115,21 @@ class InProcess:
         self.request_id = "00000000-0000-4000-8000-000000000000"
         """Of every call; a test that wants to tell them apart sets it in between."""
 
+    def decided(self, kind: str, account: str, details: dict[str, int | str]) -> Act:
+        """Something that two operators decide."""
+        governance = self.service.governance
+        for handle in ("ann", "bea"):
+            if handle not in governance.office.state.operators:
+                governance.office.create(handle, ["admin"], by="host", reason="tests", request_id=str(uuid.uuid4()))
+        made = governance.office.propose(kind, account, details, by="ann", reason="tests", request_id=str(uuid.uuid4()))
+        return governance.approve(made.id, by="bea", request_id=str(uuid.uuid4()))
+
+    def clear(self, account: str, *, standing: str = "cleared", sector: str = "", end_users: str = "") -> None:
+        """Two operators set an account's standing."""
+        self.decided(
+            "account.standing", account, {"standing": standing, "sector": sector, "end_user_sectors": end_users}
+        )
+
     def arn(self, collection: str) -> str:
         return f"arn:aws:rekognition:{REGION}:{self.account.account_id}:collection/{collection}"
 
@@ -186,6 +205,7 @@ def service_in(folder: Path, engine: Any, *, samples: bool = False) -> Iterator[
             ledger=ledger,
             database=database,
             samples=Samples(database, keyring, folder, keeps=samples, max_bytes=1 << 20),
+            governance=Governance(database, keyring, Journal(ledger.log), accounts),
             region=REGION,
         )
         yield InProcess(service, database)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.e2e.operators import two_of
 from tests.unit.accounts.declarations import CUSTOMER
 
 from .conftest import People, Server, start
@@ -423,5 +424,6 @@ def new_account(server: Server, name: str) -> tuple[str, str]:
     declaration = server.data.parent / "customer.json"
     declaration.write_text(json.dumps(CUSTOMER))
     account = cli(server, "account", "create", name, "--party", str(declaration))["account_id"]
+    two_of(server).clear(account)
     issued = cli(server, "key", "create", account)
     return issued["access_key_id"], issued["secret_access_key"]

@@ -103,6 +103,7 @@ def test_the_steps_run_in_their_order(house: InProcess) -> None:
         "name_operation",
         "decode",
         "constrain",
+        "permit",
         "operate",
         "keep_sample",
     ]
@@ -250,6 +251,7 @@ def test_administration_goes_through_the_same_door(house: InProcess) -> None:
     made = house.pipeline.administer("account.create", {"name": "Second", "party": CUSTOMER})
     issued = house.pipeline.administer("key.create", {"account_id": made["account_id"]})
     house.ok("CreateCollection", {"CollectionId": "c"})
+    house.clear(made["account_id"])
     house.credentials = (issued["access_key_id"], issued["secret_access_key"])
     assert house.ok("ListCollections", {})["CollectionIds"] == []
     house.pipeline.administer("key.revoke", {"access_key_id": issued["access_key_id"]})

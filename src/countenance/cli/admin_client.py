@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from countenance.cli import session
 from countenance.config import Settings
 from countenance.errors import Error
 from countenance.store.ownership import FolderOwned, owner_pid
@@ -61,6 +62,8 @@ def administer(settings: Settings, verb: str, params: dict[str, Any]) -> dict[st
         Error: whatever the verb is refused with, or the folder cannot be reached.
     """
     folder = settings.data_dir
+    if (token := session.read(folder)) is not None:
+        params = {**params, "session_token": token}
     if not folder.is_dir():
         if folder.exists():
             raise AdministrationFailed(f"{folder} is a file, not a data folder.", hint="name a folder with --data")

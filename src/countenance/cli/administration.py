@@ -13,6 +13,7 @@ import click
 
 from countenance.cli import admin_client
 from countenance.cli.declaration import lines_of, party_of, party_options
+from countenance.cli.operators import proposed
 from countenance.cli.options import data_option, example, json_option, settings_for, yes_option
 from countenance.cli.output import columns, emit, talk
 
@@ -95,6 +96,43 @@ def account_declare(account_id: str, given: dict[str, Any], data_dir: Path | Non
     amend = given["party_file"] is None
     answer = _ask(data_dir, "account.declare", account_id=account_id, party=party_of(given), amend=amend)
     emit(answer, lines_of(answer), as_json=as_json)
+
+
+@account.command(
+    "standing",
+    epilog=example("countenance account standing 123456789012 --set cleared --sector retail --reason 'file 12'"),
+)
+@click.argument("account_id", metavar="ACCOUNT")
+@click.option("--set", "standing", type=click.Choice(["cleared", "pending", "review", "refused"]), help="The standing.")
+@click.option("--sector", help="As you verified it, such as retail or police.")
+@click.option(
+    "--end-user-sector", "sectors", multiple=True, help="Of whom it serves as a reseller, as you verified it."
+)
+@click.option("--reason", help="Why; it stays in the records.")
+@data_option
+@json_option
+def account_standing(
+    account_id: str,
+    standing: str | None,
+    sector: str | None,
+    sectors: tuple[str, ...],
+    reason: str | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Print what two operators say of an account, or propose it. Only cleared accounts may do anything.
+
+    What is not given stays as it is.
+    """
+    given = {"standing": standing, "sector": sector, "end_user_sectors": list(sectors) or None, "reason": reason}
+    answer = _ask(data_dir, "account.standing", account_id=account_id, **given)
+    if "proposal" in answer:
+        proposed(answer, as_json=as_json)
+        return
+    told = [f"{answer['standing']}, sector {answer['sector'] or 'not verified'}"]
+    told += [f"end users in {', '.join(answer['end_user_sectors'])}"] if answer["end_user_sectors"] else []
+    told += [f"since {answer['since']} by {' and '.join(answer['by'])}: {answer['reason']}"] if answer["since"] else []
+    emit(answer, told, as_json=as_json)
 
 
 @click.group(short_help="What clients sign with.", epilog=example("countenance key list"))

@@ -15,7 +15,9 @@ from countenance.cli.doctor import doctor
 from countenance.cli.enrol import enrol
 from countenance.cli.ledger import ledger
 from countenance.cli.models import models
+from countenance.cli.operators import login, logout, operator, proposal
 from countenance.cli.options import Root, example
+from countenance.cli.policy import policy, purpose
 from countenance.cli.sample import sample
 from countenance.cli.search import search
 from countenance.cli.serve import serve
@@ -42,6 +44,12 @@ for _command in (
     account,
     key,
     bucket,
+    operator,
+    login,
+    logout,
+    proposal,
+    policy,
+    purpose,
     ledger,
     backup,
     sample,

@@ -69,6 +69,24 @@ class Entries:
             for index, accounting in rows:
                 yield {"index": index, "accounting": canonical.decode(accounting)}
 
+    def decided(self, since_us: int) -> Iterator[dict[str, Any]]:
+        """The accounting section of every call that a policy decided, of the present log, from a time on.
+
+        Args:
+            since_us: microseconds since 1970.
+        """
+        with self._database.reading() as connection:
+            (last,) = connection.execute("SELECT max(idx) FROM log_openings").fetchone()
+        for start in range(0, (last or 0) + 1, PORTION):
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    "SELECT accounting FROM log_openings WHERE idx >= ? AND idx < ?"
+                    " AND json_extract(accounting, '$.end') >= ? AND json_extract(accounting, '$.decision') IS NOT NULL"
+                    " ORDER BY idx",
+                    (start, start + PORTION, since_us),
+                ).fetchall()
+            yield from (canonical.decode(accounting) for (accounting,) in rows)
+
     def changes(self) -> Iterator[dict[str, Any]]:
         """The accounting section of every act and effect there is an opening of, in order, of logs that ended first."""
         for _, prefix in self._logs():
@@ -89,6 +107,11 @@ class Entries:
         marks = ",".join("?" * len(operations))
         condition = f"a.account = ? AND json_extract(accounting, '$.operation') IN ({marks})"
         yield from self._acts(condition, (account, *operations))
+
+    def acts_named(self, operations: Sequence[str]) -> Iterator[KeptAct]:
+        """Acts of some operations, whatever they are about, in order, of logs that ended first."""
+        marks = ",".join("?" * len(operations))
+        yield from self._acts(f"json_extract(accounting, '$.operation') IN ({marks})", tuple(operations))
 
     def acts_of(self, request_id: str) -> Iterator[KeptAct]:
         """The acts of one request."""

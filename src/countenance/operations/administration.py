@@ -17,7 +17,7 @@ from countenance import accounts as register
 from countenance.gallery import held as collections_held
 from countenance.ledger import Opaque, accounting, acts, expiry, focus, fsck, microseconds, retention
 from countenance.ledger.statement import check
-from countenance.operations import registration
+from countenance.operations import deciding, registration
 from countenance.operations import samples as kept
 from countenance.operations.instruction import AdministrationError, Instruction, day, optional, required
 from countenance.store import backup, sync_folder
@@ -130,7 +130,12 @@ def ledger_fsck(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         "openings": found.openings,
         "references": found.references,
         "samples": found.samples,
-        "problems": [*found.problems, *differing, *kept.problems(on.ledger, on.samples, found)],
+        "problems": [
+            *found.problems,
+            *differing,
+            *kept.problems(on.ledger, on.samples, found),
+            *on.governance.problems(),
+        ],
     }
 
 
@@ -244,5 +249,6 @@ INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]]
     "sample.erase": sample_erase,
     "sample.export": sample_export,
     "sample.list": sample_list,
+    **deciding.VERBS,
 }
 """Every administrative verb."""

@@ -13,6 +13,7 @@ from datetime import datetime
 from countenance.accounts import Accounts
 from countenance.gallery import Gallery
 from countenance.ledger import Ledger
+from countenance.operations.governance import Governance
 from countenance.operations.pagination import Cursors
 from countenance.recognition import Engine
 from countenance.samples import Samples
@@ -36,6 +37,8 @@ class Service:
     """What holds it all: for backups. The tables in it are for their owners."""
     samples: Samples
     """Where images that led to a match are kept, when the settings say so."""
+    governance: Governance
+    """What calls are decided by, and who decided that."""
     region: str
     """The region in every ARN of this server."""
 

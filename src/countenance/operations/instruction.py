@@ -12,6 +12,8 @@ from typing import Any
 from countenance.accounts import Accounts
 from countenance.errors import Error
 from countenance.ledger import Ledger
+from countenance.operations.governance import Governance
+from countenance.operators.state import HOST
 from countenance.samples import Samples
 from countenance.store import Database
 
@@ -28,8 +30,11 @@ class Instruction:
     ledger: Ledger
     database: Database
     samples: Samples
+    governance: Governance
     request_id: str
     at: datetime
+    by: str = HOST
+    """The operator who is logged in, or the host."""
 
 
 def required(params: dict[str, Any], name: str) -> str:

@@ -115,7 +115,7 @@ def key_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         )
     issued = on.accounts.create_key(
         account.account_id,
-        purpose=optional(params, "purpose", DEFAULT_PURPOSE) or DEFAULT_PURPOSE,
+        purpose=on.governance.check_purpose(optional(params, "purpose", DEFAULT_PURPOSE) or DEFAULT_PURPOSE),
         holder=optional(params, "holder", "") or "",
         request_id=on.request_id,
         at=on.at,

@@ -82,6 +82,11 @@ class Engine:
         known = {each.id: each for each in self.in_force.policies.values()} if self.in_force is not None else {}
         return [known[each] for each in ids if each in known]
 
+    def can_be_approved(self, decision: Decision) -> bool:
+        """Whether nothing but the lack of approvals denied the call."""
+        denying = self.policies(decision.policies)
+        return bool(denying) and not decision.allowed and all(each.approval for each in denying)
+
     def _asked(self, request: Request) -> tuple[bool, tuple[str, ...]]:
         assert self._parsed is not None  # `decide` looked
         assert self.in_force is not None

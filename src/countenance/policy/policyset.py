@@ -47,6 +47,10 @@ class Policy:
     id: str
     citation: str
     satisfy: str
+    approval: bool = False
+    """Two operators who approve the very call satisfy it (annotation `@approval`)."""
+    obligation: str = ""
+    """What an allowed call entails (annotation `@obligation`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,4 +174,10 @@ def _policy(name: str, said: Mapping[str, Any]) -> Policy:
             f"The policy {annotations.get('id') or name} has no @{missing[0]}.",
             hint="each has @id, @citation (what it rests on) and @satisfy (what would satisfy it)",
         )
-    return Policy(*(annotations[each] for each in ANNOTATIONS))
+    return Policy(
+        id=annotations["id"],
+        citation=annotations["citation"],
+        satisfy=annotations["satisfy"],
+        approval="approval" in annotations,
+        obligation=annotations.get("obligation") or "",
+    )

@@ -153,15 +153,20 @@ def from_json(said: Mapping[str, Any]) -> Request:
 
 
 def to_json(request: Request) -> dict[str, Any]:
-    """A request as canonical JSON takes it."""
+    """A request as canonical JSON takes it; what goes without saying is left out, and `from_json` puts it back."""
     said: dict[str, Any] = {
-        "account": {"id": request.account.id, **members(request.account)},
+        "account": {"id": request.account.id, **_said(request.account)},
         "action": request.action,
-        "call": members(request.call),
+        "call": _said(request.call),
     }
     if request.collection is not None:
-        said["collection"] = {"id": request.collection.id, **members(request.collection)}
+        said["collection"] = {"id": request.collection.id, **_said(request.collection)}
     return said
+
+
+def _said(of: Account | Collection | Call) -> dict[str, Any]:
+    defaults = {each.name: each.default for each in fields(of)}
+    return {name: value for name, value in members(of).items() if getattr(of, name) != defaults[name]}
 
 
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {"bool": bool, "int": int, "str": str}

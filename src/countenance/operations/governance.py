@@ -1,0 +1,324 @@
+"""What is in force: whose standing is what, which purposes there are, and by which set calls are decided.
+
+Brings together what operators decided (`operators`), what policies there are (`policy`), and whom accounts belong to.
+All of it is read from acts of the log; see docs/concepts/policy.md.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Final
+
+from countenance.accounts import Accounts
+from countenance.gallery import CollectionNotFound, Gallery
+from countenance.operators import Journal, Office, Proposal
+from countenance.operators.values import Act
+from countenance.policy import Decision, Engine
+from countenance.policy.policyset import DEFAULT, PolicyError, composed
+from countenance.policy.purposes import BUILT_IN, REAL_TIME, PurposeError, check_word
+from countenance.policy.request import THOUSANDTHS, UNKNOWN, Account, Call, Collection, Request
+from countenance.policy.shelf import Shelf
+from countenance.store import Database, Keyring
+
+STANDINGS: Final = ("cleared", "pending", "review", "refused")
+PENDING: Final = "pending"
+"""Of an account that nobody has looked at."""
+DEFAULT_SET: Final = "policy.default"
+"""The act that says which set decided before anybody put one in force."""
+AWAITED: Final = 1_000
+"""Denied calls that could be approved, kept for as long as others do not push them out; who is denied asks again."""
+APPROVED_US: Final = 3_600_000_000
+"""How long an approval of a call is valid: an hour."""
+DEFAULT_THRESHOLD: Final = 80.0
+"""Of a call that names none: the service model's documentation of FaceMatchThreshold and SimilarityThreshold."""
+THRESHOLDS: Final[Mapping[str, str]] = {
+    "CompareFaces": "SimilarityThreshold",
+    "SearchFaces": "FaceMatchThreshold",
+    "SearchUsers": "UserMatchThreshold",
+}
+"""How operations begin that have a threshold, and its parameter."""
+SENSITIVITY: Final = "countenance:sensitivity"
+LEGAL_BASIS: Final = "countenance:legal-basis"
+DPIA: Final = "countenance:dpia"
+"""Tags of a collection that policies know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What two operators say of an account."""
+
+    standing: str = PENDING
+    sector: str = ""
+    end_user_sectors: tuple[str, ...] = ()
+    since_us: int = 0
+    reason: str = ""
+    by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """A set in force, from a moment on."""
+
+    from_us: int
+    policy_set: str
+    by: tuple[str, ...]
+    reason: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A call that was denied and that two operators can approve."""
+
+    account: str
+    operation: str
+    collection: str
+    image: str
+    """SHA-256 in hexadecimal, or where the image lies."""
+
+    def details(self) -> dict[str, int | str]:
+        """What two operators approve."""
+        said = {"operation": self.operation, "collection": self.collection, "image": self.image}
+        return {"approval": self.id, **said}
+
+    @property
+    def id(self) -> str:
+        """What the caller is told."""
+        whole = "\n".join((self.account, self.operation, self.collection, self.image))
+        return sha256(b"countenance/approval/v1\n" + whole.encode()).hexdigest()[:16]
+
+
+class Governance:
+    """What calls are decided by. Safe to use from any thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        keyring: Keyring,
+        journal: Journal,
+        accounts: Accounts,
+        *,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._accounts = accounts
+        self._journal = journal
+        self._now_us = now_us
+        self._lock = threading.RLock()
+        self.shelf = Shelf(database)
+        self.office = Office(database, keyring, journal, now_us=now_us)
+        self._standings: dict[str, Standing] = {}
+        self._purposes: dict[str, str] = {}
+        self._timeline: list[Activation] = [self._default()]
+        self._approved: dict[str, int] = {}
+        self._awaited: OrderedDict[str, Awaited] = OrderedDict()
+        for act in self.office.state.decided:
+            self._take(act)
+
+    # -- what is in force
+
+    def standing(self, account_id: str) -> Standing:
+        """Of an account; PENDING while nobody decided."""
+        with self._lock:
+            return self._standings.get(account_id, Standing())
+
+    def purposes(self) -> dict[str, str]:
+        """Word -> what it means."""
+        with self._lock:
+            return {**BUILT_IN, **self._purposes}
+
+    def check_purpose(self, word: str) -> str:
+        """The word, when keys may be issued for it. Raises PurposeError."""
+        if word not in self.purposes():
+            raise PurposeError(f"There is no purpose {word[:64]!r}.", hint="`countenance purpose list` shows them")
+        return word
+
+    def timeline(self) -> list[Activation]:
+        """The sets in force, in the order in which they come."""
+        with self._lock:
+            return list(self._timeline)
+
+    def in_force(self, at_us: int) -> Activation:
+        """The set that decides at a moment."""
+        with self._lock:
+            return self._timeline[max(0, bisect_right(self._timeline, at_us, key=lambda each: each.from_us) - 1)]
+
+    def engine(self, at_us: int) -> Engine:
+        """What decides at a moment."""
+        return self.shelf.engine(self.in_force(at_us).policy_set)
+
+    # -- calls
+
+    def asked(
+        self, gallery: Gallery, account_id: str, purpose: str, operation: str, params: Mapping[str, Any], at_us: int
+    ) -> tuple[Request, Awaited]:
+        """What policies are told about a call, and under what it could be approved."""
+        standing, declared = self.standing(account_id), self._accounts.party(account_id)
+        account = Account(
+            id=account_id,
+            owner=self._accounts.account(account_id).is_owner,
+            standing=standing.standing,
+            sector=standing.sector,
+            jurisdiction=declared.party.jurisdiction if declared else "",
+            end_user_sectors=standing.end_user_sectors,
+        )
+        name = _collection_of(params)
+        collection, references = self._collection(gallery, account_id, name)
+        awaited = Awaited(account_id, operation, name, _image_of(params))
+        with self._lock:
+            approvals = 2 if self._approved.get(awaited.id, 0) >= at_us else 0
+        call = Call(
+            purpose=purpose,
+            time=at_us // 1_000_000,
+            approvals=approvals,
+            references=references,
+            threshold=_threshold_of(operation, params),
+            emotions=_asks_for_emotions(params),
+            real_time=purpose == REAL_TIME,
+        )
+        return Request(account, operation, collection, call), awaited
+
+    def decide(self, request: Request, at_us: int) -> tuple[Decision, Engine]:
+        """The decision, and what decided."""
+        engine = self.engine(at_us)
+        return engine.decide(request), engine
+
+    def await_approval(self, awaited: Awaited) -> str:
+        """Remember a denied call, so that it can be approved; its id."""
+        with self._lock:
+            self._awaited[awaited.id] = awaited
+            self._awaited.move_to_end(awaited.id)
+            while len(self._awaited) > AWAITED:
+                self._awaited.popitem(last=False)
+        return awaited.id
+
+    def awaited(self) -> list[Awaited]:
+        """Denied calls that could be approved, the latest last."""
+        with self._lock:
+            return list(self._awaited.values())
+
+    # -- what two operators decide
+
+    def approve(self, proposal: str, *, by: str, request_id: str) -> Act:
+        """Approve a proposal; what it decides is in force when this returns. Raises ProposalError, PolicyError."""
+        with self._lock:
+            act = self.office.approve(proposal, by=by, request_id=request_id, check=self._still_possible)
+            self._take(act)
+            return act
+
+    def problems(self) -> list[str]:
+        """What `ledger fsck` should know of operators and of sets that were in force."""
+        found = self.office.problems()
+        for digest in sorted({each.policy_set for each in self.timeline()}):
+            try:
+                self.shelf.find(digest)
+            except PolicyError as error:
+                found.append(error.message)
+        return found
+
+    def _still_possible(self, proposal: Proposal) -> None:
+        if proposal.kind == "policy.activate":
+            self.shelf.find(str(proposal.details["policy_set"]))
+        if proposal.kind == "account.standing":
+            self._accounts.account(proposal.account)
+
+    def _take(self, act: Act) -> None:
+        said, by = act.details, (str(act.details.get("by", "")), str(act.details.get("and", "")))
+        if act.operation == "account.standing":
+            self._standings[act.account] = Standing(
+                str(said["standing"]),
+                str(said["sector"]),
+                tuple(each for each in str(said["end_user_sectors"]).split(",") if each),
+                act.at_us,
+                str(said["reason"]),
+                by,
+            )
+        elif act.operation == "purpose.add":
+            self._purposes[check_word(str(said["purpose"]))] = str(said["meaning"])
+        elif act.operation == "policy.activate":
+            # Never in force before it was decided, whatever the act says.
+            start = max(int(said["from_us"]), act.at_us)
+            made = Activation(start, str(said["policy_set"]), by, str(said["reason"]), act.request_id)
+            self._timeline = [each for each in self._timeline if each.from_us < start or each is self._timeline[0]]
+            self._timeline.append(made)
+        elif act.operation == "call.approve":
+            named = Awaited(act.account, *(str(said.get(each, "")) for each in ("operation", "collection", "image")))
+            if named.id == said["approval"]:  # and no other call
+                self._approved[named.id] = act.at_us + APPROVED_US
+
+    def _default(self) -> Activation:
+        found = next(iter(self._journal.acts((DEFAULT_SET,))), None)
+        if found is None:
+            policy_set = composed(DEFAULT)
+            self.shelf.keep(policy_set)
+            request_id, at_us = str(uuid.uuid4()), self._now_us()
+            self._journal.append(DEFAULT_SET, "", request_id, at_us, {"policy_set": policy_set.sha256})
+            return Activation(0, policy_set.sha256, (), "as the program comes", request_id)
+        digest = str(found.details["policy_set"])
+        if digest == composed(DEFAULT).sha256 and digest not in self.shelf.all():
+            self.shelf.keep(composed(DEFAULT))  # an older database was put in place
+        return Activation(0, digest, (), "as the program comes", found.request_id)
+
+    def _collection(self, gallery: Gallery, account_id: str, name: str) -> tuple[Collection | None, int]:
+        if not name:
+            return None, 0
+        made = Collection(f"{account_id}/{name}")
+        try:
+            found = gallery.collection(account_id, name)
+            tags = gallery.tags(account_id, name)
+        except CollectionNotFound:
+            return made, 0  # what it is told is for the operation
+        return replace(
+            made,
+            tags=tuple(sorted(f"{key}={value}" for key, value in tags.items())),
+            sensitivity=tags.get(SENSITIVITY, ""),
+            legal_basis=tags.get(LEGAL_BASIS, ""),
+            dpia=tags.get(DPIA, ""),
+        ), found.face_count
+
+
+def _collection_of(params: Mapping[str, Any]) -> str:
+    if arn := params.get("ResourceArn"):
+        return str(arn).rpartition("/")[2]
+    return str(params.get("CollectionId", ""))
+
+
+def _image_of(params: Mapping[str, Any]) -> str:
+    found = []
+    for name in ("Image", "SourceImage", "TargetImage"):
+        image = params.get(name)
+        if isinstance(image, Mapping) and "Bytes" in image:
+            found.append(sha256(image["Bytes"]).hexdigest())
+        elif isinstance(image, Mapping):
+            lies = image.get("S3Object") or {}
+            found.append("s3://" + "/".join(str(lies.get(each, "")) for each in ("Bucket", "Name", "Version")))
+    if not found and "FaceId" in params:
+        found.append(str(params["FaceId"]))
+    return " ".join(found)
+
+
+def _threshold_of(operation: str, params: Mapping[str, Any]) -> int:
+    for prefix, name in THRESHOLDS.items():
+        if operation.startswith(prefix):
+            return round(float(params.get(name, DEFAULT_THRESHOLD)) * THOUSANDTHS)
+    return UNKNOWN
+
+
+def _asks_for_emotions(params: Mapping[str, Any]) -> bool:
+    asked = {*params.get("Attributes", ()), *params.get("DetectionAttributes", ())}
+    return bool(asked & {"ALL", "EMOTIONS"})
+
+
+def at_us(moment: datetime) -> int:
+    """Microseconds since 1970 of an aware time."""
+    return int(moment.astimezone(UTC).timestamp() * 1_000_000)
+
+
+__all__ = ["STANDINGS", "Activation", "Awaited", "Governance", "PolicyError", "Standing", "at_us"]

@@ -1,0 +1,267 @@
+"""What the policies in force do to calls, and what the entries say of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from countenance.ledger import fsck, microseconds
+from countenance.operations import OPERATIONS
+from countenance.policy.policyset import composed
+from tests.conformance.in_process import InProcess, ScriptedEngine, service_in
+
+IMAGE = {"Bytes": b"faces: 2"}
+COMPARE = {"SourceImage": IMAGE, "TargetImage": IMAGE}
+SEARCH = {"CollectionId": "people", "Image": IMAGE}
+
+
+@pytest.fixture
+def at_home(tmp_path: Path) -> Iterator[InProcess]:
+    with service_in(tmp_path, ScriptedEngine()) as made:
+        made.ok("CreateCollection", {"CollectionId": "people"})
+        yield made
+
+
+def customer(at_home: InProcess, purpose: str, **standing: str) -> tuple[str, str]:
+    """The keys of a new account, that two operators cleared."""
+    at = datetime.now(UTC)
+    account = at_home.service.accounts.create_account("customer", request_id="r", at=at).account_id
+    if standing:
+        at_home.clear(account, **standing)  # type: ignore[arg-type]
+    return key(at_home, account, purpose)
+
+
+def key(at_home: InProcess, account: str, purpose: str) -> tuple[str, str]:
+    issued = at_home.service.accounts.create_key(account, purpose=purpose, request_id="r", at=datetime.now(UTC))
+    return issued.key.access_key_id, issued.secret
+
+
+def account_of(at_home: InProcess, keys: tuple[str, str]) -> str:
+    return at_home.service.accounts.credentials(keys[0]).key.account_id
+
+
+def code(at_home: InProcess, keys: tuple[str, str], operation: str, params: dict[str, Any]) -> str:
+    own, at_home.credentials = at_home.credentials, keys
+    try:
+        answer = at_home.call(operation, params)
+    finally:
+        at_home.credentials = own
+    return "OK" if answer.status == 200 else str(json.loads(answer.body)["__type"])
+
+
+def message(at_home: InProcess, keys: tuple[str, str], operation: str, params: dict[str, Any]) -> str:
+    own, at_home.credentials = at_home.credentials, keys
+    try:
+        return str(json.loads(at_home.call(operation, params).body)["message"])
+    finally:
+        at_home.credentials = own
+
+
+def calls(at_home: InProcess) -> list[dict[str, Any]]:
+    log = at_home.service.ledger.log
+    found = [opening.accounting for _, opening in log.storage.openings(0, log.size)]
+    return [each for each in found if each["kind"] == "call"]
+
+
+DENIED = "AccessDeniedException"
+
+
+def test_an_account_that_nobody_cleared_may_do_nothing_and_learns_only_a_number(at_home: InProcess) -> None:
+    keys = customer(at_home, "access-control")
+    for operation, params in (("ListCollections", {}), ("DetectFaces", {"Image": IMAGE}), ("CompareFaces", COMPARE)):
+        assert code(at_home, keys, operation, params) == DENIED
+        assert message(at_home, keys, operation, params) == f"Account not enabled; reference {at_home.request_id}."
+    for standing in ("pending", "review", "refused"):
+        at_home.clear(account_of(at_home, keys), standing=standing)
+        assert code(at_home, keys, "ListCollections", {}) == DENIED
+    at_home.clear(account_of(at_home, keys))
+    assert code(at_home, keys, "ListCollections", {}) == "OK"
+
+
+def test_the_moratorium_lets_the_police_detect_and_look_for_the_missing_and_nothing_else(at_home: InProcess) -> None:
+    police = customer(at_home, "criminal-investigation", sector="police")
+    account = account_of(at_home, police)
+    missing = key(at_home, account, "missing-person")
+    assert code(at_home, police, "CompareFaces", COMPARE) == DENIED
+    assert code(at_home, police, "DetectFaces", {"Image": IMAGE}) == "OK"
+    assert code(at_home, missing, "CompareFaces", COMPARE) == "OK"
+    assert code(at_home, police, "CreateCollection", {"CollectionId": "people"}) == "OK"
+    assert code(at_home, police, "IndexFaces", SEARCH) == DENIED
+    assert code(at_home, police, "SearchFacesByImage", SEARCH) == DENIED
+    told = message(at_home, police, "CompareFaces", COMPARE)
+    assert "moratorium.police" in told
+    assert "missing-person" in told
+    reseller = customer(at_home, "identity-verification", sector="software", end_users="police,retail")
+    assert code(at_home, reseller, "CompareFaces", COMPARE) == DENIED
+    claimed = customer(at_home, "criminal-investigation", sector="")
+    assert "moratorium.unverified" in message(at_home, claimed, "CompareFaces", COMPARE)
+
+
+def test_every_decision_is_in_the_entry_with_all_that_was_told(at_home: InProcess) -> None:
+    at_home.ok("SearchFacesByImage", {**SEARCH, "FaceMatchThreshold": 91.5})
+    decision = calls(at_home)[-1]["decision"]
+    assert (decision["allowed"], decision["policies"]) == (True, ["base.allow"])
+    assert decision["policy_set"] == composed(["standing", "moratorium"]).sha256
+    assert decision["request"]["call"]["threshold"] == 91_500
+    assert decision["entities"]["account"]["owner"] is True
+    police = customer(at_home, "criminal-investigation", sector="police")
+    code(at_home, police, "CompareFaces", COMPARE)
+    said = calls(at_home)[-1]
+    assert (said["code"], said["decision"]["allowed"]) == (DENIED, False)
+    assert said["decision"]["policies"] == ["moratorium.police"]
+    assert fsck.examine(at_home.service.ledger.log).problems == []
+
+
+def swap(at_home: InProcess, packs: list[str], **more: int | str) -> str:
+    governance = at_home.service.governance
+    made = governance.shelf.keep(composed(packs))
+    details: dict[str, int | str] = {"policy_set": made, "previous": "", "from_us": 0, **more}
+    at_home.decided("policy.activate", "", details)
+    return made
+
+
+def test_ten_minutes_without_the_moratorium_leave_a_trace(at_home: InProcess) -> None:
+    police = customer(at_home, "criminal-investigation", sector="police")
+    governance = at_home.service.governance
+    assert code(at_home, police, "CompareFaces", COMPARE) == DENIED
+    lifted = swap(at_home, ["standing"])
+    assert code(at_home, police, "CompareFaces", COMPARE) == "OK"
+    swap(at_home, ["standing", "moratorium"])
+    assert code(at_home, police, "CompareFaces", COMPARE) == DENIED
+    first, during, after = governance.timeline()
+    assert (during.policy_set, during.by, during.reason) == (lifted, ("ann", "bea"), "tests")
+    assert first.policy_set == after.policy_set
+    assert governance.in_force(during.from_us).policy_set == lifted
+    assert governance.in_force(during.from_us - 1).policy_set == first.policy_set
+    assert governance.in_force(after.from_us).policy_set == after.policy_set
+    slipped = [each for each in calls(at_home) if each["decision"] and each["decision"]["policy_set"] == lifted]
+    assert [(each["operation"], each["code"]) for each in slipped] == [("CompareFaces", "OK")]
+    replayed = at_home.pipeline.administer("policy.replay", {"days": 1})
+    assert (replayed["changed"], replayed["calls"]) == (0, len([each for each in calls(at_home) if each["decision"]]))
+    simulated = at_home.pipeline.administer("policy.simulate", {"policy_set": first.policy_set, "days": 1})
+    assert [(each["operation"], each["would_be"]["policies"]) for each in simulated["told"]] == [
+        ("CompareFaces", ["moratorium.police"])
+    ]
+
+
+def test_a_set_can_be_put_in_force_later_and_never_earlier(at_home: InProcess) -> None:
+    governance, now = at_home.service.governance, microseconds(datetime.now(UTC))
+    later = now + 3_600_000_000
+    swap(at_home, [], from_us=later)
+    assert governance.in_force(now).policy_set == composed(["standing", "moratorium"]).sha256
+    assert governance.in_force(later).policy_set == composed([]).sha256
+    swap(at_home, ["standing"], from_us=1)  # as if it had been in force all the time
+    assert governance.in_force(now - 1).policy_set == composed(["standing", "moratorium"]).sha256
+
+
+def test_what_two_operators_decided_is_in_force_after_a_restart(tmp_path: Path) -> None:
+    with service_in(tmp_path, ScriptedEngine()) as before:
+        keys = customer(before, "criminal-investigation", sector="police")
+        lifted = swap(before, ["standing"])
+        before.decided("purpose.add", "", {"purpose": "visitor-lists", "meaning": "who is in the building"})
+        timeline = before.service.governance.timeline()
+    with service_in_again(tmp_path) as after:
+        governance = after.service.governance
+        assert governance.standing(account_of(after, keys)).sector == "police"
+        assert governance.timeline() == timeline
+        assert governance.in_force(microseconds(datetime.now(UTC))).policy_set == lifted
+        assert governance.purposes()["visitor-lists"] == "who is in the building"
+
+
+def service_in_again(folder: Path) -> Any:
+    """The folder has its owner already."""
+    from contextlib import contextmanager
+    from unittest import mock
+
+    @contextmanager
+    def opened() -> Iterator[InProcess]:
+        with mock.patch.object(InProcess, "__init__", _reopened), service_in(folder, ScriptedEngine()) as made:
+            yield made
+
+    return opened()
+
+
+def _reopened(self: InProcess, service: Any, database: Any) -> None:
+    self.service, self.database = service, database
+
+
+def test_a_row_written_into_the_database_grants_nothing(at_home: InProcess) -> None:
+    """Policies are found by their hash; standing, purposes and operators are nowhere but in the log."""
+    weak = composed([])
+    in_force = at_home.service.governance.in_force(microseconds(datetime.now(UTC))).policy_set
+    at_home.database.maintain(
+        lambda connection: connection.execute(
+            "UPDATE policy_set SET text = ? WHERE sha256 = ?", (weak.text, in_force)
+        ).close()
+    )
+    at_home.service.governance.shelf._engines.clear()
+    answer = at_home.call("ListCollections", {})
+    assert json.loads(answer.body)["__type"] == DENIED
+    assert "could not be evaluated" in json.loads(answer.body)["message"]
+    assert "damaged" in calls(at_home)[-1]["details"]["undecided"]
+    assert at_home.service.governance.problems() == [f"The policy set {in_force[:16]} is damaged."]
+
+
+def test_four_eyes_over_one_call(at_home: InProcess) -> None:
+    at_home.ok("IndexFaces", SEARCH)
+    owner = at_home.account.account_id
+    swap(at_home, ["ai-act"])
+    keys = key(at_home, owner, "remote-identification")
+    told = message(at_home, keys, "SearchFacesByImage", SEARCH)
+    approval = told.rpartition("Approval ")[2].rstrip(".")
+    assert len(approval) == 16
+    at_home.pipeline.administer("approval.list", {})
+    awaited = at_home.service.governance.awaited()
+    assert [each.id for each in awaited] == [approval]
+    at_home.decided("call.approve", owner, awaited[0].details())
+    assert code(at_home, keys, "SearchFacesByImage", SEARCH) == "OK"
+    assert code(at_home, keys, "SearchFacesByImage", SEARCH) == "OK"
+    other = {**SEARCH, "Image": {"Bytes": b"faces: 1"}}
+    assert code(at_home, keys, "SearchFacesByImage", other) == DENIED
+    at_home.service.governance.shelf.keep(composed([]))
+    stranger = customer(at_home, "remote-identification", sector="retail")
+    code(at_home, stranger, "CreateCollection", {"CollectionId": "people"})
+    assert code(at_home, stranger, "SearchFacesByImage", SEARCH) == DENIED
+    clock = at_home.pipeline._clock
+    at_home.pipeline._clock = lambda: datetime.now(UTC) + timedelta(minutes=4)
+    assert code(at_home, keys, "SearchFacesByImage", SEARCH) == "OK"
+    at_home.pipeline._clock = clock
+    for id_, until in list(at_home.service.governance._approved.items()):
+        at_home.service.governance._approved[id_] = until - 3_700_000_000
+    assert code(at_home, keys, "SearchFacesByImage", SEARCH) == DENIED
+
+
+def test_an_approval_names_the_call_that_it_is_for(at_home: InProcess) -> None:
+    """One in other words approves nothing."""
+    at_home.ok("IndexFaces", SEARCH)
+    owner = at_home.account.account_id
+    swap(at_home, ["ai-act"])
+    keys = key(at_home, owner, "remote-identification")
+    code(at_home, keys, "SearchFacesByImage", SEARCH)
+    (awaited,) = at_home.service.governance.awaited()
+    at_home.decided("call.approve", owner, {**awaited.details(), "operation": "SearchFaces"})
+    assert code(at_home, keys, "SearchFacesByImage", SEARCH) == DENIED
+
+
+def test_every_operation_is_asked_about(at_home: InProcess) -> None:
+    swap(at_home, ["standing"])
+    keys = customer(at_home, "general")
+    params: dict[str, dict[str, Any]] = {
+        "CompareFaces": COMPARE,
+        "DetectFaces": {"Image": IMAGE},
+        "IndexFaces": SEARCH,
+        "SearchFacesByImage": SEARCH,
+        "SearchFaces": {"CollectionId": "people", "FaceId": "00000000-0000-4000-8000-000000000001"},
+        "DeleteFaces": {"CollectionId": "people", "FaceIds": ["00000000-0000-4000-8000-000000000001"]},
+        "ListCollections": {},
+        "TagResource": {"ResourceArn": at_home.arn("people"), "Tags": {"a": "b"}},
+        "UntagResource": {"ResourceArn": at_home.arn("people"), "TagKeys": ["a"]},
+        "ListTagsForResource": {"ResourceArn": at_home.arn("people")},
+    }
+    for operation in OPERATIONS:
+        assert code(at_home, keys, operation, params.get(operation, {"CollectionId": "people"})) == DENIED, operation
