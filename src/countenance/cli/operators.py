@@ -135,6 +135,34 @@ def logout(data_dir: Path | None, as_json: bool) -> None:
     emit({"was_logged_in": was}, ["logged out" if was else "nobody was logged in"], as_json=as_json)
 
 
+@click.group(short_help="Calls that two operators allow.", epilog=example("countenance approval list"))
+def approval() -> None:
+    """Approvals: denied calls that a policy lets two operators allow, one by one."""
+
+
+@approval.command("list", epilog=example("countenance approval list"))
+@data_option
+@json_option
+def approval_list(data_dir: Path | None, as_json: bool) -> None:
+    """Print denied calls that could be approved, the latest last."""
+    answer = ask(data_dir, "approval.list")
+    rows = (
+        [each["approval"], each["account_id"], each["operation"], each["collection_id"] or None, each["image"] or None]
+        for each in answer["approvals"]
+    )
+    emit(answer, columns(["APPROVAL", "ACCOUNT", "OPERATION", "COLLECTION", "IMAGE"], rows), as_json=as_json)
+
+
+@approval.command("give", epilog=example("countenance approval give 1f2e3d4c5b6a7980 --reason 'warrant 7/2026'"))
+@click.argument("approval_id", metavar="APPROVAL")
+@reason_option
+@data_option
+@json_option
+def approval_give(approval_id: str, reason: str, data_dir: Path | None, as_json: bool) -> None:
+    """Propose to allow a denied call. When another operator approves, the same call succeeds for an hour."""
+    proposed(ask(data_dir, "approval.give", approval=approval_id, reason=reason), as_json=as_json)
+
+
 @click.group(short_help="What waits for a second person.", epilog=example("countenance proposal list"))
 def proposal() -> None:
     """Proposals: what one operator wants, and another one decides."""

@@ -15,7 +15,7 @@ from countenance.cli.doctor import doctor
 from countenance.cli.enrol import enrol
 from countenance.cli.ledger import ledger
 from countenance.cli.models import models
-from countenance.cli.operators import login, logout, operator, proposal
+from countenance.cli.operators import approval, login, logout, operator, proposal
 from countenance.cli.options import Root, example
 from countenance.cli.policy import policy, purpose
 from countenance.cli.sample import sample
@@ -48,6 +48,7 @@ for _command in (
     login,
     logout,
     proposal,
+    approval,
     policy,
     purpose,
     ledger,
