@@ -34,7 +34,7 @@ from countenance.operations.administration import INSTRUCTIONS
 from countenance.operations.compatibility import PAGE
 from countenance.operations.context import Trace
 from countenance.operations.faults import fault_for
-from countenance.operations.governance import Governance
+from countenance.operations.governance import Asking, Governance
 from countenance.operations.instruction import AdministrationError, Instruction
 from countenance.operations.samples import KEPT
 from countenance.operators.state import HOST
@@ -110,7 +110,15 @@ def authenticate(service: Service, call: Call) -> None:
         raise sigv4.unrecognized_client() from None
     call.body_sha256 = sigv4.verify(call.http, parsed, credentials.secret, call.at)
     key = credentials.key
-    call.caller = Caller(key.account_id, key.access_key_id, key.purpose, key.holder, credentials.party)
+    call.caller = Caller(
+        key.account_id,
+        key.access_key_id,
+        key.purpose,
+        key.holder,
+        credentials.party,
+        credentials.jurisdiction,
+        credentials.is_owner,
+    )
 
 
 def name_operation(service: Service, call: Call) -> None:
@@ -134,9 +142,8 @@ def permit(service: Service, call: Call) -> None:
     assert caller is not None  # authenticate ran: STEPS is a literal
     if call.operation not in OPERATIONS:
         return  # refused by name below, whoever asks
-    request, awaited = service.governance.asked(
-        service.gallery, caller.account_id, caller.purpose, call.operation, call.params, moment
-    )
+    who = Asking(caller.account_id, caller.purpose, caller.jurisdiction, is_owner=caller.is_owner)
+    request, awaited = service.governance.asked(service.gallery, who, call.operation, call.params, moment)
     decision, engine = service.governance.decide(request, moment)
     call.decided = decision, request
     if decision.allowed:

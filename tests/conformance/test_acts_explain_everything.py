@@ -41,7 +41,10 @@ def openings(house: InProcess, account: str) -> list[Opening]:
 def customer(house: InProcess, party: dict[str, Any] = CUSTOMER) -> str:
     """A new account, and calls signed with its key from now on."""
     account = house.pipeline.administer("account.create", {"name": "Acme", "party": party})["account_id"]
-    issued = house.pipeline.administer("key.create", {"account_id": account, "purpose": "door", "holder": "gate 3"})
+    issued = house.pipeline.administer(
+        "key.create", {"account_id": account, "purpose": "access-control", "holder": "gate 3"}
+    )
+    house.clear(account)
     house.credentials = (issued["access_key_id"], issued["secret_access_key"])
     return str(account)
 
@@ -72,7 +75,7 @@ def test_every_entry_of_an_account_says_whom_it_belongs_to_and_for_what_the_key_
         said = each.accounting
         assert said["party"] == TOLD, said["operation"]
         if said["access_key"] or said["operation"].startswith("key."):
-            assert (said["holder"], said["purpose"]) == ("gate 3", "door")
+            assert (said["holder"], said["purpose"]) == ("gate 3", "access-control")
         if said["kind"] != "act":
             assert each.person is not None
             assert not each.person.get("names")
@@ -217,7 +220,7 @@ def test_an_entry_of_another_party_than_the_declared_is_listed(house: InProcess)
 def house_entry(account: str, key: str, **more: Any) -> Any:
     from countenance.ledger import Opaque, accounting
 
-    said = {"holder": "gate 3", "purpose": "door", "party": IDENTIFIED} | more
+    said = {"holder": "gate 3", "purpose": "access-control", "party": IDENTIFIED} | more
     return Opaque(
         accounting(
             kind="call",

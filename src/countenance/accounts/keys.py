@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from countenance.accounts import authority, parties, revocations
 from countenance.accounts.authority import Granted
+from countenance.accounts.parties import Declared
 from countenance.accounts.values import (
     AccessKey,
     AccessKeyNotFound,
@@ -132,9 +133,16 @@ class Keys:
             if not rows or rows[0][5] is not None:
                 raise AccessKeyNotFound("The access key is unknown or revoked.")
             key, (wrapped, granted_by) = _key(rows[0]), rows[0][6:]
-            party = self._whose(key, granted_by)
+            account, declared = self._whose(key, granted_by)
             secret = self._keyring.unwrap(wrapped, aad=_secret_aad(key.access_key_id, key.account_id))
-            credentials = Credentials(key, secret.decode(), party)
+            party = declared.party if declared else None
+            credentials = Credentials(
+                key,
+                secret.decode(),
+                party.identified() if party else (),
+                jurisdiction=party.jurisdiction if party else "",
+                is_owner=account.is_owner,
+            )
             self._in_force[access_key_id] = credentials
             return credentials
 
@@ -144,8 +152,8 @@ class Keys:
             for access_key_id in [each for each, known in self._in_force.items() if known.key.account_id == account_id]:
                 del self._in_force[access_key_id]
 
-    def _whose(self, key: AccessKey, granted_by: str | None) -> tuple[tuple[str, str, str], ...]:
-        """The party behind a key whose row, account and declaration all come from entries."""
+    def _whose(self, key: AccessKey, granted_by: str | None) -> tuple[Account, Declared | None]:
+        """Account and party behind a key whose row, account and declaration all come from entries."""
         account, opened_by = self._account(key.account_id)
         with self._database.reading() as connection:
             declared = parties.current(connection, key.account_id)
@@ -160,7 +168,7 @@ class Keys:
                 )
             )
         ):
-            return declared.party.identified() if declared else ()
+            return account, declared
         raise AccessKeyNotFound("The access key is not granted by any entry of the log.")
 
     def _rows(self, statement: str, *values: Any) -> list[Any]:

@@ -60,6 +60,10 @@ class Credentials:
     secret: str
     party: tuple[tuple[str, str, str], ...] = ()
     """Role, scheme and identifier of whom the account belongs to now; empty while that is not declared."""
+    jurisdiction: str = ""
+    """Of that party: ISO 3166-1 alpha-2."""
+    is_owner: bool = False
+    """The account is the owner's, as the log has it."""
 
     def __repr__(self) -> str:
         return f"Credentials({self.key.access_key_id})"

@@ -54,6 +54,9 @@ class Caller:
     """Who the key was issued to; empty when nobody is named."""
     party: tuple[tuple[str, str, str], ...] = ()
     """Role, scheme and identifier of those the account belongs to, as declared."""
+    jurisdiction: str = ""
+    """Of the account's party."""
+    is_owner: bool = False
 
 
 @dataclass(slots=True)

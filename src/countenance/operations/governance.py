@@ -75,6 +75,16 @@ class Activation:
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """Who asks, as the log has it: nothing here is looked up in a row that somebody may have written."""
+
+    account: str
+    purpose: str
+    jurisdiction: str
+    is_owner: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Awaited:
     """A call that was denied and that two operators can approve."""
 
@@ -113,7 +123,7 @@ class Governance:
         self._now_us = now_us
         self._lock = threading.RLock()
         self.shelf = Shelf(database)
-        self.office = Office(database, keyring, journal, now_us=now_us)
+        self.office = Office(database, keyring, journal, now_us=now_us, party_of=accounts.identified)
         self._standings: dict[str, Standing] = {}
         self._purposes: dict[str, str] = {}
         self._timeline: list[Activation] = [self._default()]
@@ -157,16 +167,16 @@ class Governance:
     # -- calls
 
     def asked(
-        self, gallery: Gallery, account_id: str, purpose: str, operation: str, params: Mapping[str, Any], at_us: int
+        self, gallery: Gallery, who: Asking, operation: str, params: Mapping[str, Any], at_us: int
     ) -> tuple[Request, Awaited]:
         """What policies are told about a call, and under what it could be approved."""
-        standing, declared = self.standing(account_id), self._accounts.party(account_id)
+        standing, account_id = self.standing(who.account), who.account
         account = Account(
             id=account_id,
-            owner=self._accounts.account(account_id).is_owner,
+            owner=who.is_owner,
             standing=standing.standing,
             sector=standing.sector,
-            jurisdiction=declared.party.jurisdiction if declared else "",
+            jurisdiction=who.jurisdiction,
             end_user_sectors=standing.end_user_sectors,
         )
         name = _collection_of(params)
@@ -175,13 +185,13 @@ class Governance:
         with self._lock:
             approvals = 2 if self._approved.get(awaited.id, 0) >= at_us else 0
         call = Call(
-            purpose=purpose,
+            purpose=who.purpose,
             time=at_us // 1_000_000,
             approvals=approvals,
             references=references,
             threshold=_threshold_of(operation, params),
             emotions=_asks_for_emotions(params),
-            real_time=purpose == REAL_TIME,
+            real_time=who.purpose == REAL_TIME,
         )
         return Request(account, operation, collection, call), awaited
 

@@ -36,9 +36,19 @@ class Office:
 
     Args:
         now_us: the time, microseconds since 1970.
+        party_of: role, scheme and identifier of those whom an account belongs to.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, journal: Journal, *, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        keyring: Keyring,
+        journal: Journal,
+        *,
+        now_us: Callable[[], int],
+        party_of: Callable[[str], Sequence[tuple[str, str, str]]] = lambda _: (),
+    ) -> None:
+        self._party_of = party_of
         self._database = database
         self._keyring = keyring
         self._journal = journal
@@ -231,7 +241,8 @@ class Office:
         also: Callable[[Any], None] | None = None,
     ) -> Act:
         act = Act(operation, account, request_id, self._now_us(), details)
-        self._journal.append(operation, account, request_id, act.at_us, details, also=also)
+        party = self._party_of(account) if account else ()
+        self._journal.append(operation, account, request_id, act.at_us, details, party=party, also=also)
         if not self.state.apply(act):
             raise OperatorError(f"The act {operation} counts for nothing: {self.state.problems[-1]}")
         return act

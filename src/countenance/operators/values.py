@@ -100,6 +100,7 @@ class Journal(Protocol):
         at_us: int,
         details: Mapping[str, int | str],
         *,
+        party: Sequence[tuple[str, str, str]] = (),
         also: Callable[[Any], None] | None = None,
     ) -> None:
         """Make one durable, and whatever `also` does to the database with it."""

@@ -131,8 +131,13 @@ def _entity(kind: str, of: Account | Collection) -> dict[str, Any]:
 
 def members(of: Account | Collection | Call) -> dict[str, Any]:
     """The attributes of one of them."""
-    found = {each.name: getattr(of, each.name) for each in fields(of) if each.name != "id"}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+    found = {name: getattr(of, name) for name in _NAMES[type(of)]}
+    return {name: list(value) if type(value) is tuple else value for name, value in found.items()}
+
+
+_NAMES: Final = {
+    kind: tuple(each.name for each in fields(kind) if each.name != "id") for kind in (Account, Collection, Call)
+}
 
 
 def from_json(said: Mapping[str, Any]) -> Request:
