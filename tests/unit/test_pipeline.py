@@ -16,7 +16,7 @@ from countenance import pipeline
 from countenance.errors import Error
 from countenance.gallery import CollectionExists, TemplateCorrupt
 from countenance.operations import OPERATIONS
-from countenance.operations.administration import AdministrationError
+from countenance.operations.administration import INSTRUCTIONS, AdministrationError
 from countenance.recognition import Busy, ModelPackError
 from countenance.store import DatabaseError
 from countenance.wire import constraints, model
@@ -256,3 +256,46 @@ def test_administration_goes_through_the_same_door(house: InProcess) -> None:
     assert house.ok("ListCollections", {})["CollectionIds"] == []
     house.pipeline.administer("key.revoke", {"access_key_id": issued["access_key_id"]})
     assert code_of(house.call("ListCollections", {})) == "UnrecognizedClientException"
+
+
+NOT_UTF8 = "x\udcff"
+"""As Python reads it on a command line."""
+
+
+TEXTS = {
+    "account.create": ("name",),
+    "account.declare": ("account_id",),
+    "account.list": (),
+    "account.party": ("account_id",),
+    "backup.create": ("path",),
+    "bucket.grant": ("account_id", "bucket"),
+    "bucket.list": ("account_id",),
+    "bucket.revoke": ("account_id", "bucket"),
+    "key.create": ("account_id", "purpose", "holder"),
+    "key.list": ("account_id",),
+    "key.revoke": ("access_key_id",),
+    "ledger.erase": ("account_id", "before", "ground"),
+    "ledger.expire": ("account_id", "before"),
+    "ledger.fsck": (),
+    "ledger.hold": ("account_id", "reason"),
+    "ledger.release": ("account_id",),
+    "ledger.retire": ("key_id",),
+    "ledger.rotate": (),
+    "ledger.statement": ("account_id", "month", "form"),
+    "ledger.status": (),
+    "sample.erase": ("account_id", "before", "ground"),
+    "sample.export": ("request_id", "reason"),
+    "sample.list": ("account_id", "after"),
+}
+"""What each verb takes as text, beside declarations."""
+
+
+@pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb in INSTRUCTIONS for name in TEXTS[verb]])
+def test_text_that_is_not_utf8_is_refused_and_changes_nothing(house: InProcess, verb: str, name: str) -> None:
+    log = house.service.ledger.log
+    size = log.size
+    params: dict[str, Any] = dict.fromkeys(TEXTS[verb], "2001-01-01")
+    params |= {"account_id": house.account.account_id, "party": CUSTOMER, "month": "2026-01"}
+    with pytest.raises(AdministrationError, match="is not UTF-8"):
+        house.pipeline.administer(verb, {**params, name: NOT_UTF8})
+    assert log.size == size

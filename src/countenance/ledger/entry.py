@@ -16,13 +16,26 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 import orjson
+from countenance_audit.canonical import MAX_INTEGER
+from countenance_audit.errors import Malformed
 from countenance_audit.leaf import SALT_BYTES, image_commitment, opaque, public
 
+from countenance.errors import Error
 from countenance.store import Entry
 
 SALTS_BYTES: Final = 2 * SALT_BYTES
 """Of an opaque entry: one salt for each section."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class NotRecordable(Error):
+    """Something in an entry cannot be in a leaf, so that what it is about is not done."""
+
+    def __init__(self, why: object) -> None:
+        super().__init__(
+            f"This cannot be recorded in the log, and was not done: {why}",
+            hint="texts are valid Unicode, numbers whole and below 2^53, a public leaf has at most 65,535 bytes",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +81,13 @@ class Opaque:
         """Encode what will be said, before it has a time. The sections must not change from then on.
 
         Raises:
-            TypeError: a section has no canonical encoding.
+            NotRecordable: a section has no canonical encoding.
         """
         if self._draft is None:
-            self._draft = _drafted(self.accounting, self.person)
+            try:
+                self._draft = _drafted(self.accounting, self.person)
+            except orjson.JSONEncodeError as error:
+                raise NotRecordable(error) from None
 
     def finish(self, time: int, salts: bytes | None = None) -> tuple[bytes, OpeningRow]:
         """The leaf and its opening, made at `time` (microseconds since 1970).
@@ -122,8 +138,11 @@ class Public:
     place: Place | None = None
 
     def prepare(self) -> None:
-        """Look whether it can be a leaf. Raises Malformed when it cannot."""
-        public({"v": 1, **self.content, "time": 0})
+        """Look whether it can be a leaf, whatever its time. Raises NotRecordable when it cannot."""
+        try:
+            public({"v": 1, **self.content, "time": MAX_INTEGER})
+        except Malformed as error:
+            raise NotRecordable(error) from None
 
     def finish(self, time: int, salts: bytes | None = None) -> tuple[bytes, None]:
         """The leaf, made at `time`; nothing in it is salted."""
@@ -138,7 +157,7 @@ def account_of_act(accounting: Mapping[str, Any]) -> str | None:
 def canonical_bytes(section: Mapping[str, Any]) -> bytes:
     """The canonical encoding of a section of ours: the members' names are ASCII and there are no floats in it, so that
     orjson's order and escapes are those of RFC 8785."""
-    return orjson.dumps(section, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(section, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
 
 
 def _section(name: bytes, salt: bytes, encoded: bytes) -> bytes:

@@ -42,7 +42,7 @@ def required(params: dict[str, Any], name: str) -> str:
     value = params.get(name)
     if not isinstance(value, str) or not value:
         raise AdministrationError(f"The {name.replace('_', ' ')} is empty or missing.")
-    return value
+    return _whole(value, name)
 
 
 def optional(params: dict[str, Any], name: str, default: str | None = None) -> str | None:
@@ -50,7 +50,19 @@ def optional(params: dict[str, Any], name: str, default: str | None = None) -> s
     value = params.get(name)
     if value is not None and not isinstance(value, str):
         raise AdministrationError(f"The parameter {name} is not a string.")
-    return value or default
+    return _whole(value, name) if value else default
+
+
+def _whole(value: str, name: str) -> str:
+    """The text, when a database, a leaf or an answer can hold it. Whether it is printable is asked where it is kept."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, as Python reads what is not UTF-8 on a command line
+        raise AdministrationError(
+            f"The {name.replace('_', ' ')} is not UTF-8: {value[:80]!a}.",
+            hint="give it in a terminal that writes UTF-8",
+        ) from None
+    return value
 
 
 def day(params: dict[str, Any], name: str) -> datetime:

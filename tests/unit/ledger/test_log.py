@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from countenance_audit import canonical
 from countenance_audit.checkpoint import open_checkpoint
+from countenance_audit.leaf import MAX_LEAF_BYTES, Opening, check_opening, parse, public
 from countenance_audit.leaf import Opaque as OpaqueLeaf
-from countenance_audit.leaf import Opening, check_opening, parse
 from countenance_audit.leaf import Public as PublicLeaf
 from countenance_audit.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
 from countenance_audit.tiles import parse_tile
@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from countenance.errors import Error
 from countenance.ledger import Log, LogBehind, Opaque, Public, accounting, fsck, person, retention
-from countenance.ledger.entry import canonical_bytes
+from countenance.ledger.entry import NotRecordable, canonical_bytes
 from countenance.ledger.history import HIGH_WATER, LedgerError
 from countenance.ledger.tree import Tree, layers_of, rebuilt
 from countenance.store import Database, DatabaseError, Entry, Keyring
@@ -371,8 +371,9 @@ def test_every_entry_of_a_group_has_salts_of_its_own(opened: Opened) -> None:
 
 
 def test_an_entry_that_cannot_be_encoded_is_its_own_caller_s_trouble(opened: Opened) -> None:
-    with pytest.raises(TypeError):
-        opened.log.append(Opaque(call(1).accounting | {"details": {"half": "\ud800"}}))
+    for details in ({"half": "\ud800"}, {"large": 2**53}, {"larger": 2**64}):
+        with pytest.raises(NotRecordable, match="cannot be recorded"):
+            opened.log.append(Opaque(call(1).accounting | {"details": details}))
     assert opened.log.size == 1
     assert opened.log.append(call(2)).index == 1
     assert fsck.examine(opened.log).problems == []
@@ -402,12 +403,21 @@ def test_times_go_on_from_the_last_leaf_that_says_when_it_was_made(opened: Opene
     assert opened.again().append(call(4)).time == told
 
 
-def test_text_that_no_leaf_can_carry_fails_its_own_change_alone(opened: Opened) -> None:
+LEAST = len(public({"v": 1, "kind": "stop", "reason": "", "time": 0}))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"kind": "retention", "class": "person", "ground": "x\udcff", "count": 1},
+        {"kind": "stop", "reason": "x" * (MAX_LEAF_BYTES - LEAST)},  # too long with any time but 1970's
+    ],
+)
+def test_what_no_leaf_can_carry_fails_its_own_change_alone(opened: Opened, content: dict[str, Any]) -> None:
     failures: list[BaseException] = []
     entries = [call(number) for number in range(6)]
 
     def spoilt() -> None:
-        content = {"kind": "retention", "class": "person", "ground": "x\udcff", "count": 1}
         try:
             opened.log.write(
                 lambda connection: connection.execute("DELETE FROM log_holds").rowcount, lambda _: Public(content)
@@ -416,7 +426,7 @@ def test_text_that_no_leaf_can_carry_fails_its_own_change_alone(opened: Opened) 
             failures.append(failure)
 
     in_one_group(opened, entries, also=spoilt)
-    assert len(failures) == 1
+    assert [type(each) for each in failures] == [NotRecordable]
     assert all(entry.place is not None for entry in entries)
     assert fsck.examine(opened.log).problems == []
 

@@ -24,6 +24,7 @@ from countenance.gallery import (
 )
 from countenance.ledger.copies import RecoveryFailed
 from countenance.ledger.counting import StatementError
+from countenance.ledger.entry import NotRecordable
 from countenance.ledger.exchange import Unreachable
 from countenance.ledger.expiry import FloorNotReached
 from countenance.ledger.history import LedgerError, LogBehind
@@ -83,6 +84,8 @@ INTERNAL: set[type[Error]] = {
     LogBehind,
     LogKeyError,
     RecoveryFailed,
+    # What a call names is Unicode and small by the time it is recorded.
+    NotRecordable,
     LogDamaged,
     FloorNotReached,
     HoldInForce,
