@@ -226,3 +226,28 @@ def test_a_restore_puts_a_backup_in_place_and_a_rotation_is_followed_by_a_mirror
         assert json.loads(run(*verb, "ledger", "fsck", "--data", folder, "--json").stdout)["problems"] == []
     finally:
         second.stop()
+
+
+def test_a_receipt_outlives_the_log_that_it_is_of(tmp_path: Path) -> None:
+    folder, policy, verb = tmp_path / "data", tmp_path / "policy.txt", ("-m", "countenance")
+    first = start(folder)
+    try:
+        answer = first.client().create_collection(CollectionId="kept")
+        (tmp_path / "receipt.txt").write_text(answer["ResponseMetadata"]["HTTPHeaders"][receipts.HEADER])
+        policy.write_text(run(*verb, "ledger", "key", "--data", folder).stdout + "quorum none\n")
+    finally:
+        assert first.stop() == 0
+    told = ("--new-origin", "log.example/next", "--reason", "a test", "--data", folder, "--yes")
+    closed = run(*verb, "ledger", "recover", *told)
+    assert closed.returncode == 0, closed.stderr
+    second = start(folder)
+    try:
+        words = ("ledger", "receipt", "verify", tmp_path / "receipt.txt", "--trust", policy, "--data", folder, "--json")
+        held = run(*verb, *words)
+        assert held.returncode == 0, held.stdout + held.stderr
+        said = json.loads(held.stdout)
+        assert (said["kept"], said["included"], said["evidence"]) == (True, True, None)
+        examined = json.loads(run(*verb, "ledger", "fsck", "--data", folder, "--json").stdout)
+        assert (examined["problems"], examined["lost"]) == ([], 0)
+    finally:
+        second.stop()

@@ -130,6 +130,7 @@ def ledger_fsck(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         "openings": found.openings,
         "references": found.references,
         "samples": found.samples,
+        "lost": found.lost,
         "problems": [
             *found.problems,
             *differing,
