@@ -204,7 +204,7 @@ def replay_erasures(database: Database, log: Log) -> dict[str, int]:
         if not database.erasures.unreplayed(connection):
             return {}
     done = database.write(
-        lambda counts: _act("erasures.replay", dict(counts)),
+        lambda counts: _act(acts.REPLAYED, dict(counts)),
         lambda connection: database.erasures.replay(connection, _replays(connection)),
     )
     database.truncate_wal()

@@ -21,6 +21,8 @@ Things = dict[tuple[str, ...], dict[str, int | str]]
 
 RESTORED: Final = "backup.restore"
 """Entries that say what a restore lost or brought back; see `restoration`."""
+REPLAYED: Final = "erasures.replay"
+"""Entries that say how much an older database brought back and was erased again, by kind of erasure."""
 LOST, BACK, CHANGED, CARRIED = "lost", "back", "changed", "carried over"
 """What they say of a thing: entries made it and it is gone; it is there without; it is there with other members; it
 was gone and was put there again, as the entries have it."""

@@ -6,17 +6,20 @@ witnesses and auditors to find; this finds damage, half restores and edits by ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from countenance_audit.checkpoint import Checkpoint
 from countenance_audit.errors import AuditError
 from countenance_audit.leaf import Opaque, Opening, Public, check_opening, parse
 from countenance_audit.merkle import Frontier, leaf_hash
+from countenance_audit.note import SignedNote, VerifierKey
 
 from countenance.errors import Error
-from countenance.ledger.acts import Replay, Things
-from countenance.ledger.keys import LOST, RETIRED, Keys, LogKey, states
+from countenance.ledger.acts import REPLAYED, Replay, Things
+from countenance.ledger.expiry import ACCOUNTING
+from countenance.ledger.keys import CLOSING, LOST, RETIRED, SIGNING, Keys, LogKey, states
 from countenance.ledger.log import Log
 from countenance.ledger.storage import ClosedLog, Storage
 from countenance.ledger.tree import HEIGHT, WIDTH, Tree
@@ -60,21 +63,22 @@ def examine(log: Log, size: int | None = None) -> Examined:
             told.compare_end(rows, tree, ended)
             told.compare_checkpoint(rows, tree, log.keys)
             told.compare_keys(log.keys.of(rows).known)
+        found.expired_by_leaves += told.expired()
         found.endings.append(ended)
     told = found.within("")
     tree = told.walk(log.storage, size)
     if tree is None:
         return found.result(size)
     since = log.storage.since(size)
-    told.take_public(since.public)
+    for leaf in since.public:
+        told.take_public(tree.size, leaf)
+    found.expired_by_leaves += told.expired()
     told.compare_checkpoint(log.storage, tree, log.keys, log)
     told.compare_keys(log.keys.of(log.storage, since.keys).known)
     told.compare_endings(found.endings)
     if since.expired != found.expired_by_leaves:
         by_leaves = found.expired_by_leaves
-        found.problems.append(
-            f"{since.expired} openings were erased after their floor; retention entries tell of {by_leaves}"
-        )
+        found.problems.append(f"{since.expired} openings were erased after their floor; entries tell of {by_leaves}")
     if not found.was_recovered:  # or an act that explains it may be among those lost
         found.problems += found.contradictions
     return found.result(size)
@@ -118,8 +122,10 @@ class _OfLog:
         self._missing: list[tuple[int, int]] = []
         """Runs of opaque leaves without an opening: first, and the index after the last."""
         self._recoveries: list[Mapping[str, Any]] = []
-        self._public: list[Mapping[str, Any]] = []
-        """Contents of the leaves about keys and about logs that ended."""
+        self._public: list[tuple[int, Mapping[str, Any]]] = []
+        """Indices and contents of the leaves about keys and about logs that ended."""
+        self._expiries: list[tuple[int, int]] = []
+        """Indices of the entries that tell of openings erased after their floor, and of how many."""
         self._last_time = 0
 
     def walk(self, rows: Storage, size: int) -> Tree | None:
@@ -168,10 +174,12 @@ class _OfLog:
                 for each in whole.replay.take(opening.accounting):
                     whole.contradictions.append(f"{self._name}leaf {index}: {each}")
                 whole.samples += opening.accounting["details"].get("sample") == "kept"
+                if opening.accounting["kind"] == "act" and opening.accounting["operation"] == REPLAYED:
+                    self._expiries.append((index, int(opening.accounting["details"].get(ACCOUNTING, 0))))
                 moment = int(opening.accounting["end"])
             else:
                 moment = found.time
-                self.take_public([leaf])
+                self.take_public(index, leaf)
                 if found.kind == "retention" and found.content["class"] == "sample":
                     whole.samples -= found.content["count"]
             if moment < self._last_time:
@@ -180,19 +188,28 @@ class _OfLog:
         except AuditError as error:
             self._say(f"leaf {index}: {error}")
 
-    def take_public(self, leaves: Iterable[bytes]) -> None:
-        """Take account of what public leaves say about the log itself."""
-        for leaf in leaves:
-            found = parse(leaf)
-            if not isinstance(found, Public):
-                continue
-            if found.kind == "retention" and found.content["class"] == "accounting":
-                self._whole.expired_by_leaves += int(found.content["count"])
-            elif found.kind == "recovery":
-                self._recoveries.append(found.content)
-                self._whole.was_recovered = True
-            elif found.kind in ("key", "discontinuity"):
-                self._public.append(found.content)
+    def take_public(self, index: int, leaf: bytes) -> None:
+        """Take account of what a public leaf says about the log itself."""
+        found = parse(leaf)
+        if not isinstance(found, Public):
+            return
+        if found.kind == "retention" and found.content["class"] == ACCOUNTING:
+            self._expiries.append((index, int(found.content["count"])))
+        elif found.kind == "recovery":
+            self._recoveries.append(found.content)
+            self._whole.was_recovered = True
+        elif found.kind in ("key", "discontinuity"):
+            self._public.append((index, found.content))
+
+    def expired(self) -> int:
+        """Openings erased after their floor by this log's entries. What an entry tells that a recovery put back was
+        not done to these rows; an older database that brought openings back had them erased again, by an entry of its
+        own."""
+        return sum(
+            count
+            for index, count in self._expiries
+            if not any(each["first"] <= index < each["size"] for each in self._recoveries)
+        )
 
     def compare_checkpoint(self, rows: Storage, tree: Tree, keys: Keys, log: Log | None = None) -> None:
         """Whether the latest checkpoint is one of this log, signed by a key of it."""
@@ -207,12 +224,27 @@ class _OfLog:
                 is_same = log is not None and seen.size <= log.size and log.root(seen.size) == seen.root
             if not is_same:
                 self._say(f"the checkpoint over {seen.size} leaves is not one of this log")
+            if seen.size <= tree.size:
+                self._compare_signers(seen, note)
         except (AuditError, Error) as error:
             self._say(f"the latest checkpoint: {error}")
 
+    def _compare_signers(self, seen: Checkpoint, note: bytes) -> None:
+        """Whether just those keys signed a checkpoint that sign by the leaves under it."""
+        told = states(content for index, content in self._public if index < seen.size)
+        ids = {VerifierKey.parse(key).key_id: state for key, state in told.items()}
+        for each in SignedNote.parse(note).signatures:
+            state = ids.get(each.key_id)
+            if ids and each.name == seen.origin and state not in (SIGNING, CLOSING):
+                self._say(
+                    f"the checkpoint over {seen.size} leaves is signed by the key {each.key_id.hex()}, "
+                    f"which is {state or 'unknown'} by these leaves"
+                )
+
     def compare_keys(self, known: Sequence[LogKey]) -> None:
-        """Whether the keys are in the states that leaves put them in."""
-        told, has = states(self._public), {str(key.verifier): key.state for key in known}
+        """Whether the rows of the keys have the states that leaves put them in."""
+        told = states(content for _, content in self._public)
+        has = {str(key.verifier): key.row_state for key in known}
         for key in told.keys() | has.keys():
             said, state = told.get(key), has.get(key)
             if state is None and said in (LOST, RETIRED):
@@ -226,13 +258,13 @@ class _OfLog:
             self._whole.was_recovered = True  # it ended because leaves of it were lost
         elif tree.root(ended.size, rows.tile) != ended.root:
             self._say(f"its first {ended.size} leaves are not those that it ended with")
-        self._whole.public_of_others += self._public
+        self._whole.public_of_others += (content for _, content in self._public)
 
     def compare_endings(self, endings: Sequence[ClosedLog]) -> None:
         """Whether a leaf of a later log names each that ended."""
         told = [
             (each["previous_origin"], each["previous_size"], each["previous_root"])
-            for each in (*self._whole.public_of_others, *self._public)
+            for each in (*self._whole.public_of_others, *(content for _, content in self._public))
             if each["kind"] == "discontinuity"
         ]
         for ended in endings:

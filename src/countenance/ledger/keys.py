@@ -1,9 +1,10 @@
 """The log's keys: which of them sign now, which did before, and how one follows another.
 
-Knows rows, states and notes; does not know the tree. A rotation makes a new key and leaves the older one signing
-checkpoints beside it until it is retired: whoever trusts only the older key sees, under its signature, the leaf that
-names the newer one (docs/reference/leaf.md, kind `key`). A key that was lost or stolen signs nothing more from that
-moment; then nobody but the operator's word, and the tree that goes on, vouches for its successor.
+Knows rows, states and notes; does not know the tree. Rows hold the seeds; what became of each key is what the log's
+own leaves say, so that no row revives a key that a leaf ended. A rotation makes a new key and leaves the older one
+signing checkpoints beside it until it is retired: whoever trusts only the older key sees, under its signature, the leaf
+that names the newer one (docs/reference/leaf.md, kind `key`). A key that was lost or stolen signs nothing more from
+that moment; then nobody but the operator's word, and the tree that goes on, vouches for its successor.
 """
 
 from __future__ import annotations
@@ -12,13 +13,21 @@ import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from countenance_audit.checkpoint import Checkpoint, open_checkpoint
-from countenance_audit.errors import Rejected
-from countenance_audit.note import SEED_BYTES, SignedNote, Signer, VerifierKey, signature_line
+from countenance_audit.errors import AuditError, Malformed, Rejected
+from countenance_audit.leaf import Public, parse
+from countenance_audit.note import (
+    SEED_BYTES,
+    SignedNote,
+    Signer,
+    VerifierKey,
+    parse_signature_line,
+    signature_line,
+)
 
 from countenance.errors import Error
 from countenance.ledger.storage import KeyRow, Storage
@@ -28,7 +37,8 @@ SIGNING: Final = "signing"
 CLOSING: Final = "closing"
 RETIRED: Final = "retired"
 LOST: Final = "lost"
-
+KEY_LEAF: Final = b'"kind":"key"'
+"""In the canonical JSON of every leaf about a key."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +54,8 @@ class LogKey:
     number: int
     verifier: VerifierKey
     state: str
+    """By the leaves; by its row while they name no key at all."""
+    row_state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,9 @@ class Keys:
         keyring: wraps them.
         origin: the log's name for a first key; None makes one up.
         rows: keys from elsewhere, in the place of those in storage.
+
+    Raises:
+        LogKeyError: the name is none.
     """
 
     def __init__(
@@ -71,9 +86,15 @@ class Keys:
         """Keys from elsewhere, when they are not those in storage."""
         kept = rows or storage.key_rows()
         if not kept:
-            self.rows = kept = [new_row(keyring, origin or made_up_origin())]
+            try:
+                self.rows = kept = [new_row(keyring, origin or made_up_origin())]
+            except AuditError as error:
+                raise LogKeyError(
+                    f"{origin!a} cannot be the name of a log: {error}", hint="set ledger_origin to another"
+                ) from None
         self.origin = kept[-1].origin
         self._loaded = self._load()
+        self._may_have_changed = False
 
     def of(self, storage: Storage, rows: Sequence[KeyRow] | None = None) -> Keys:
         """The keys of another log under the same master key, or this one's as they are in other rows."""
@@ -81,7 +102,16 @@ class Keys:
 
     @property
     def signer(self) -> Signer:
-        """The newest key: signs receipts, and checkpoints first."""
+        """The newest key: signs receipts, and checkpoints first.
+
+        Raises:
+            LogKeyError: none signs.
+        """
+        if not self._loaded.signers:
+            raise LogKeyError(
+                f"No key of {self.origin} that is here may sign, by the leaves of the log.",
+                hint="restore the newest database, or close this log with `countenance ledger recover --new-origin`",
+            )
         return self._loaded.signers[0]
 
     @property
@@ -90,11 +120,23 @@ class Keys:
         return self._loaded.keys
 
     def sign(self, checkpoint: Checkpoint) -> bytes:
-        """The checkpoint as a note, signed by every key that signs."""
+        """The checkpoint as a note, signed by every key that signs. Not while a change is under way."""
+        if self._may_have_changed:
+            self.reload()
         text = checkpoint.text()
-        first, *others = self._loaded.signers
+        first, others = self.signer, self._loaded.signers[1:]
         lines = [signature_line(each.verifier, each.sign_bytes(text.encode())) for each in others]
         return first.sign(text) + "".join(lines).encode()
+
+    def is_signed(self, note: bytes) -> bool:
+        """Whether a note that is kept here names just the keys that sign now, and witnesses."""
+        signed = {each.key_id for each in SignedNote.parse(note).signatures if each.name == self.origin}
+        return signed == {each.verifier.key_id for each in self._loaded.signers}
+
+    def lines_of_others(self, note: bytes) -> bytes:
+        """The signature lines in a note that is kept here that are not under the log's name."""
+        lines = note.decode().rpartition("\n\n")[2].removesuffix("\n").split("\n")
+        return "".join(f"{each}\n" for each in lines if parse_signature_line(each).name != self.origin).encode()
 
     def open(self, note: bytes) -> Checkpoint:
         """The checkpoint in a note that some key of this log signed.
@@ -115,7 +157,7 @@ class Keys:
         Args:
             lost: the keys until now are lost or stolen, and sign nothing more.
         """
-        row = new_row(self._keyring, self.origin)
+        row = _made(self._keyring, self.origin)
         if lost:
             connection.execute("UPDATE log_keys SET state = ? WHERE state IN (?, ?)", (LOST, SIGNING, CLOSING))
         else:
@@ -147,18 +189,38 @@ class Keys:
             insert(connection, self.rows)
             self.rows = None
 
+    def expect_change(self) -> None:
+        """Sign no checkpoint before the keys were loaded again: what comes next may change them, or fail half way."""
+        self._may_have_changed = True
+
     def reload(self) -> None:
         """Take up what was changed."""
         self._loaded = self._load()
+        self._may_have_changed = False
 
     def _load(self) -> _Loaded:
+        told = states(self._contents())
         keys, signers = [], []
         for row in self.rows or self._storage.key_rows():
             signer = Signer(row.origin, self._keyring.unwrap(row.wrapped, aad=_aad(row.origin)))
-            keys.append(LogKey(row.number, signer.verifier, row.state))
-            if row.state in (SIGNING, CLOSING):
+            state = told.get(str(signer.verifier), LOST) if told else row.state
+            keys.append(LogKey(row.number, signer.verifier, state, row.state))
+            if state in (SIGNING, CLOSING):
                 signers.append(signer)
         return _Loaded(tuple(keys), tuple(reversed(signers)))
+
+    def _contents(self) -> Iterator[Mapping[str, Any]]:
+        """Of the leaves about keys, in order, and of those that a recovery still owes the log."""
+        for leaf in self._storage.public_with(KEY_LEAF):
+            try:
+                found = parse(leaf)
+            except AuditError:  # it says nothing; `ledger fsck` tells
+                continue
+            if isinstance(found, Public):
+                yield found.content
+        for _, owed in self._storage.owed():  # to the present log, and these may be the keys of one that ended
+            if owed["kind"] == "key" and owed["key"].startswith(f"{self.origin}+"):
+                yield owed
 
 
 def states(contents: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -207,7 +269,7 @@ def settled(keyring: Keyring, rows: Sequence[KeyRow], contents: Iterable[Mapping
     if any(row.state == SIGNING for row in kept):
         return kept
     lost = [replace(row, state=LOST if row.state == CLOSING else row.state) for row in kept]
-    return [*lost, new_row(keyring, rows[0].origin, number=len(lost) + 1)]
+    return [*lost, _made(keyring, rows[0].origin, number=len(lost) + 1)]
 
 
 def made_up_origin() -> str:
@@ -223,8 +285,14 @@ def insert(connection: sqlite3.Connection, rows: Iterable[KeyRow]) -> None:
     )
 
 
-def new_row(keyring: Keyring, origin: str, *, number: int = 1) -> KeyRow:
-    """A key made now. Raises Malformed for a name that a note cannot carry."""
+def new_row(keyring: Keyring, origin: str) -> KeyRow:
+    """The first key of a log. Raises Malformed for a name that a note cannot carry, or that people cannot see."""
+    if not origin.isprintable():
+        raise Malformed("A log's name has characters that are not printable, or is not UTF-8.")
+    return _made(keyring, origin)
+
+
+def _made(keyring: Keyring, origin: str, *, number: int = 1) -> KeyRow:
     seed = os.urandom(SEED_BYTES)
     Signer(origin, seed)
     return KeyRow(number, origin, keyring.wrap(seed, aad=_aad(origin)), SIGNING)

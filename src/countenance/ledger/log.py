@@ -122,6 +122,7 @@ class Log:
             also: what is to be durable with it, and not without it.
 
         Raises:
+            NotRecordable: no leaf can say it.
             DatabaseError: it is not in the log.
         """
         entry.prepare()  # here, and not in the one thread that everybody waits for
@@ -144,7 +145,7 @@ class Log:
         """The entry of a record, encoded but for its time and place. Called by the store's writer thread.
 
         Raises:
-            TypeError, AuditError: it cannot be encoded.
+            NotRecordable: it cannot be encoded.
         """
         entry = of_effect(record) if isinstance(record, Entry) else record
         assert isinstance(entry, Opaque | Public)
@@ -195,6 +196,7 @@ class Log:
         """Make the log's next key, with its leaf in the same transaction. The older one goes on signing checkpoints
         beside it until it is retired; with `lost`, it stops at once."""
         with self._publishing:  # or a checkpoint over the leaf could still be signed by the keys before it
+            self.keys.expect_change()
             key = self._database.write(
                 lambda made: _key_leaf(made, "loss" if lost else "rotation"),
                 lambda connection: self.keys.follow(connection, lost=lost),
@@ -206,6 +208,7 @@ class Log:
     def retire(self, key_id: str) -> VerifierKey:
         """Have an older key sign nothing more. Raises LogKeyError."""
         with self._publishing:
+            self.keys.expect_change()
             key = self._database.write(
                 lambda retired: _key_leaf(retired, "retirement"),
                 lambda connection: self.keys.retire(connection, key_id),
@@ -226,12 +229,15 @@ class Log:
         return self._latest or (tree.size, self._signed(tree))
 
     def publish(self) -> tuple[int, bytes]:
-        """Sign the tree as it is now, keep the checkpoint and its copy outside the database."""
+        """Sign the tree as it is now, keep the checkpoint and its copy outside the database. One over the same leaves
+        is signed again, and keeps its cosignatures, when other keys sign now than those on it."""
         with self._publishing:
-            tree = self._tree
+            tree, others = self._tree, b""
             if self._latest is not None and tree.size == self._latest[0]:
-                return self._latest
-            note = self._signed(tree)
+                if self.keys.is_signed(self._latest[1]):
+                    return self._latest
+                others = self.keys.lines_of_others(self._latest[1])
+            note = self._signed(tree) + others
             self._storage.keep_checkpoint(tree.size, note)
             history.keep_high_water(self._folder, note)
             self._latest = (tree.size, note)

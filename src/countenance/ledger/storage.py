@@ -151,6 +151,16 @@ class Storage:
                 ).fetchall()
             yield from (bytes(leaf) for (leaf,) in rows)
 
+    def public_with(self, words: bytes) -> list[bytes]:
+        """The leaves that are legible to everybody and have these bytes in them, in order."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                f"SELECT leaf FROM {self._prefix}log_leaves"  # noqa: S608
+                " WHERE substr(leaf, 1, 1) = x'7b' AND instr(leaf, ?) > 0 ORDER BY idx",
+                (words,),
+            ).fetchall()
+        return [bytes(leaf) for (leaf,) in rows]
+
     def since(self, size: int) -> Since:
         """What came after the first `size` leaves, and what there is by then, from one snapshot."""
         with self._database.reading(snapshot=True) as connection:

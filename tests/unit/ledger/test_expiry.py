@@ -84,9 +84,7 @@ def test_openings_that_went_without_an_entry_are_found(opened: Opened) -> None:
         connection.execute("INSERT INTO log_expired (idx) VALUES (3)")
 
     opened.database.maintain(work)
-    assert fsck.examine(opened.log).problems == [
-        "1 openings were erased after their floor; retention entries tell of 0"
-    ]
+    assert fsck.examine(opened.log).problems == ["1 openings were erased after their floor; entries tell of 0"]
 
 
 def test_an_older_database_brings_none_back(opened: Opened) -> None:

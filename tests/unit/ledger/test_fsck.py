@@ -10,16 +10,19 @@ from typing import Any
 
 import pytest
 from countenance_audit import canonical
-from countenance_audit.checkpoint import parse
+from countenance_audit.checkpoint import Checkpoint, parse
+from countenance_audit.keeping import mirror
 from countenance_audit.leaf import make_opening
 from countenance_audit.merkle import leaf_hash, verify_inclusion
-from countenance_audit.note import SignedNote
+from countenance_audit.note import SignedNote, Signer
 from tests.unit.ledger.logs import ACCOUNT, NOW_S, Opened, call
 
 from countenance.ledger import accounting, expiry, fsck
 from countenance.ledger.copies import Copies
+from countenance.ledger.history import HIGH_WATER
 from countenance.ledger.recover import close
 from countenance.ledger.showing import shown
+from countenance.restoration import Successor, mend, replay_erasures
 from countenance.store import Database
 
 NOW = datetime.fromtimestamp(NOW_S + 11 * 366 * 86_400, UTC)
@@ -169,7 +172,7 @@ def test_an_expiry_reaches_into_logs_that_ended(opened: Opened) -> None:
     by_hand(opened, "DELETE FROM closed1_log_expired WHERE idx = 1")
     assert problems(opened) == [
         "log log.example/unit: leaf 1: its opening is missing",
-        "5 openings were erased after their floor; retention entries tell of 6",
+        "5 openings were erased after their floor; entries tell of 6",
     ]
 
 
@@ -190,3 +193,71 @@ def test_an_expiry_meanwhile_is_no_damage(opened: Opened, monkeypatch: pytest.Mo
     assert problems(opened) == []
     assert opened.log.size == 6 + 3 + 1
     assert problems(opened) == []
+
+
+@pytest.mark.parametrize("way", ["mirror", "database", "successor", "unnoticed"])
+def test_openings_that_a_backup_brought_back_and_that_were_erased_again_are_no_damage(opened: Opened, way: str) -> None:
+    opened.grow(4)
+    opened.keep()
+    opened.grow(3)
+    assert expiry.expire(opened.log, account=ACCOUNT, before=LONG_AGO, now=NOW, years=10) == 7
+    opened.log.publish()
+    mirror(opened.fetch, opened.folder / "mirror", opened.policy())
+    opened.put_back(unseen=way == "unnoticed")
+    copies = {
+        "mirror": Copies(mirrors=[str(opened.folder / "mirror")]),
+        "database": Copies(databases=[opened.folder / "newer.db"]),
+    }
+    if way == "unnoticed":
+        opened.open()
+        assert replay_erasures(opened.database, opened.log) == {"accounting": 4}
+    else:
+        successor = Successor("log.example/second") if way == "successor" else None
+        mended = mend(opened.folder, copies.get(way, Copies()), reason="disk failed", successor=successor)
+        assert mended.replayed == {"accounting": 4}
+        opened.origin = None
+        opened.open()
+    assert problems(opened) == []
+    table = "closed1_log_expired" if way == "successor" else "log_expired"
+    by_hand(opened, f"INSERT INTO {table} VALUES (999)")
+    assert any("openings were erased after their floor; entries tell of" in each for each in problems(opened))
+
+
+@pytest.mark.parametrize("of", ["this log", "a log that ended"])
+def test_a_checkpoint_under_a_key_that_signed_nothing_more_by_then_is_told(opened: Opened, of: str) -> None:
+    opened.grow(2)
+    by_the_old = signer_of(opened)
+    opened.log.rotate(lost=True)
+    opened.grow(1)
+    size = opened.log.size
+    note = by_the_old.sign(Checkpoint(opened.log.origin, size, opened.log.root(size)).text())
+    told = f"the checkpoint over {size} leaves is signed by the key {by_the_old.verifier.key_id.hex()}, which is lost"
+    if of == "this log":
+        opened.log.storage.keep_checkpoint(size, note)
+        assert [each for each in problems(opened) if each.startswith(told)]
+        (opened.folder / HIGH_WATER).write_bytes(note)
+        opened.again().publish()  # it is signed again by who signs now
+        assert problems(opened) == []
+    else:
+        closed(opened)
+        assert problems(opened) == []
+        opened.database.maintain(
+            lambda connection: connection.execute("UPDATE closed1_log_checkpoints SET note = ?", (note,)).close()
+        )
+        found = problems(opened)
+        assert [each for each in found if each.startswith(f"log log.example/unit: {told}")], found
+
+
+def test_a_checkpoint_with_a_line_of_the_log_by_an_unknown_key_is_told(opened: Opened) -> None:
+    opened.grow(2)
+    size, note = opened.log.checkpoint()
+    other = Signer(opened.log.origin, b"s" * 32)
+    line = other.sign(Checkpoint(opened.log.origin, size, opened.log.root(size)).text()).rpartition(b"\n\n")[2]
+    opened.log.storage.keep_checkpoint(size, note + line)
+    assert [each for each in problems(opened) if "which is unknown by these leaves" in each]
+
+
+def signer_of(opened: Opened) -> Signer:
+    """Who signs now, as somebody with the master key has it."""
+    row = opened.log.storage.key_rows()[-1]
+    return Signer(row.origin, opened.keyring.unwrap(row.wrapped, aad=b"log-key/" + row.origin.encode()))

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from countenance_audit.checkpoint import open_checkpoint
+from countenance_audit.checkpoint import Checkpoint, open_checkpoint
 from countenance_audit.errors import Rejected
 from countenance_audit.leaf import Public as PublicLeaf
 from countenance_audit.leaf import parse
-from countenance_audit.note import VerifierKey
+from countenance_audit.note import SignedNote, Signer, VerifierKey, signature_line
 from countenance_audit.policy import TrustPolicy
 
-from countenance.ledger import Log
+from countenance.ledger import Log, Public
 from countenance.ledger.keys import LogKeyError
 from countenance.store import Database, DatabaseError, Keyring, KeyringError
 
@@ -27,10 +27,18 @@ class Opened:
         self.open()
 
     def open(self) -> Log:
-        keyring = Keyring.open(self.folder / "master.key", create=True)
+        self.keyring = Keyring.open(self.folder / "master.key", create=True)
         self.database = Database(self.folder / "countenance.db")
-        self.log = Log(self.database, keyring, self.folder, origin="log.example/keys")
+        self.log = Log(self.database, self.keyring, self.folder, origin="log.example/keys")
         return self.log
+
+    def by_hand(self, statement: str, value: object) -> None:
+        self.database.maintain(lambda connection: connection.execute(statement, (value,)).close())
+
+    def signer(self) -> Signer:
+        """Who signs now, as somebody with the master key has it."""
+        row = self.log.storage.key_rows()[-1]
+        return Signer(row.origin, self.keyring.unwrap(row.wrapped, aad=b"log-key/" + row.origin.encode()))
 
     def again(self) -> Log:
         self.database.close()
@@ -138,24 +146,32 @@ def test_seeds_are_sealed_and_need_the_master_key(opened: Opened) -> None:
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_no_checkpoint_over_the_leaf_of_a_change_is_signed_by_the_keys_before_it(opened: Opened, lost: bool) -> None:
-    """Another thread publishes between the commit of the change and the moment when the keys are taken up."""
+    """Others publish in the transaction of the change, and between its commit and the moment when the keys are taken
+    up."""
     old, keys, published = opened.log.signer.verifier, opened.log.keys, []
-    reload, committed = keys.reload, threading.Event()
+    follow, reload, threads = keys.follow, keys.reload, []
+    opened.log.append(Public({"kind": "stop", "reason": "x"}))  # something to publish
 
-    def publish() -> None:
-        assert committed.wait(30)
-        published.append(opened.log.publish())
+    def publish_beside() -> None:
+        thread = threading.Thread(target=lambda: published.append(opened.log.publish()))
+        threads.append(thread)
+        thread.start()
+        thread.join(0.5)  # gives it all the time that it could want
+
+    def followed(connection: sqlite3.Connection, *, lost: bool) -> VerifierKey:
+        publish_beside()
+        return follow(connection, lost=lost)
 
     def held_up() -> None:
-        committed.set()
-        thread.join(0.5)  # gives it all the time that it could want
+        if len(threads) == 1 and threading.current_thread() is opened.database._writer._thread:
+            publish_beside()
         reload()
 
-    thread = threading.Thread(target=publish)
-    thread.start()
-    keys.reload = held_up  # type: ignore[method-assign]
+    keys.follow, keys.reload = followed, held_up  # type: ignore[method-assign]
     new = opened.log.rotate(lost=lost)
-    thread.join()
+    for thread in threads:
+        thread.join()
+    assert len(published) == 2
     for size, note in (*published, opened.log.checkpoint()):
         assert size == opened.log.size
         assert signed_by(note, new)
@@ -179,6 +195,103 @@ def test_a_change_that_took_effect_though_its_commit_failed_is_taken_up(opened: 
     assert size == 2
     assert not signed_by(note, old)
     assert signed_by(note, opened.log.signer.verifier)
+
+
+@pytest.mark.parametrize("is_in_doubt", [False, True])
+def test_keys_that_could_not_be_taken_up_sign_nothing_over_the_leaf_that_ends_them(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, is_in_doubt: bool
+) -> None:
+    old = opened.log.signer.verifier
+    keys, writer = opened.log.keys, opened.database._writer
+    load, commit = keys._load, writer._commit
+
+    def refuse() -> None:
+        keys._load = load  # type: ignore[method-assign]
+        raise MemoryError
+
+    def in_doubt() -> None:
+        commit()
+        raise sqlite3.OperationalError("no answer")
+
+    keys._load = refuse  # type: ignore[assignment]
+    if is_in_doubt:
+        monkeypatch.setattr(writer, "_commit", in_doubt)
+    with pytest.raises(DatabaseError):
+        opened.log.rotate(lost=True)
+    monkeypatch.undo()
+    size, note = opened.log.publish()
+    assert size == 2
+    assert signed_by(note, opened.log.signer.verifier)
+    assert not signed_by(note, old)
+
+
+@pytest.mark.parametrize("state", ["signing", "closing"])
+@pytest.mark.parametrize("ended", ["retired", "lost"])
+def test_no_row_revives_a_key_that_a_leaf_ended(opened: Opened, ended: str, state: str) -> None:
+    old = opened.log.signer.verifier
+    new = opened.log.rotate(lost=ended == "lost")
+    if ended == "retired":
+        opened.log.retire(old.key_id.hex())
+    opened.by_hand("UPDATE log_keys SET state = ? WHERE number = 1", state)
+    opened.again()
+    opened.log.append(Public({"kind": "stop", "reason": "x"}))
+    _, note = opened.log.publish()
+    assert signed_by(note, new)
+    assert not signed_by(note, old)
+    assert [each.state for each in opened.log.keys.known] == [ended, "signing"]
+    assert opened.log.signer.verifier == new
+    with pytest.raises(LogKeyError):
+        opened.log.retire(old.key_id.hex())
+
+
+def test_a_key_that_no_leaf_names_signs_nothing(opened: Opened) -> None:
+    key = opened.log.signer.verifier
+    wrapped = opened.keyring.wrap(b"s" * 32, aad=b"log-key/log.example/keys")
+    opened.by_hand("INSERT INTO log_keys VALUES (2, 'log.example/keys', ?, 'signing')", wrapped)
+    opened.again()
+    opened.log.append(Public({"kind": "stop", "reason": "x"}))
+    assert opened.log.signer.verifier == key
+    assert len(SignedNote.parse(opened.log.publish()[1]).signatures) == 1
+
+
+@pytest.mark.parametrize("statement", ["UPDATE log_keys SET wrapped = ?", "DELETE FROM log_keys WHERE wrapped <> ?"])
+def test_a_log_whose_key_is_gone_says_so(opened: Opened, statement: str) -> None:
+    opened.log.publish()
+    opened.by_hand(statement, opened.keyring.wrap(b"s" * 32, aad=b"log-key/log.example/keys"))
+    opened.by_hand("DELETE FROM log_checkpoints WHERE size > ?", 0)
+    (opened.folder / "high-water").unlink()
+    opened.again()
+    with pytest.raises(LogKeyError, match="may sign"):
+        opened.log.publish()
+
+
+def test_a_checkpoint_over_the_same_leaves_is_signed_again_when_other_keys_sign(opened: Opened) -> None:
+    old = opened.signer()
+    witness = Signer("witness.example/w", b"w" * 32)
+    new = opened.log.rotate(lost=True)
+    size = opened.log.size
+    text = Checkpoint("log.example/keys", size, opened.log.root(size)).text()
+    cosignature = signature_line(witness.verifier, witness.sign_bytes(text.encode()))
+    opened.log.storage.keep_checkpoint(size, old.sign(text) + cosignature.encode())
+    (opened.folder / "high-water").write_bytes(old.sign(text) + cosignature.encode())
+    opened.again()
+    published = opened.log.publish()
+    assert published == (size, opened.log.checkpoint()[1])
+    for note in (published[1], opened.log.storage.latest_checkpoint(), (opened.folder / "high-water").read_bytes()):
+        assert note is not None
+        assert not signed_by(note, old.verifier)
+        assert signed_by(note, new)
+        SignedNote.parse(note).verify(witness.verifier)
+    assert opened.log.publish() == published  # and not once more
+
+
+@pytest.mark.parametrize("name", ["a b", "a+b", "a\u200bb", "a\x1bb", "x\udcff"])
+def test_what_cannot_be_a_log_s_name_is_refused(tmp_path: Path, name: str) -> None:
+    database = Database(tmp_path / "countenance.db")
+    keyring = Keyring.open(tmp_path / "master.key", create=True)
+    with pytest.raises(LogKeyError, match="cannot be the name of a log"):
+        Log(database, keyring, tmp_path, origin=name)
+    database.close()
 
 
 def test_a_key_is_there_with_its_leaf_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
