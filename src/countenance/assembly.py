@@ -12,7 +12,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -33,14 +33,15 @@ from countenance.ledger.copies import Copies
 from countenance.ledger.journal import Journal
 from countenance.ledger.timestamp import Authority, Timestamping
 from countenance.ledger.witnessing import clients_of
-from countenance.operations import Service
+from countenance.operations import Service, persons
+from countenance.operations.enrolled import WITH_GALLERY
 from countenance.operations.governance import Governance
 from countenance.operations.pagination import Cursors
 from countenance.operations.samples import retain
 from countenance.recognition import build_engine, modelpack, use_calling_thread_only
 from countenance.samples import Daily, Samples
 from countenance.sources import FolderSource, GrantedSource, ImageSource, S3Source
-from countenance.store import Database, Keyring, sync_folder
+from countenance.store import Database, Entry, Keyring, sync_folder
 from countenance.store.ownership import Ownership
 
 _log = logging.getLogger(__name__)
@@ -62,16 +63,22 @@ class Register:
 
     def administer(self, verb: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carries out one administrative verb. Raises Error."""
-        return pipeline.administer(
-            self.accounts,
-            self.ledger,
-            self.database,
-            self.samples,
-            self.governance,
-            verb,
-            params,
-            datetime.now(UTC),
-        )
+        gallery = SqliteGallery(self.database, self.keyring) if verb in WITH_GALLERY else None
+        try:
+            return pipeline.administer(
+                self.accounts,
+                self.ledger,
+                self.database,
+                self.samples,
+                self.governance,
+                verb,
+                params,
+                datetime.now(UTC),
+                gallery,
+            )
+        finally:
+            if gallery is not None:
+                gallery.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         rebuilt = gallery.warm()
         register.samples.sweep()
         stack.callback(_retention(settings, register).stop)
+        stack.callback(_expiry(register, gallery).stop)
         if settings.ledger_timestamp_url is not None:
             stamping = _timestamping(settings, register.ledger.log)
             stamping.start()
@@ -249,6 +257,23 @@ def _outside(settings: Settings) -> restoration.Outside:
     """What compares a log with the mirrors and witnesses of the settings; work on the host adds to it, too."""
     witnesses = list(clients_of(_witnesses(settings.ledger_witnesses)).values())
     return lambda log: history.compare_outside(log, mirrors=settings.ledger_mirrors, witnesses=witnesses)
+
+
+def _expiry(register: Register, gallery: SqliteGallery) -> Daily:
+    """What collections kept for longer than their retention."""
+
+    def expire(stopping: Callable[[], bool]) -> int:
+        at, request_id = datetime.now(UTC), str(uuid.uuid4())
+
+        def entry_of(account: str, collection: str) -> Entry:
+            party = register.accounts.identified(account)
+            return Entry(persons.RETIRED, account, "", request_id, at, {"collection_id": collection}, party=party)
+
+        accounts = [each.account_id for each in register.accounts.accounts()]
+        days_of = register.governance.retention_days
+        return persons.expire(gallery, register.database, days_of, accounts, entry_of, now=at, stopping=stopping)
+
+    return Daily(expire, name="collection retention")
 
 
 def _witnesses(file: Path | None) -> TrustPolicy | None:

@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from countenance.accounts import AccessKeyNotFound, Accounts
 from countenance.errors import Error
+from countenance.gallery import Gallery
 from countenance.ledger import Ledger, Opaque, accounting, microseconds, person
 from countenance.ledger.showing import Shown, shown
 from countenance.operations import OPERATIONS, Caller, Invocation, Service
@@ -296,6 +297,7 @@ class Pipeline:
             verb,
             params,
             self._clock(),
+            service.gallery,
         )
 
     def _recorded(self, call: Call, code: str, answer: HttpResponse) -> HttpResponse:
@@ -390,6 +392,7 @@ def administer(
     verb: str,
     params: dict[str, Any],
     at: datetime,
+    gallery: Gallery | None = None,
 ) -> dict[str, Any]:
     """Carries out one administrative verb for the operator whose session comes with it, or the host. Raises Error."""
     instruction = INSTRUCTIONS.get(verb)
@@ -407,6 +410,7 @@ def administer(
         governance=governance,
         request_id=request_id,
         at=at,
+        gallery=gallery,
         by=by,
     )
     return instruction(on, params)

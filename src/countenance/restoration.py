@@ -46,6 +46,7 @@ REPLAYS: Final[Mapping[str, tuple[str, Replay]]] = {
     erasure.REFERENCES: ("collections", erasure.replay_references),
     erasure.COLLECTION: ("collections", erasure.replay_collections),
     retention.PERSONS: ("log_openings", retention.replay),
+    retention.NAMED: ("log_openings", retention.replay_named),
     expiry.ACCOUNTING: ("log_expired", expiry.replay),
     revocations.KEY: ("access_key", revocations.replay_keys),
     revocations.BUCKET: ("bucket_grant", revocations.replay_buckets),

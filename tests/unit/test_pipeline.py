@@ -274,6 +274,9 @@ TEXTS = {
     "bucket.grant": ("account_id", "bucket"),
     "bucket.list": ("account_id",),
     "bucket.revoke": ("account_id", "bucket"),
+    "consent.list": ("account_id", "external_image_id"),
+    "consent.record": ("account_id", "external_image_id"),
+    "consent.withdraw": ("account_id", "external_image_id"),
     "key.create": ("account_id", "purpose", "holder"),
     "key.list": ("account_id",),
     "key.revoke": ("access_key_id",),
@@ -290,6 +293,7 @@ TEXTS = {
     "operator.enrol": ("operator", "code", "password"),
     "operator.list": (),
     "operator.suspend": ("operator",),
+    "person.erase": ("account_id", "external_image_id", "ground"),
     "policy.activate": ("policy_set",),
     "policy.at": ("at",),
     "policy.diff": ("before",),
@@ -307,6 +311,7 @@ TEXTS = {
     "purpose.list": (),
     "session.login": ("operator", "password", "one_time"),
     "session.show": (),
+    "retention.set": ("account_id", "collection_id"),
     "sample.erase": ("account_id", "before", "ground"),
     "sample.export": ("request_id", "reason"),
     "sample.list": ("account_id", "after"),
@@ -319,7 +324,7 @@ def test_text_that_is_not_utf8_is_refused_and_changes_nothing(house: InProcess, 
     log = house.service.ledger.log
     size = log.size
     params: dict[str, Any] = dict.fromkeys(TEXTS[verb], "2001-01-01")
-    params |= {"account_id": house.account.account_id, "party": CUSTOMER, "month": "2026-01"}
+    params |= {"account_id": house.account.account_id, "party": CUSTOMER, "month": "2026-01", "purpose": "testing"}
     with pytest.raises(AdministrationError, match="is not UTF-8"):
         house.pipeline.administer(verb, {**params, name: NOT_UTF8})
     assert log.size == size

@@ -30,7 +30,15 @@ ANSWER_TIMEOUT_S: Final = 60.0
 LONG_ANSWER_TIMEOUT_S: Final = 24 * 3600.0
 """For verbs that read or copy everything: 0.2 to 1 ms a leaf (`ledger fsck`), or as long as the disk takes."""
 LONG: Final = frozenset(
-    {"backup.create", "ledger.erase", "ledger.expire", "ledger.fsck", "ledger.statement", "sample.erase"}
+    {
+        "backup.create",
+        "ledger.erase",
+        "ledger.expire",
+        "ledger.fsck",
+        "ledger.statement",
+        "person.erase",
+        "sample.erase",
+    }
 )
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024

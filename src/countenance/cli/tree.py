@@ -13,6 +13,7 @@ from countenance.cli.configuration import config
 from countenance.cli.detect import detect
 from countenance.cli.doctor import doctor
 from countenance.cli.enrol import enrol
+from countenance.cli.enrolled import consent, person, retention
 from countenance.cli.ledger import ledger
 from countenance.cli.models import models
 from countenance.cli.operators import approval, login, logout, operator, proposal
@@ -51,6 +52,9 @@ for _command in (
     approval,
     policy,
     purpose,
+    consent,
+    retention,
+    person,
     ledger,
     backup,
     sample,

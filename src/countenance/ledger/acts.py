@@ -221,6 +221,8 @@ CHANGES: Final[Mapping[str, Callable[[Things, Mapping[str, Any]], None]]] = {
     "ledger.release": _no_hold,
     "CreateCollection": _collection,
     "DeleteCollection": _no_collection,
+    "person.erase": _counted,
+    "retention.expire": _counted,
     RESTORED: _restored,
 }
 """What the operations do whose entries make or end things; other effects only add and remove references."""

@@ -300,9 +300,11 @@ class _OfLog:
 
 
 def _change(accounting: Mapping[str, Any]) -> int:
-    if accounting["kind"] != "effect":
+    if accounting["kind"] not in ("effect", "act"):
         return 0
     details = accounting["details"]
+    if "collection_id" not in details:
+        return 0
     return int(details.get("added", 0)) - int(details.get("removed", 0))
 
 

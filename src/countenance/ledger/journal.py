@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from countenance_audit.errors import AuditError
 from countenance_audit.leaf import check_opening
 
-from countenance.ledger.entry import Opaque, accounting
+from countenance.ledger.entry import Opaque, accounting, person
 from countenance.ledger.log import Log
 
 _log = logging.getLogger(__name__)
@@ -62,9 +62,13 @@ class Journal:
         details: Mapping[str, int | str],
         *,
         party: Sequence[tuple[str, str, str]] = (),
+        external_image_ids: Sequence[str] = (),
         also: Callable[[sqlite3.Connection], None] | None = None,
     ) -> None:
         """Make an act durable, and what `also` does to the database with it.
+
+        Args:
+            external_image_ids: of persons whom it is about; they can be erased from it.
 
         Raises:
             DatabaseError: it is not in the log.
@@ -78,4 +82,4 @@ class Journal:
             party=party,
             details=details,
         )
-        self._log.append(Opaque(said), also)
+        self._log.append(Opaque(said, person(external_image_ids=external_image_ids)), also)

@@ -7,6 +7,7 @@ count (PROOFS, section 2). Accounting sections are another matter: see `expiry`.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 import uuid
@@ -24,7 +25,8 @@ from countenance.ledger.portion import PORTION, Portion, portion
 
 GROUND_CHARACTERS: Final = 200
 PERSONS: Final = "persons"
-"""Kind of the notes about such erasures: see `store.erasures`."""
+NAMED: Final = "named"
+"""Kinds of the notes about such erasures, of a span of time and of somebody: see `store.erasures`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,11 @@ class Instructed:
         )
 
 
+_NAMING: Final = (
+    "person IS NOT NULL AND person <> '{}' AND json_extract(accounting, '$.account') = ? AND ("
+    "EXISTS (SELECT 1 FROM json_each(person, '$.external_image_ids') WHERE value IN (SELECT value FROM json_each(?)))"
+    " OR EXISTS (SELECT 1 FROM json_each(person, '$.face_ids') WHERE value IN (SELECT value FROM json_each(?))))"
+)
 _HOLD: Final = "INSERT INTO log_holds (account, reason) VALUES (?, ?) ON CONFLICT DO NOTHING"
 _PERSONS_OF: Final = (
     "person IS NOT NULL AND person <> '{}'"
@@ -91,6 +98,65 @@ def erase_persons(log: Log, *, account: str, before_us: int, ground: str) -> int
         total += erased
         if not erased:
             return total
+
+
+def erase_person(log: Log, *, account: str, external_image_id: str, face_ids: Sequence[str], ground: str) -> int:
+    """Erase the person sections of an account's entries that name somebody; returns how many.
+
+    Args:
+        face_ids: of the references that were somebody's.
+
+    Raises:
+        HoldInForce: the account is under a legal hold; nothing was erased.
+    """
+    check_ground(ground)
+    wanted = json.dumps([external_image_id]), json.dumps(list(face_ids))
+    total = 0
+    while True:
+        erased = log.write(
+            lambda connection: _erase_named(log, connection, account, wanted),
+            lambda count: (
+                Public({"kind": "retention", "class": "person", "ground": ground, "count": count}) if count else None
+            ),
+        )
+        total += erased
+        if not erased:
+            return total
+
+
+def replay_named(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+    """Erase again the person sections of single entries that an older database brought back; how many there were."""
+    count = 0
+    for note in notes:
+        marks = ", ".join("?" * len(note["indices"]))
+        condition = f"idx IN ({marks}) AND person IS NOT NULL AND person <> '{{}}'"
+        while found := portion(connection, condition, tuple(note["indices"]), PORTION, {"origin": note["origin"]}):
+            _erase_at(connection, found)
+            count += len(found.indices)
+    return count
+
+
+def _erase_named(log: Log, connection: sqlite3.Connection, account: str, wanted: tuple[str, str]) -> int:
+    refuse_if_held(connection, account)
+    found = portion(connection, _NAMING, (account, *wanted), PORTION)
+    if found is None:
+        return 0
+    _erase_at(connection, found)
+    log.note_erasure(connection, {"kind": NAMED, "origin": found.origin, "indices": list(found.indices)})
+    return len(found.indices)
+
+
+def _erase_at(connection: sqlite3.Connection, found: Portion) -> None:
+    marks = ", ".join("?" * len(found.indices))
+    rows = connection.execute(
+        f"SELECT idx, person, person_salt FROM {found.prefix}log_openings WHERE idx IN ({marks})",  # noqa: S608
+        tuple(found.indices),
+    ).fetchall()
+    connection.executemany(
+        f"UPDATE {found.prefix}log_openings SET person = NULL, person_salt = NULL, person_hash = ?"  # noqa: S608
+        " WHERE idx = ?",
+        ((section_hash("person", salt, canonical.decode(person)), index) for index, person, salt in rows),
+    )
 
 
 def check_ground(ground: str) -> None:
@@ -187,14 +253,5 @@ def _erase_portion(
     found = portion(connection, _PERSONS_OF, (account, before_us), PORTION, of)
     if found is None:
         return None
-    rows = connection.execute(
-        f"SELECT idx, person, person_salt FROM {found.prefix}log_openings"  # noqa: S608 -- the prefix is a number's
-        f" WHERE idx BETWEEN ? AND ? AND {_PERSONS_OF}",
-        (found.indices[0], found.indices[-1], account, before_us),
-    ).fetchall()
-    connection.executemany(
-        f"UPDATE {found.prefix}log_openings SET person = NULL, person_salt = NULL, person_hash = ?"  # noqa: S608
-        " WHERE idx = ?",
-        ((section_hash("person", salt, canonical.decode(person)), index) for index, person, salt in rows),
-    )
+    _erase_at(connection, found)
     return found

@@ -19,8 +19,9 @@ from typing import Any, Final
 
 from countenance.accounts import Accounts
 from countenance.gallery import CollectionNotFound, Gallery
+from countenance.operations.persons import subject
 from countenance.operators import Journal, Office, Proposal
-from countenance.operators.values import Act
+from countenance.operators.values import Act, Said
 from countenance.policy import Decision, Engine
 from countenance.policy.policyset import DEFAULT, PolicyError, composed
 from countenance.policy.purposes import BUILT_IN, REAL_TIME, PurposeError, check_word
@@ -45,6 +46,9 @@ THRESHOLDS: Final[Mapping[str, str]] = {
     "SearchUsers": "UserMatchThreshold",
 }
 """How operations begin that have a threshold, and its parameter."""
+RECORDED: Final = ("consent.record", "consent.withdraw", "retention.set", "person.erased")
+"""Acts that put something on record about the enrolled; one operator, or the host, does."""
+ENROLMENT: Final = frozenset({"IndexFaces", "AssociateFaces"})
 SENSITIVITY: Final = "countenance:sensitivity"
 LEGAL_BASIS: Final = "countenance:legal-basis"
 DPIA: Final = "countenance:dpia"
@@ -129,8 +133,12 @@ class Governance:
         self._timeline: list[Activation] = [self._default()]
         self._approved: dict[str, int] = {}
         self._awaited: OrderedDict[str, Awaited] = OrderedDict()
+        self._consents: dict[tuple[str, str, str], int] = {}
+        self._retention: dict[tuple[str, str], int] = {}
         for act in self.office.state.decided:
             self._take(act)
+        for said in journal.acts(RECORDED):
+            self._note(said)
 
     # -- what is in force
 
@@ -164,6 +172,61 @@ class Governance:
         """What decides at a moment."""
         return self.shelf.engine(self.in_force(at_us).policy_set)
 
+    # -- what is on record about the enrolled
+
+    def record(
+        self, operation: str, account_id: str, details: Mapping[str, int | str], *, request_id: str, person: str = ""
+    ) -> None:
+        """Put something on record: one of RECORDED.
+
+        Args:
+            person: the external image id of whom it is about.
+        """
+        now = self._now_us()
+        with self._lock:
+            self._journal.append(
+                operation,
+                account_id,
+                request_id,
+                now,
+                details,
+                party=self._accounts.identified(account_id),
+                external_image_ids=[person] if person else [],
+            )
+            self._note(Act(operation, account_id, request_id, now, details))
+
+    def consents(self, account_id: str) -> list[tuple[str, str, int]]:
+        """Subject, purpose, and until when (microseconds since 1970), of an account."""
+        with self._lock:
+            return sorted(
+                (who, what, until) for (account, who, what), until in self._consents.items() if account == account_id
+            )
+
+    def has_consent(self, account_id: str, external_image_id: str, purpose: str, at_us: int) -> bool:
+        """Whether a release of a person for a purpose is on record and in force."""
+        if not external_image_id:
+            return False
+        who = subject(self._accounts, account_id, external_image_id)
+        with self._lock:
+            return self._consents.get((account_id, who, purpose), 0) >= at_us
+
+    def retention_days(self, account_id: str, collection_id: str) -> int:
+        """Days that a collection keeps what is enrolled; UNKNOWN when none is set."""
+        with self._lock:
+            return self._retention.get((account_id, collection_id), UNKNOWN)
+
+    def _note(self, act: Said) -> None:
+        said = act.details
+        if act.operation == "person.erased":
+            for key in [key for key in self._consents if key[:2] == (act.account, said["subject"])]:
+                del self._consents[key]
+            return
+        if act.operation == "retention.set":
+            self._retention[act.account, str(said["collection_id"])] = int(said["days"])
+            return
+        key = (act.account, str(said["subject"]), str(said["purpose"]))
+        self._consents[key] = int(said["until_us"]) if act.operation == "consent.record" else 0
+
     # -- calls
 
     def asked(
@@ -188,6 +251,8 @@ class Governance:
             purpose=who.purpose,
             time=at_us // 1_000_000,
             approvals=approvals,
+            consent=operation in ENROLMENT
+            and self.has_consent(account_id, str(params.get("ExternalImageId", "")), who.purpose, at_us),
             references=references,
             threshold=_threshold_of(operation, params),
             emotions=_asks_for_emotions(params),
@@ -291,6 +356,7 @@ class Governance:
             sensitivity=tags.get(SENSITIVITY, ""),
             legal_basis=tags.get(LEGAL_BASIS, ""),
             dpia=tags.get(DPIA, ""),
+            retention_days=self.retention_days(account_id, name),
         ), found.face_count
 
 

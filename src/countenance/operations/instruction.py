@@ -5,14 +5,17 @@ Knows no verb. Parameters come as JSON from the admin socket, or as they are in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from countenance.accounts import Accounts
 from countenance.errors import Error
-from countenance.ledger import Ledger
+from countenance.gallery import Gallery
+from countenance.ledger import Ledger, microseconds
 from countenance.operations.governance import Governance
+from countenance.operators import Proposal
 from countenance.operators.state import HOST
 from countenance.samples import Samples
 from countenance.store import Database
@@ -33,6 +36,8 @@ class Instruction:
     governance: Governance
     request_id: str
     at: datetime
+    gallery: Gallery | None = None
+    """The collections, for the verbs that need them."""
     by: str = HOST
     """The operator who is logged in, or the host."""
 
@@ -71,3 +76,47 @@ def day(params: dict[str, Any], name: str) -> datetime:
         return datetime.strptime(required(params, name), "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
         raise AdministrationError("The day is not a date.", hint="give it as YYYY-MM-DD") from None
+
+
+def told_time(at_us: int) -> str:
+    """A time as answers have it, from microseconds since 1970."""
+    return datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat()
+
+
+def instant(text: str) -> int:
+    """Microseconds since 1970 of a time or a day in ISO 8601; UTC where it says none. Raises AdministrationError."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise AdministrationError(
+            f"{text[:40]!r} is no time.", hint="give it as 2026-11-23T14:05:00Z, or a day"
+        ) from None
+    return microseconds(found if found.tzinfo else found.replace(tzinfo=UTC))
+
+
+def proposed(
+    on: Instruction, kind: str, account: str, details: Mapping[str, int | str], params: dict[str, Any]
+) -> dict[str, Any]:
+    """Puts something before a second operator. Raises AdministrationError, ProposalError."""
+    if on.by == HOST:
+        raise AdministrationError(
+            "Two operators decide that, and nobody is logged in.", hint="`countenance login NAME` first"
+        )
+    reason = required(params, "reason")
+    made = on.governance.office.propose(kind, account, details, by=on.by, reason=reason, request_id=on.request_id)
+    return told_proposal(made, microseconds(on.at))
+
+
+def told_proposal(each: Proposal, now_us: int) -> dict[str, Any]:
+    """A proposal as answers have it."""
+    state = each.state if each.state != "open" or each.is_open(now_us) else "too old"
+    return {
+        "proposal": each.id,
+        "kind": each.kind,
+        "account_id": each.account or None,
+        "details": dict(each.details),
+        "by": each.by,
+        "at": told_time(each.at_us),
+        "approved_by": each.approved_by or None,
+        "state": state,
+    }

@@ -101,6 +101,7 @@ class Journal(Protocol):
         details: Mapping[str, int | str],
         *,
         party: Sequence[tuple[str, str, str]] = (),
+        external_image_ids: Sequence[str] = (),
         also: Callable[[Any], None] | None = None,
     ) -> None:
         """Make one durable, and whatever `also` does to the database with it."""

@@ -1,0 +1,131 @@
+"""Consent, retention and the erasure of a person: what is on record about somebody who was enrolled.
+
+Somebody is named by the external image id that the account gave; what stays on record for good is a digest of it under
+a key of the account's own, which says nothing to anybody else. Brings together collections, entries and acts.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from countenance.accounts import Accounts
+from countenance.gallery import CollectionNotFound, Gallery
+from countenance.ledger import Ledger, retention
+from countenance.store import Database, Entry
+
+RETIRED: Final = "retention.expire"
+ERASED: Final = "person.erase"
+"""Operations whose entries take references out on the host; see `ledger.acts`."""
+DONE: Final = "person.erased"
+"""The act at the end of an erasure: what was taken out in all."""
+AT_ONCE: Final = 1_000
+"""References looked at, or taken out, in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedPerson:
+    """What an erasure took out."""
+
+    references: int
+    entries: int
+
+
+def subject(accounts: Accounts, account: str, external_image_id: str) -> str:
+    """What stands for a person in entries that stay: HMAC-SHA256 under the account's key, in hexadecimal."""
+    said = b"countenance/subject/v1\n" + external_image_id.encode()
+    return hmac.digest(accounts.id_key(account), said, "sha256").hex()
+
+
+def erase(
+    gallery: Gallery,
+    ledger: Ledger,
+    database: Database,
+    entry_of: Callable[[str], Entry],
+    *,
+    account: str,
+    external_image_id: str,
+    ground: str,
+) -> ErasedPerson:
+    """Take a person out of every collection of an account, and out of the entries that name them.
+
+    Args:
+        entry_of: the entry of what is taken out of a collection.
+
+    Raises:
+        HoldInForce: the account is under a legal hold; nothing was erased.
+        Error: no ground was given.
+    """
+    retention.check_ground(ground)
+    with database.reading() as connection:
+        retention.refuse_if_held(connection, account)
+    gone: list[str] = []
+    for collection in _collections(gallery, account):
+        found = [
+            each.face_id
+            for each in _references(gallery, account, collection)
+            if each.external_image_id == external_image_id
+        ]
+        for start in range(0, len(found), AT_ONCE):
+            portion = found[start : start + AT_ONCE]
+            gone += gallery.erase(account, collection, portion, entry=entry_of(collection))
+    entries = retention.erase_person(
+        ledger.log, account=account, external_image_id=external_image_id, face_ids=gone, ground=ground
+    )
+    database.truncate_wal()  # what was there before is in the log of writes until then
+    return ErasedPerson(len(gone), entries)
+
+
+def expire(
+    gallery: Gallery,
+    database: Database,
+    days_of: Callable[[str, str], int],
+    accounts: list[str],
+    entry_of: Callable[[str, str], Entry],
+    *,
+    now: datetime,
+    stopping: Callable[[], bool] = lambda: False,
+) -> int:
+    """Take references out of collections that were enrolled longer ago than the collection's retention; how many.
+
+    Args:
+        days_of: account and collection -> days, negative when none is set.
+        entry_of: account and collection -> the entry of what is taken out.
+    """
+    total = 0
+    for account in accounts:
+        for collection in _collections(gallery, account):
+            days = days_of(account, collection)
+            with database.reading() as connection:
+                is_held = account in retention.held(connection)
+            if days < 0 or is_held or stopping():
+                continue
+            before = now - timedelta(days=days)
+            old = [each.face_id for each in _references(gallery, account, collection) if each.enrolled_at < before]
+            for start in range(0, len(old), AT_ONCE):
+                portion = old[start : start + AT_ONCE]
+                total += len(gallery.erase(account, collection, portion, entry=entry_of(account, collection)))
+    if total:
+        database.truncate_wal()
+    return total
+
+
+def _collections(gallery: Gallery, account: str) -> list[str]:
+    found, after = [], None
+    while page := gallery.collections(account, after_uid=after, limit=AT_ONCE):
+        found += [each.collection_id for each in page]
+        after = page[-1].uid
+    return found
+
+
+def _references(gallery: Gallery, account: str, collection: str) -> Iterator[Any]:
+    after = None
+    try:
+        while page := gallery.references(account, collection, after_seq=after, limit=AT_ONCE, face_ids=None):
+            yield from (reference for _, reference in page)
+            after = page[-1][0]
+    except CollectionNotFound:
+        return  # deleted meanwhile
