@@ -124,7 +124,7 @@ class InProcess:
         made = governance.office.propose(kind, account, details, by="ann", reason="tests", request_id=str(uuid.uuid4()))
         return governance.approve(made.id, by="bea", request_id=str(uuid.uuid4()))
 
-    def clear(self, account: str, *, standing: str = "cleared", sector: str = "", end_users: str = "") -> None:
+    def clear(self, account: str, *, standing: str = "cleared", sector: str = "retail", end_users: str = "") -> None:
         """Two operators set an account's standing."""
         self.decided(
             "account.standing", account, {"standing": standing, "sector": sector, "end_user_sectors": end_users}

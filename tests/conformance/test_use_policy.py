@@ -98,8 +98,21 @@ def test_the_moratorium_lets_the_police_detect_and_look_for_the_missing_and_noth
     assert "missing-person" in told
     reseller = customer(at_home, "identity-verification", sector="software", end_users="police,retail")
     assert code(at_home, reseller, "CompareFaces", COMPARE) == DENIED
-    claimed = customer(at_home, "criminal-investigation", sector="")
+    claimed = customer(at_home, "general", sector="")
     assert "moratorium.unverified" in message(at_home, claimed, "CompareFaces", COMPARE)
+
+
+def test_who_is_refused_cannot_tell_it_from_the_entries_of_their_calls(at_home: InProcess) -> None:
+    """A receipt's holder may open the leaf: it must not say that they were found on a list."""
+    keys = customer(at_home, "general", standing="refused")
+    code(at_home, keys, "ListCollections", {})
+    refused = calls(at_home)[-1]
+    at_home.clear(account_of(at_home, keys), standing="review")
+    code(at_home, keys, "ListCollections", {})
+    under_review = calls(at_home)[-1]
+    assert refused["decision"]["entities"] == under_review["decision"]["entities"]
+    assert refused["decision"]["policies"] == under_review["decision"]["policies"]
+    assert "refused" not in json.dumps(refused)
 
 
 def test_every_decision_is_in_the_entry_with_all_that_was_told(at_home: InProcess) -> None:

@@ -61,7 +61,8 @@ class Two:
 
     def clear(self, account: str, *more: str) -> None:
         """The account may do what policies allow."""
-        self.decide("account", "standing", account, "--set", "cleared", *more)
+        sector = () if "--sector" in more else ("--sector", "retail")
+        self.decide("account", "standing", account, "--set", "cleared", *sector, *more)
 
 
 def two_of(server: Server) -> Two:

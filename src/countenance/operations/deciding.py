@@ -19,7 +19,7 @@ from countenance.operations.instruction import (
     told_time,
 )
 from countenance.operators.values import check_handle
-from countenance.policy.purposes import BUILT_IN, LONGEST, PurposeError, check_word
+from countenance.policy.purposes import BUILT_IN, LONGEST, PurposeError, check_sector, check_word
 
 LONGEST_TEXT: Final = 200
 
@@ -160,9 +160,9 @@ def account_standing(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(sectors, list) or not all(isinstance(each, str) for each in sectors):
         raise AdministrationError("The end users' sectors are not a list of texts.")
     sector = optional(params, "sector", known.sector) or ""
-    words = sorted({check_word(each) for each in sectors})
+    words = sorted({check_sector(each) for each in sectors})
     if sector:
-        check_word(sector)
+        check_sector(sector)
     details = {"standing": standing, "sector": sector, "end_user_sectors": ",".join(words)}
     return proposed(on, "account.standing", account, details, params)
 

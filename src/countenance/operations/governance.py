@@ -30,6 +30,7 @@ from countenance.policy.shelf import Shelf
 from countenance.store import Database, Keyring
 
 STANDINGS: Final = ("cleared", "pending", "review", "refused")
+CLEARED: Final = "cleared"
 PENDING: Final = "pending"
 """Of an account that nobody has looked at."""
 DEFAULT_SET: Final = "policy.default"
@@ -237,7 +238,7 @@ class Governance:
         account = Account(
             id=account_id,
             owner=who.is_owner,
-            standing=standing.standing,
+            standing=CLEARED if standing.standing == CLEARED else PENDING,
             sector=standing.sector,
             jurisdiction=who.jurisdiction,
             end_user_sectors=standing.end_user_sectors,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import cedarpy
 import orjson
@@ -61,19 +61,27 @@ class Engine:
         self._entities = lru_cache(REMEMBERED)(self._parsed_entities)
         # The time is part of what is asked; where no policy reads it, the answer does not depend on it.
         self._keeps = in_force is not None and not in_force.reads_time
-        self._known = lru_cache(REMEMBERED)(self._asked)
+        self._known = lru_cache(REMEMBERED)(self._again)
 
     def decide(self, request: Request) -> Decision:
         """Whether a call may go on; never raises."""
-        digest = request.digest()
-        policy_set = self.in_force.sha256 if self.in_force is not None else ""
+        digest, policy_set = "", self.in_force.sha256 if self.in_force is not None else ""
         try:
+            digest = request.digest()
             if self._parsed is None:
                 raise Undecided(self._reason or "there is no policy set in force")
-            allowed, policies = self._known(_timeless(request)) if self._keeps else self._asked(request)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, nobody may do what was not allowed
+            question, entities = request.question(), orjson.dumps(request.entities(), option=orjson.OPT_SORT_KEYS)
+            if self._keeps and type(question["context"].get("time")) is int:
+                timeless = {**question, "context": {**question["context"], "time": 0}}
+                # As text: among values, 1 and true and 1.0 are equal.
+                allowed, policies = self._known(orjson.dumps(timeless, option=orjson.OPT_SORT_KEYS), entities)
+            else:
+                allowed, policies = self._asked(question, entities)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 -- whatever it is (a panic of the engine is no Exception)
             reason = error.message if isinstance(error, Error) else f"{type(error).__name__}: {error}"
-            _log.error("a request could not be decided, and is denied: %s", reason[:500])
+            _log.error("a request could not be decided, and is denied: %s", ascii(reason[:500]))
             return Decision(False, (), reason[:500], policy_set, digest)
         return Decision(allowed, policies, "", policy_set, digest)
 
@@ -87,11 +95,13 @@ class Engine:
         denying = self.policies(decision.policies)
         return bool(denying) and not decision.allowed and all(each.approval for each in denying)
 
-    def _asked(self, request: Request) -> tuple[bool, tuple[str, ...]]:
+    def _again(self, question: bytes, entities: bytes) -> tuple[bool, tuple[str, ...]]:
+        return self._asked(orjson.loads(question), entities)
+
+    def _asked(self, question: dict[str, Any], said: bytes) -> tuple[bool, tuple[str, ...]]:
         assert self._parsed is not None  # `decide` looked
         assert self.in_force is not None
-        entities = self._entities(orjson.dumps(request.entities()))
-        found = cedarpy.is_authorized(request.question(), self._parsed, entities, schema())
+        found = cedarpy.is_authorized(question, self._parsed, self._entities(said), schema())
         if found.diagnostics.errors or found.decision not in (cedarpy.Decision.Allow, cedarpy.Decision.Deny):
             raise Undecided("; ".join(str(each) for each in found.diagnostics.errors) or "no decision")
         deciding = tuple(sorted(self.in_force.policies[each].id for each in found.diagnostics.reasons))
@@ -104,7 +114,3 @@ class Engine:
 
 class Undecided(Error):
     """A request that cannot be decided."""
-
-
-def _timeless(request: Request) -> Request:
-    return replace(request, call=replace(request.call, time=0))

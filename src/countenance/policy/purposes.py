@@ -32,6 +32,30 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "real-time-identification": "identifying people at a distance, as they pass by",
 }
 """Word -> what it means."""
+SECTORS: Final[Mapping[str, str]] = {
+    "police": "police and other bodies that investigate crimes",
+    "public-safety": "fire brigades, rescue and disaster services",
+    "border": "border guards, customs and migration offices",
+    "military": "armed forces",
+    "intelligence": "intelligence services",
+    "justice": "courts, prosecutors and prisons",
+    "government": "other public bodies",
+    "security": "private security and investigation",
+    "education": "schools and universities",
+    "research": "research outside of them",
+    "health": "hospitals, doctors, care",
+    "finance": "banks and payment",
+    "insurance": "insurers",
+    "retail": "shops",
+    "hospitality": "hotels, restaurants, events",
+    "transport": "airports, railways, logistics",
+    "industry": "manufacturing, energy, construction",
+    "software": "software and its resale",
+    "media": "press, broadcasting, archives",
+    "charity": "charities and associations",
+    "other": "none of these, as somebody found",
+}
+"""What an account's verified sector can be: a word that means the same to operators and to policies."""
 REAL_TIME: Final = "real-time-identification"
 _WORD: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST: Final = 64
@@ -39,6 +63,13 @@ LONGEST: Final = 64
 
 class PurposeError(Error):
     """It is not a purpose of the vocabulary, or cannot become one."""
+
+
+def check_sector(word: str) -> str:
+    """The sector. Raises PurposeError when there is none of that name."""
+    if word not in SECTORS:
+        raise PurposeError(f"There is no sector {word[:40]!r}.", hint=f"there are {', '.join(SECTORS)}")
+    return word
 
 
 def check_word(word: str) -> str:

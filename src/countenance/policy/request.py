@@ -29,7 +29,8 @@ class Account:
     Attributes:
         id: 12 digits.
         owner: the operator's own account.
-        standing: "cleared", "pending", "review" or "refused".
+        standing: "cleared", or "pending" for everything else: entries keep what is told here, and whoever may fetch
+            their own must not learn from them that they were found on a list.
         sector: as an operator verified it; "" while nobody has.
         jurisdiction: ISO 3166-1 alpha-2 of its party; "" while undeclared.
         end_user_sectors: verified sectors of those whom it serves as a reseller.

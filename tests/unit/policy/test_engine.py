@@ -89,11 +89,6 @@ _odd = st.one_of(
 )
 
 
-@pytest.fixture(autouse=True)
-def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("countenance.policy.engine._timeless", lambda request: request)
-
-
 @given(st.sampled_from(["context", "principal", "resource"]), st.text(min_size=1, max_size=8), _odd)
 def test_one_attribute_too_many_is_a_denial(part: str, name: str, value: object) -> None:
     known = {each.name for of in (CALL, ACCOUNT, COLLECTION) for each in fields(of)}
@@ -143,8 +138,7 @@ def test_an_action_that_nobody_knows_and_a_resource_of_another_kind_are_denied()
         assert decision.reason
 
 
-def test_what_is_remembered_is_the_answer_to_the_very_same_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
+def test_what_is_remembered_is_the_answer_to_the_very_same_question() -> None:
     engine = Engine(DEFAULT)
     police = replace(ACCOUNT, sector="police")
     for _ in range(2):
@@ -165,10 +159,7 @@ def test_what_is_remembered_is_the_answer_to_the_very_same_question(monkeypatch:
         ('context.purpose == "time"', False),
     ],
 )
-def test_a_set_that_reads_the_time_is_asked_each_time(
-    condition: str, reads: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
+def test_a_set_that_reads_the_time_is_asked_each_time(condition: str, reads: bool) -> None:
     engine = own(f"forbid(principal, action, resource) when {{ {condition} }};")
     assert engine.in_force is not None
     assert engine.in_force.reads_time is reads
@@ -213,3 +204,34 @@ def test_a_request_survives_being_written_down() -> None:
 def test_what_is_no_request_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         from_json({**to_json(asked()), **change})
+
+
+@pytest.mark.parametrize(("name", "value"), [("threshold", 80_000.0), ("references", True), ("emotions", 0)])
+def test_what_is_equal_but_of_another_type_is_another_question(name: str, value: object) -> None:
+    engine = Engine(DEFAULT)
+    assert engine.decide(asked(call=replace(CALL, references=1))).allowed
+    assert engine.decide(asked()).allowed
+    spoilt = asked(call=replace(CALL, **{name: value}))
+    decision = engine.decide(spoilt)
+    assert not decision.allowed
+    assert decision.reason
+
+
+@pytest.mark.parametrize("nonsense", [None, 5, {1}, Request(ACCOUNT, "\ud800", None, CALL), asked(call=None)])
+def test_nonsense_is_a_denial_and_no_error(nonsense: Any) -> None:
+    decision = Engine(DEFAULT).decide(nonsense)
+    assert (decision.allowed, decision.policies) == (False, ())
+    assert decision.reason
+
+
+def test_a_panic_of_the_engine_is_a_denial(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Panic(BaseException):
+        """What a panic in Rust becomes."""
+
+    def panics(*_: object) -> None:
+        raise Panic("index out of bounds")
+
+    monkeypatch.setattr("countenance.policy.engine.cedarpy.is_authorized", panics)
+    decision = Engine(DEFAULT).decide(asked())
+    assert not decision.allowed
+    assert "index out of bounds" in decision.reason
