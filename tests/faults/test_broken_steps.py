@@ -105,6 +105,7 @@ def test_a_broken_step_leaves_all_or_nothing(tmp_path: Path, step: str, moment: 
         opened.create()
         enrol(opened, 0)
         assert images_found(opened) == {"0"}
+        opened.gallery._sweeper.wait()  # it looks once at the start, and must not meet the fault
         real = opened.database._writer._connection
         faulty: Any = Faulty(real, step, moment, code)
         opened.database._writer._connection = faulty
