@@ -152,7 +152,7 @@ def permit(service: Service, call: Call) -> None:
     if decision.reason:
         call.trace.details["undecided"] = decision.reason[:REASON_CHARACTERS]
     approval = ""
-    if decision.policies and engine.can_be_approved(decision):
+    if awaited is not None and engine.can_be_approved(decision):
         approval = service.governance.await_approval(awaited)
     raise Fault(DENIED, told(decision, engine, reference=call.request_id, approval=approval))
 

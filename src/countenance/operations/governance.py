@@ -232,8 +232,9 @@ class Governance:
 
     def asked(
         self, gallery: Gallery, who: Asking, operation: str, params: Mapping[str, Any], at_us: int
-    ) -> tuple[Request, Awaited]:
-        """What policies are told about a call, and under what it could be approved."""
+    ) -> tuple[Request, Awaited | None]:
+        """What policies are told about a call, and under what it could be approved; None where nothing asks for that,
+        so that no image is hashed in vain."""
         standing, account_id = self.standing(who.account), who.account
         account = Account(
             id=account_id,
@@ -245,9 +246,11 @@ class Governance:
         )
         name = _collection_of(params)
         collection, references = self._collection(gallery, account_id, name)
-        awaited = Awaited(account_id, operation, name, _image_of(params))
-        with self._lock:
-            approvals = 2 if self._approved.get(awaited.id, 0) >= at_us else 0
+        awaited, approvals = None, 0
+        if self.engine(at_us).asks_approval:
+            awaited = Awaited(account_id, operation, name, _image_of(params))
+            with self._lock:
+                approvals = 2 if self._approved.get(awaited.id, 0) >= at_us else 0
         call = Call(
             purpose=who.purpose,
             time=at_us // 1_000_000,

@@ -61,6 +61,8 @@ class Engine:
         self._entities = lru_cache(REMEMBERED)(self._parsed_entities)
         # The time is part of what is asked; where no policy reads it, the answer does not depend on it.
         self._keeps = in_force is not None and not in_force.reads_time
+        self.asks_approval = in_force is not None and any(each.approval for each in in_force.policies.values())
+        """Whether there is a policy that the approval of a call satisfies."""
         self._known = lru_cache(REMEMBERED)(self._again)
 
     def decide(self, request: Request) -> Decision:
