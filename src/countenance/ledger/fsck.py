@@ -300,10 +300,9 @@ class _OfLog:
 
 
 def _change(accounting: Mapping[str, Any]) -> int:
-    if accounting["kind"] not in ("effect", "act"):
-        return 0
     details = accounting["details"]
-    if "collection_id" not in details:
+    is_change = accounting["kind"] == "effect" or (accounting["kind"] == "act" and "collection_id" in details)
+    if not is_change:
         return 0
     return int(details.get("added", 0)) - int(details.get("removed", 0))
 
