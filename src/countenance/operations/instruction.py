@@ -59,13 +59,13 @@ def optional(params: dict[str, Any], name: str, default: str | None = None) -> s
 
 
 def _whole(value: str, name: str) -> str:
-    """The text, when a database, a leaf or an answer can hold it. Whether it is printable is asked where it is kept."""
+    """The text, when a database, a leaf or an answer can hold it. Whether it is printable is asked where it is kept.
+    Nothing of it is told: it may be a password."""
     try:
         value.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, as Python reads what is not UTF-8 on a command line
         raise AdministrationError(
-            f"The {name.replace('_', ' ')} is not UTF-8: {value[:80]!a}.",
-            hint="give it in a terminal that writes UTF-8",
+            f"The {name.replace('_', ' ')} is not UTF-8.", hint="give it in a terminal that writes UTF-8"
         ) from None
     return value
 
