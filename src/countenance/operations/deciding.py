@@ -18,7 +18,8 @@ from countenance.operations.instruction import (
     told_proposal,
     told_time,
 )
-from countenance.operators.values import check_handle
+from countenance.operators.state import HOST, SILENCE_US
+from countenance.operators.values import check_handle, check_roles
 from countenance.policy.purposes import BUILT_IN, LONGEST, PurposeError, check_sector, check_word
 
 LONGEST_TEXT: Final = 200
@@ -40,7 +41,7 @@ def operator_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 def operator_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Every operator there ever was."""
-    found = sorted(on.governance.office.state.operators.values(), key=lambda each: each.handle)
+    found = sorted(dict(on.governance.office.state.operators).values(), key=lambda each: each.handle)
     return {
         "operators": [
             {
@@ -69,6 +70,41 @@ def operator_suspend(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     return proposed(on, "operator.suspend", "", {"operator": handle}, params)
 
 
+def operator_resume(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Proposes that a suspended operator takes part again."""
+    return proposed(on, "operator.resume", "", {"operator": check_handle(required(params, "operator"))}, params)
+
+
+def operator_roles(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Proposes what an operator is trusted with from now on."""
+    roles = params.get("roles")
+    if not isinstance(roles, list) or not all(isinstance(each, str) for each in roles):
+        raise AdministrationError("The roles are not a list of texts.")
+    details = {"operator": check_handle(required(params, "operator")), "roles": ",".join(check_roles(roles))}
+    return proposed(on, "operator.roles", "", details, params)
+
+
+def operator_reset(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Proposes that an operator sets a new password and second factor; the code for it is shown this once."""
+    if on.by == HOST:
+        raise AdministrationError(
+            "Two admins decide that, and nobody is logged in.",
+            hint="`countenance login NAME`; without two admins who can log in, `countenance operator refound`",
+        )
+    handle, reason = required(params, "operator"), required(params, "reason")
+    code, proposal = on.governance.office.reset(handle, by=on.by, reason=reason, request_id=on.request_id)
+    return {"operator": handle, "code": code, "proposal": proposal}
+
+
+def operator_refound(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """On the host: announces that the office begins anew, and after three days without an objection does it."""
+    if on.by != HOST:
+        raise AdministrationError("That is for the host, without a login.", hint="`countenance logout` first")
+    found = on.governance.office.refound(reason=required(params, "reason"), request_id=on.request_id)
+    possible = told_time(found.at_us + SILENCE_US) if found.state == "open" else None
+    return {**told_proposal(found, microseconds(on.at)), "possible_from": possible}
+
+
 def session_login(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """A session for an operator who shows a password and a one-time password."""
     handle, password, one_time = (required(params, name) for name in ("operator", "password", "one_time"))
@@ -76,6 +112,14 @@ def session_login(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         "operator": handle,
         "session": on.governance.office.login(handle, password, one_time, request_id=on.request_id),
     }
+
+
+def session_logout(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Ends every session of whoever is logged in."""
+    if on.by == HOST:
+        raise AdministrationError("Nobody is logged in.")
+    on.governance.office.logout(on.by, request_id=on.request_id)
+    return {"operator": on.by}
 
 
 def session_show(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +134,7 @@ def session_show(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 def proposal_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Every proposal, the latest last."""
     now = microseconds(on.at)
-    return {"proposals": [told_proposal(each, now) for each in on.governance.office.state.proposals.values()]}
+    return {"proposals": [told_proposal(each, now) for each in on.governance.office.proposals()]}
 
 
 def proposal_approve(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
@@ -195,6 +239,10 @@ VERBS: Final = {
     "operator.create": operator_create,
     "operator.enrol": operator_enrol,
     "operator.list": operator_list,
+    "operator.refound": operator_refound,
+    "operator.reset": operator_reset,
+    "operator.resume": operator_resume,
+    "operator.roles": operator_roles,
     "operator.suspend": operator_suspend,
     "proposal.approve": proposal_approve,
     "proposal.list": proposal_list,
@@ -202,6 +250,7 @@ VERBS: Final = {
     "purpose.add": purpose_add,
     "purpose.list": purpose_list,
     "session.login": session_login,
+    "session.logout": session_logout,
     "session.show": session_show,
 }
 """What operators do about use."""

@@ -21,6 +21,7 @@ from countenance.accounts import Accounts
 from countenance.gallery import CollectionNotFound, Gallery
 from countenance.operations.persons import subject
 from countenance.operators import Journal, Office, Proposal
+from countenance.operators.office import MISSING
 from countenance.operators.values import Act, Said
 from countenance.policy import Decision, Engine
 from countenance.policy.policyset import DEFAULT, PolicyError, composed
@@ -136,8 +137,8 @@ class Governance:
         self._awaited: OrderedDict[str, Awaited] = OrderedDict()
         self._consents: dict[tuple[str, str, str], int] = {}
         self._retention: dict[tuple[str, str], int] = {}
-        for act in self.office.state.decided:
-            self._take(act)
+        self._taken = 0
+        self._catch_up()
         for said in journal.acts(RECORDED):
             self._note(said)
 
@@ -170,7 +171,10 @@ class Governance:
             return self._timeline[max(0, bisect_right(self._timeline, at_us, key=lambda each: each.from_us) - 1)]
 
     def engine(self, at_us: int) -> Engine:
-        """What decides at a moment."""
+        """What decides at a moment. While acts of operators are missing, nothing that was decided can be relied on, a
+        refusal that was taken away least of all: then everything is denied."""
+        if not self.office.state.is_whole:
+            return Engine(None, reason=MISSING)
         return self.shelf.engine(self.in_force(at_us).policy_set)
 
     # -- what is on record about the enrolled
@@ -288,9 +292,10 @@ class Governance:
     def approve(self, proposal: str, *, by: str, request_id: str) -> Act:
         """Approve a proposal; what it decides is in force when this returns. Raises ProposalError, PolicyError."""
         with self._lock:
-            act = self.office.approve(proposal, by=by, request_id=request_id, check=self._still_possible)
-            self._take(act)
-            return act
+            try:
+                return self.office.approve(proposal, by=by, request_id=request_id, check=self._still_possible)
+            finally:
+                self._catch_up()  # also after an error: what was reported as failed may have been stored
 
     def problems(self) -> list[str]:
         """What `ledger fsck` should know of operators and of sets that were in force."""
@@ -307,6 +312,12 @@ class Governance:
             self.shelf.find(str(proposal.details["policy_set"]))
         if proposal.kind == "account.standing":
             self._accounts.account(proposal.account)
+
+    def _catch_up(self) -> None:
+        decided = self.office.state.decided
+        for act in decided[self._taken :]:
+            self._take(act)
+        self._taken = len(decided)
 
     def _take(self, act: Act) -> None:
         said, by = act.details, (str(act.details.get("by", "")), str(act.details.get("and", "")))

@@ -10,6 +10,9 @@ import base64
 import hashlib
 import hmac
 import secrets
+import threading
+import unicodedata
+from functools import cache
 from typing import Final
 
 import argon2
@@ -21,6 +24,8 @@ from countenance.store import Keyring
 SHORTEST_PASSWORD: Final = 12
 """Characters; NIST SP 800-63B section 5.1.1.2 asks for 8, and for 15 without a second factor (revision 4)."""
 LONGEST_PASSWORD: Final = 1_024
+FEWEST_CHARACTERS: Final = 5
+"""Different ones in a password: the same section asks to refuse repeated and sequential ones, and the user's name."""
 STEP_S: Final = 30
 """RFC 6238 section 5.2."""
 DRIFT: Final = 1
@@ -28,26 +33,46 @@ DRIFT: Final = 1
 SESSION_US: Final = 30 * 60_000_000
 """How long a login lasts: half an hour. NIST SP 800-63B section 4.2.3 (AAL2) allows 12 h, and 30 min of inactivity."""
 
-_hasher: Final = argon2.PasswordHasher()  # RFC 9106's second recommended option: 64 MiB, 3 passes, 4 lanes
-_NOBODY: Final = _hasher.hash("nobody's")
-"""Verified against when there is no such operator, so that an answer takes as long."""
+_hasher: Final = argon2.PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=4, hash_len=32, salt_len=16)
+"""Argon2id; RFC 9106 section 4, second recommended option: 3 passes, 64 MiB, 4 lanes, 128-bit salt, 256-bit tag. The
+OWASP Password Storage Cheat Sheet asks for 19 MiB and 2 passes at least."""
+_AT_ONCE: Final = threading.BoundedSemaphore(2)
+"""Each takes 64 MiB and four lanes; the server has calls to answer meanwhile."""
 
 
-def hashed(password: str) -> str:
-    """The password's hash with its salt and parameters. Raises OperatorError when it is too short or too long."""
+@cache
+def _nobody() -> str:
+    """Verified against when there is no such operator, so that an answer takes as long."""
+    return _hasher.hash("nobody's")
+
+
+def hashed(password: str, handle: str) -> str:
+    """The password's hash with its salt and parameters. Raises OperatorError when it cannot be one."""
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise OperatorError(
             f"A password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters.", hint="several words do well"
         )
-    return _hasher.hash(password)
+    if len(set(password)) < FEWEST_CHARACTERS or handle in password.lower():
+        raise OperatorError(
+            f"A password has {FEWEST_CHARACTERS} different characters and not the operator's name in it.",
+            hint="several words do well",
+        )
+    with _AT_ONCE:
+        return _hasher.hash(_normal(password))
 
 
 def is_password(password: str, kept: str | None) -> bool:
     """Whether it is the one that was hashed; None takes as long and is never."""
-    try:
-        return _hasher.verify(kept or _NOBODY, password[: LONGEST_PASSWORD + 1]) and kept is not None
-    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
-        return False
+    with _AT_ONCE:
+        try:
+            return _hasher.verify(kept or _nobody(), _normal(password[: LONGEST_PASSWORD + 1])) and kept is not None
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return False
+
+
+def _normal(password: str) -> bytes:
+    """The same bytes from every keyboard: NIST SP 800-63B section 5.1.1.2. Lone surrogates must not be an error."""
+    return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
 
 
 def new_secret() -> str:
@@ -65,7 +90,7 @@ def step_of(code: str, secret: str, at_us: int, after: int) -> int | None:
     section 5.2)."""
     totp, now = pyotp.TOTP(secret, interval=STEP_S), at_us // 1_000_000 // STEP_S
     for step in range(max(now - DRIFT, after + 1), now + DRIFT + 1):
-        if hmac.compare_digest(totp.generate_otp(step).encode(), code.encode()):
+        if hmac.compare_digest(totp.generate_otp(step).encode(), code.encode("utf-8", "surrogatepass")):
             return step
     return None
 
@@ -77,7 +102,7 @@ def digest(password_hash: str, wrapped: bytes) -> str:
 
 def code_digest(code: str) -> str:
     """SHA-256 of the code with which a new operator begins, in hexadecimal."""
-    return hashlib.sha256(b"countenance/operator-code/v1\n" + code.encode()).hexdigest()
+    return hashlib.sha256(b"countenance/operator-code/v1\n" + code.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def new_code() -> str:
@@ -93,11 +118,11 @@ class Tokens:
 
     def issue(self, handle: str, at_us: int) -> str:
         """A token for an operator who has just logged in."""
-        said = f"{handle}:{at_us + SESSION_US}:{secrets.token_hex(8)}".encode()
+        said = f"{handle}:{at_us}:{secrets.token_hex(16)}".encode()
         return base64.urlsafe_b64encode(said + self._seal(said)).decode()
 
-    def handle(self, token: str, at_us: int) -> str:
-        """Whose it is. Raises SessionError when it is not one, or over."""
+    def read(self, token: str, at_us: int) -> tuple[str, int]:
+        """Whose it is, and since when (microseconds since 1970). Raises SessionError when it is not one, or over."""
         try:
             whole = base64.urlsafe_b64decode(token.encode())
         except ValueError:
@@ -105,10 +130,10 @@ class Tokens:
         said, seal = whole[:-32], whole[-32:]
         if not said or not hmac.compare_digest(seal, self._seal(said)):
             raise SessionError("This is no session.", hint="`countenance login NAME`")
-        handle, until, _ = said.decode().split(":")
-        if at_us > int(until):
+        handle, since, _ = said.decode().split(":")
+        if not 0 <= at_us - int(since) <= SESSION_US:
             raise SessionError("The session is over.", hint="`countenance login NAME`")
-        return handle
+        return handle, int(since)
 
     def _seal(self, said: bytes) -> bytes:
         return hmac.digest(self._key, said, "sha256")

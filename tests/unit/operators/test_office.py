@@ -4,92 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import pyotp
 import pytest
-from tests.unit.ledger.logs import NOW_S, Opened
+from tests.unit.operators.house import PASSWORD, STANDING, House
 
-from countenance.ledger.journal import Journal
-from countenance.operators import Office, OperatorError, ProposalError, SessionError
+from countenance.operators import OperatorError, ProposalError, SessionError
 from countenance.operators import credentials as module
 from countenance.operators.state import HOST, LOCKED_US, VALID_US
-
-PASSWORD = "correct horse battery"
-STANDING: dict[str, int | str] = {"standing": "cleared", "sector": "retail", "end_user_sectors": ""}
-
-
-class House:
-    """An office on a real log, opened as often as a test wants."""
-
-    def __init__(self, folder: Path) -> None:
-        self.log = Opened(folder)
-        self.now_us = NOW_S * 1_000_000
-        self.secrets: dict[str, str] = {}
-        self.count = 0
-        self.open()
-
-    def open(self) -> Office:
-        self.office = Office(self.log.database, self.log.keyring, Journal(self.log.log), now_us=lambda: self.now_us)
-        return self.office
-
-    def again(self) -> Office:
-        self.log.again()
-        return self.open()
-
-    @property
-    def request(self) -> str:
-        self.count += 1
-        return f"r{self.count}"
-
-    def make(self, handle: str, *roles: str, enrolled: bool = True) -> None:
-        code, proposal = self.office.create(handle, roles or ("admin",), by=HOST, reason="x", request_id=self.request)
-        assert not proposal
-        if enrolled:
-            self.enrol(handle, code)
-
-    def enrol(self, handle: str, code: str) -> None:
-        address = self.office.enrol(handle, code, PASSWORD, request_id=self.request)
-        self.secrets[handle] = parse_qs(urlsplit(address).query)["secret"][0]
-
-    def one_time(self, handle: str, later_s: int = 0) -> str:
-        return pyotp.TOTP(self.secrets[handle]).at(self.now_us // 1_000_000 + later_s)
-
-    def login(self, handle: str) -> str:
-        self.now_us += 30_000_000
-        return self.office.login(handle, PASSWORD, self.one_time(handle), request_id=self.request)
-
-    def propose(self, by: str = "ann", kind: str = "account.standing", **details: Any) -> str:
-        words = details or STANDING
-        account = "123456789012" if kind == "account.standing" else ""
-        return self.office.propose(kind, account, words, by=by, reason="file 12", request_id=self.request).id
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Argon2id with little memory: its parameters are the library's, and tests hash often."""
-    import argon2
-
-    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(module, "_hasher", hasher)
-    monkeypatch.setattr(module, "_NOBODY", hasher.hash("nobody's"))
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path / "data")
-    yield made
-    made.log.database.close()
-
-
-@pytest.fixture
-def two(house: House) -> House:
-    house.make("ann", "admin")
-    house.make("bea", "compliance", "admin")
-    return house
 
 
 def test_two_admins_are_made_by_the_host_and_no_more(two: House) -> None:
@@ -197,7 +118,14 @@ def test_two_operators_decide_and_not_one(two: House) -> None:
     act = two.office.approve(proposal, by="bea", request_id=two.request)
     assert (act.account, dict(act.details)) == (
         "123456789012",
-        {**STANDING, "reason": "file 12", "proposal": proposal, "by": "ann", "and": "bea"},
+        {
+            **STANDING,
+            "reason": "file 12",
+            "proposal": proposal,
+            "by": "ann",
+            "and": "bea",
+            "number": act.details["number"],
+        },
     )
     with pytest.raises(ProposalError, match="is done"):
         two.office.approve(proposal, by="bea", request_id="r")
@@ -275,6 +203,59 @@ def test_of_two_who_approve_at_once_one_does(two: House) -> None:
     assert [each.operation for each in two.again().state.decided].count("account.standing") == 1
 
 
+def test_a_name_is_given_once_also_by_two(two: House) -> None:
+    first, again = (
+        two.office.create("cyd", [role], by="ann", reason="x", request_id=two.request) for role in ("reviewer", "admin")
+    )
+    two.office.approve(first[1], by="bea", request_id=two.request)
+    with pytest.raises(ProposalError, match="of that name"):
+        two.office.approve(again[1], by="bea", request_id=two.request)
+    for _ in range(2):
+        assert two.office.state.operators["cyd"].roles == {"reviewer"}
+        assert two.office.problems() == []
+        two.again()
+    with pytest.raises(SessionError):
+        two.enrol("cyd", again[0])
+
+
+@pytest.mark.parametrize("kind", ["operator.roles", "operator.reset", "operator.resume"])
+def test_nobody_decides_about_themselves_what_gives_them_something(two: House, kind: str) -> None:
+    code, proposal = two.office.create("cyd", ["admin"], by="ann", reason="x", request_id=two.request)
+    two.office.approve(proposal, by="bea", request_id=two.request)
+    two.enrol("cyd", code)
+    if kind == "operator.resume":
+        two.decide("operator.suspend", operator="bea")
+    words = {"operator": "bea", "roles": "auditor", "code_sha256": "0" * 64}
+    words = {name: words[name] for name in ("operator", *(["roles"] if kind == "operator.roles" else []),
+                                            *(["code_sha256"] if kind == "operator.reset" else []))}  # fmt: skip
+    with pytest.raises(ProposalError, match=r"themselves|no active operator"):
+        two.propose("bea", kind, **words)
+    proposal = two.propose("ann", kind, **words)
+    with pytest.raises(ProposalError, match=r"themselves|no active operator"):
+        two.office.approve(proposal, by="bea", request_id="r")
+    two.office.approve(proposal, by="cyd", request_id=two.request)
+    known = two.again().state.operators["bea"]
+    assert (known.is_active, known.can_log_in) == (True, kind != "operator.reset")
+    assert known.roles == ({"auditor"} if kind == "operator.roles" else {"admin", "compliance"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("operator.suspend", {"operator": "nobody"}),
+        ("operator.resume", {"operator": "bea"}),
+        ("operator.roles", {"operator": "bea", "roles": "king"}),
+        ("operator.roles", {"operator": "nobody", "roles": "admin"}),
+        ("operator.reset", {"operator": "nobody", "code_sha256": "0"}),
+    ],
+)
+def test_what_could_come_to_nothing_is_not_proposed(two: House, kind: str, words: dict[str, str]) -> None:
+    size = two.log.log.size
+    with pytest.raises(ProposalError):
+        two.propose(kind=kind, **words)
+    assert two.log.log.size == size
+
+
 def test_a_credential_written_into_the_database_lets_nobody_in_and_is_told(two: House) -> None:
     row = (
         two.log.database.read()
@@ -283,7 +264,7 @@ def test_a_credential_written_into_the_database_lets_nobody_in_and_is_told(two: 
     )
 
     def forge(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE operator_credential SET password = ?", (module.hashed("a forged password"),))
+        connection.execute("UPDATE operator_credential SET password = ?", (module.hashed("a forged password", "ann"),))
         connection.execute("INSERT INTO operator_credential VALUES ('eve', ?, ?)", row)
 
     two.log.database.maintain(forge)
@@ -312,9 +293,9 @@ def test_an_act_that_nobody_may_have_done_counts_for_nothing_and_is_told(
     two: House, operation: str, details: dict[str, int | str]
 ) -> None:
     """As if somebody had got an entry into the log past this program."""
-    Journal(two.log.log).append(operation, "", "forged", two.now_us, details)
-    office = two.again()
-    assert office.state.decided == two.office.state.decided
+    decided = two.office.state.decided
+    office = two.forge(operation, "", details)
+    assert office.state.decided == decided
     assert "eve" not in office.state.operators
     assert [each for each in office.problems() if f"act forged ({operation})" in each]
 
@@ -325,20 +306,9 @@ def test_an_act_that_nobody_may_have_done_counts_for_nothing_and_is_told(
 def test_a_decision_is_in_the_words_of_its_proposal_and_of_two(two: House, change: dict[str, int | str]) -> None:
     proposal = two.propose()
     said = {**STANDING, "reason": "file 12", "proposal": proposal, "by": "ann", "and": "bea", **change}
-    Journal(two.log.log).append("account.standing", "123456789012", "forged", two.now_us, said)
-    office = two.again()
+    office = two.forge("account.standing", "123456789012", said)
     assert [each.operation for each in office.state.decided if each.operation == "account.standing"] == []
     assert office.problems()
-
-
-def test_an_act_whose_opening_was_altered_counts_for_nothing(two: House) -> None:
-    two.office.approve(two.propose(), by="bea", request_id=two.request)
-    two.log.database.maintain(
-        lambda connection: connection.execute(
-            "UPDATE log_openings SET accounting = replace(accounting, 'cleared', 'refused')"
-        ).close()
-    )
-    assert [each.operation for each in two.again().state.decided if each.operation == "account.standing"] == []
 
 
 def test_neither_passwords_nor_secrets_are_in_the_log_or_the_database(two: House) -> None:
