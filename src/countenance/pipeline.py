@@ -30,7 +30,7 @@ from countenance.errors import Error
 from countenance.gallery import Gallery
 from countenance.ledger import Ledger, Opaque, accounting, microseconds, person
 from countenance.ledger.showing import Shown, shown
-from countenance.operations import OPERATIONS, Caller, Invocation, Service
+from countenance.operations import OPERATIONS, Caller, Invocation, Service, entrusted
 from countenance.operations.administration import INSTRUCTIONS
 from countenance.operations.compatibility import PAGE
 from countenance.operations.context import Trace
@@ -401,7 +401,11 @@ def administer(
     request_id = str(uuid.uuid4())
     params = dict(params)
     token = params.pop("session_token", None)
-    by = governance.office.who(str(token)).handle if token is not None else HOST
+    by = HOST
+    if token is not None:
+        operator = governance.office.who(str(token))
+        entrusted.refuse(verb, operator)
+        by = operator.handle
     on = Instruction(
         accounts=accounts,
         ledger=ledger,

@@ -65,12 +65,20 @@ class Accounts:
     # -- accounts
 
     def create_account(
-        self, name: str, *, request_id: str, at: datetime, owner: bool = False, party: Party | None = None
+        self,
+        name: str,
+        *,
+        request_id: str,
+        at: datetime,
+        owner: bool = False,
+        party: Party | None = None,
+        by: str = "",
     ) -> Account:
         """Opens an account with a random id and its own id key.
 
         Args:
             party: whom it belongs to; None leaves that undeclared, and the entry says so.
+            by: which operator opens it, or that the host does; its entry says so. The same for every act below.
 
         Raises:
             AccountError: the name is empty or too long, or a second owner was asked for.
@@ -90,7 +98,7 @@ class Accounts:
                 return None
             return parties.insert(connection, account.account_id, party, request_id=request_id, at=at)
 
-        said: dict[str, int | str] = {"name": name, "owner": int(owner)}
+        said: dict[str, int | str] = {"name": name, "owner": int(owner), **_by(by)}
         self._database.write(
             lambda declared: _entry("account.create", account.account_id, request_id, at, said, declared), insert
         )
@@ -124,7 +132,7 @@ class Accounts:
 
     # -- whom they belong to
 
-    def declare(self, account_id: str, party: Party, *, request_id: str, at: datetime) -> Declared:
+    def declare(self, account_id: str, party: Party, *, request_id: str, at: datetime, by: str = "") -> Declared:
         """Records the next version of whom an account belongs to; its entries say so from the next call on.
 
         Raises:
@@ -132,7 +140,7 @@ class Accounts:
         """
         self.account(account_id)
         return self._database.write(
-            lambda declared: _entry("account.declare", account_id, request_id, at, {}, declared),
+            lambda declared: _entry("account.declare", account_id, request_id, at, _by(by), declared),
             lambda connection: parties.insert(connection, account_id, party, request_id=request_id, at=at),
             after_commit=lambda _: self._keys.forget_account(account_id),
         )
@@ -163,6 +171,7 @@ class Accounts:
         at: datetime,
         purpose: str = DEFAULT_PURPOSE,
         holder: str = "",
+        by: str = "",
     ) -> Credentials:
         """Issues an access key; the only moment at which its secret is handed out.
 
@@ -170,7 +179,7 @@ class Accounts:
             AccountNotFound: there is no such account.
         """
         self.account(account_id)
-        entry = _entry("key.create", account_id, request_id, at, {}, self.party(account_id))
+        entry = _entry("key.create", account_id, request_id, at, _by(by), self.party(account_id))
         return self._keys.create(account_id, purpose, holder, entry=entry)
 
     def keys(self, account_id: str | None = None) -> list[AccessKey]:
@@ -179,10 +188,10 @@ class Accounts:
             self.account(account_id)
         return self._keys.all(account_id)
 
-    def revoke_key(self, access_key_id: str, *, request_id: str, at: datetime) -> AccessKey:
+    def revoke_key(self, access_key_id: str, *, request_id: str, at: datetime, by: str = "") -> AccessKey:
         """Ends an access key for good. Raises AccessKeyNotFound; revoking twice is one revocation."""
         return self._keys.revoke(
-            access_key_id, entry=lambda key: self._act("key.revoke", key.account_id, request_id, at, {})
+            access_key_id, entry=lambda key: self._act("key.revoke", key.account_id, request_id, at, _by(by))
         )
 
     def credentials(self, access_key_id: str) -> Credentials:
@@ -191,19 +200,19 @@ class Accounts:
 
     # -- bucket grants
 
-    def grant_bucket(self, account_id: str, bucket: str, *, request_id: str, at: datetime) -> None:
+    def grant_bucket(self, account_id: str, bucket: str, *, request_id: str, at: datetime, by: str = "") -> None:
         """Lets an account read images from a bucket. Raises AccountNotFound."""
         self.account(account_id)
         bucket = short_text("bucket", bucket)
         self._database.write(
-            self._act("bucket.grant", account_id, request_id, at, {"bucket": bucket}),
+            self._act("bucket.grant", account_id, request_id, at, {"bucket": bucket, **_by(by)}),
             lambda connection: connection.execute(
                 "INSERT OR IGNORE INTO bucket_grant (account_id, bucket, granted_at, granted_by) VALUES (?, ?, ?, ?)",
                 (account_id, bucket, micros(at), request_id),
             ),
         )
 
-    def revoke_bucket(self, account_id: str, bucket: str, *, request_id: str, at: datetime) -> None:
+    def revoke_bucket(self, account_id: str, bucket: str, *, request_id: str, at: datetime, by: str = "") -> None:
         """Takes a grant back. Raises AccountError when there is none."""
         if (account_id, bucket) not in self.bucket_grants(account_id):
             raise AccountError(
@@ -215,7 +224,7 @@ class Accounts:
             self._database.erasures.note(connection, revocations.note_of_bucket(account_id, bucket))
             connection.execute("DELETE FROM bucket_grant WHERE account_id = ? AND bucket = ?", (account_id, bucket))
 
-        self._database.write(self._act("bucket.revoke", account_id, request_id, at, {"bucket": bucket}), end)
+        self._database.write(self._act("bucket.revoke", account_id, request_id, at, {"bucket": bucket, **_by(by)}), end)
         with self._lock:
             self._shown.clear()
 
@@ -276,6 +285,10 @@ class Accounts:
     def _rows(self, statement: str, *values: Any) -> list[Any]:
         with self._database.reading() as connection:
             return connection.execute(statement, values).fetchall()
+
+
+def _by(by: str) -> dict[str, int | str]:
+    return {"by": by} if by else {}
 
 
 def _account(row: tuple[str, str, int, int, str | None]) -> Account:

@@ -38,6 +38,8 @@ class Instructed:
     """Microseconds since 1970."""
     party: Sequence[tuple[str, str, str]] = ()
     """Role, scheme and identifier of whom the account belongs to."""
+    by: str = ""
+    """Which operator instructs it, or that the host does."""
 
     def act(self, operation: str, account: str, details: Mapping[str, Any]) -> Opaque:
         """The entry of what is done."""
@@ -49,7 +51,7 @@ class Instructed:
                 request_id=self.request_id,
                 account=account,
                 party=self.party,
-                details=details,
+                details={**details, "by": self.by} if self.by else details,
             )
         )
 

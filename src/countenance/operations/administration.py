@@ -46,7 +46,7 @@ def backup_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
                     time=microseconds(on.at),
                     operation="backup.create",
                     request_id=on.request_id,
-                    details=said,
+                    details={**said, "by": on.by},
                 )
             )
         )
@@ -174,7 +174,7 @@ def ledger_release(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _instructed(on: Instruction, account: str) -> retention.Instructed:
-    return retention.Instructed(on.request_id, microseconds(on.at), on.accounts.identified(account))
+    return retention.Instructed(on.request_id, microseconds(on.at), on.accounts.identified(account), on.by)
 
 
 def sample_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
@@ -206,6 +206,7 @@ def sample_export(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         request_id=on.request_id,
         at=on.at,
         party_of=on.accounts.identified,
+        by=on.by,
     )
     return {
         "request_id": found.sample.request_id,

@@ -71,7 +71,7 @@ def account_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         )
     party = Party.from_json(params["party"])
     party.check_agreed()
-    account = on.accounts.create_account(name, party=party, request_id=on.request_id, at=on.at)
+    account = on.accounts.create_account(name, party=party, request_id=on.request_id, at=on.at, by=on.by)
     return _account(account, on.accounts.party(account.account_id))
 
 
@@ -101,7 +101,7 @@ def account_declare(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     party = Party.from_json(content)
     if not account.is_owner:
         party.check_agreed()
-    declared = on.accounts.declare(account.account_id, party, request_id=on.request_id, at=on.at)
+    declared = on.accounts.declare(account.account_id, party, request_id=on.request_id, at=on.at, by=on.by)
     return {"account_id": account.account_id, **_declared(declared)}
 
 
@@ -119,6 +119,7 @@ def key_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         holder=optional(params, "holder", "") or "",
         request_id=on.request_id,
         at=on.at,
+        by=on.by,
     )
     return {**_key(issued.key), "secret_access_key": issued.secret}
 
@@ -131,7 +132,7 @@ def key_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 def key_revoke(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Ends a key; it is refused on the next request."""
     key_id = required(params, "access_key_id")
-    return _key(on.accounts.revoke_key(key_id, request_id=on.request_id, at=on.at))
+    return _key(on.accounts.revoke_key(key_id, request_id=on.request_id, at=on.at, by=on.by))
 
 
 def bucket_grant(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
@@ -142,14 +143,14 @@ def bucket_grant(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
             f"{bucket[:80]!r} cannot be the name of a bucket.",
             hint="names have 3 to 255 of these characters: letters, digits, dot, dash, underscore",
         )
-    on.accounts.grant_bucket(account_id, bucket, request_id=on.request_id, at=on.at)
+    on.accounts.grant_bucket(account_id, bucket, request_id=on.request_id, at=on.at, by=on.by)
     return {"account_id": account_id, "bucket": bucket}
 
 
 def bucket_revoke(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Takes a bucket grant back."""
     account_id, bucket = required(params, "account_id"), required(params, "bucket")
-    on.accounts.revoke_bucket(account_id, bucket, request_id=on.request_id, at=on.at)
+    on.accounts.revoke_bucket(account_id, bucket, request_id=on.request_id, at=on.at, by=on.by)
     return {"account_id": account_id, "bucket": bucket}
 
 

@@ -40,6 +40,7 @@ def export(
     request_id: str,
     at: datetime,
     party_of: Callable[[str], Sequence[tuple[str, str, str]]] = lambda account: (),
+    by: str = "",
 ) -> Exported:
     """The image of a call, once the act is in the log.
 
@@ -47,6 +48,7 @@ def export(
         wanted: the request id of the call.
         reason: why, for the entry of the act.
         request_id: of the act.
+        by: which operator exports it, or that the host does.
 
     Raises:
         SampleNotFound: none is kept of that call.
@@ -59,7 +61,7 @@ def export(
             hint="it stays in the log: such as a file number, no names of people",
         )
     sample = samples.find(wanted)
-    digest = _digest_of(ledger, sample)
+    digest, said = _digest_of(ledger, sample), {"by": by} if by else {}
     image = samples.open(sample, digest)
     ledger.log.append(
         Opaque(
@@ -70,7 +72,7 @@ def export(
                 request_id=request_id,
                 account=sample.account,
                 party=party_of(sample.account),
-                details={"exported": wanted, "reason": reason, "bytes": len(image)},
+                details={"exported": wanted, "reason": reason, "bytes": len(image), **said},
             ),
             person(images=[digest]),
         )
