@@ -10,6 +10,10 @@ code a client sees is decided in `operations.faults`, and an error that is not a
     +-- recognition.RecognitionError   an image or a model pack cannot be used
     +-- gallery.GalleryError           a collection or reference is missing, present or of another model
     +-- accounts.AccountError          an account or access key is unknown
+    +-- operators.OperatorError        an operator cannot be made, or may not do that
+    +-- operators.SessionError         nobody is logged in, or the login failed
+    +-- operators.ProposalError        something cannot be proposed, approved or withdrawn
+    +-- policy.PolicyError             a policy set cannot be read or used
     +-- samples.SampleError            an image cannot be kept, found or opened
     +-- sources.SourceError            an S3 object cannot be had
     +-- operations.faults.*            a call asks for what is not there (a face, a user, a resource)

@@ -14,6 +14,7 @@ import click
 from countenance.cli import admin_client, session
 from countenance.cli.options import data_option, example, json_option, settings_for, yes_option
 from countenance.cli.output import columns, emit, talk
+from countenance.errors import Error
 
 
 def ask(data_dir: Path | None, verb: str, **params: object) -> dict[str, Any]:
@@ -37,9 +38,7 @@ def operator() -> None:
     """Operators: the people who run this server. What matters is decided by two of them."""
 
 
-@operator.command("create", epilog=example("countenance operator create a.jones --role admin --reason 'first day'"))
-@click.argument("handle", metavar="NAME")
-@click.option(
+roles_option = click.option(
     "--role",
     "roles",
     multiple=True,
@@ -47,6 +46,11 @@ def operator() -> None:
     type=click.Choice(["admin", "compliance", "reviewer", "auditor"]),
     help="What they are trusted with.",
 )
+
+
+@operator.command("create", epilog=example("countenance operator create a.jones --role admin --reason 'first day'"))
+@click.argument("handle", metavar="NAME")
+@roles_option
 @reason_option
 @data_option
 @json_option
@@ -108,6 +112,63 @@ def operator_suspend(handle: str, reason: str, data_dir: Path | None, as_json: b
     proposed(ask(data_dir, "operator.suspend", operator=handle, reason=reason), as_json=as_json)
 
 
+@operator.command("resume", epilog=example("countenance operator resume a.jones --reason 'is back'"))
+@click.argument("handle", metavar="NAME")
+@reason_option
+@data_option
+@json_option
+def operator_resume(handle: str, reason: str, data_dir: Path | None, as_json: bool) -> None:
+    """Propose that a suspended operator takes part again. Two others decide."""
+    proposed(ask(data_dir, "operator.resume", operator=handle, reason=reason), as_json=as_json)
+
+
+@operator.command("roles", epilog=example("countenance operator roles a.jones --role auditor --reason 'new post'"))
+@click.argument("handle", metavar="NAME")
+@roles_option
+@reason_option
+@data_option
+@json_option
+def operator_roles(handle: str, roles: tuple[str, ...], reason: str, data_dir: Path | None, as_json: bool) -> None:
+    """Propose what an operator is trusted with from now on, in place of what was. Two others decide."""
+    proposed(ask(data_dir, "operator.roles", operator=handle, roles=list(roles), reason=reason), as_json=as_json)
+
+
+@operator.command("reset", epilog=example("countenance operator reset a.jones --reason 'lost the phone'"))
+@click.argument("handle", metavar="NAME")
+@reason_option
+@data_option
+@json_option
+def operator_reset(handle: str, reason: str, data_dir: Path | None, as_json: bool) -> None:
+    """Propose that an operator sets a new password and second factor. Two others decide.
+
+    The code is shown this once: when the other admin has approved, the person enrols with it again.
+    """
+    answer = ask(data_dir, "operator.reset", operator=handle, reason=reason)
+    emit(answer, [answer["code"]], as_json=as_json)
+    if not as_json:
+        talk(f"Proposed. Another admin decides: countenance proposal approve {answer['proposal']}")
+        talk(f"After that: countenance operator enrol {handle}, with the code, which is shown this once.")
+
+
+@operator.command("refound", epilog=example("countenance operator refound --reason 'both phones burnt' --yes"))
+@reason_option
+@yes_option
+@data_option
+@json_option
+def operator_refound(reason: str, data_dir: Path | None, as_json: bool) -> None:
+    """Begin anew with nobody in office, where no two admins can decide any more.
+
+    The first time this announces it: every admin can withdraw the proposal for three days. The next time after them, or
+    at once while acts of operators are missing from the log, all operators are suspended and the host makes two admins.
+    """
+    answer = ask(data_dir, "operator.refound", reason=reason)
+    if answer["state"] == "open":
+        words = f"proposed; if no admin withdraws it, give this command again after {answer['possible_from']}"
+    else:
+        words = "nobody is in office; the host makes two admins: countenance operator create"
+    emit(answer, [words], as_json=as_json)
+
+
 @click.command("login", short_help="Work as an operator.", epilog=example("countenance login a.jones"))
 @click.argument("handle", metavar="NAME")
 @data_option
@@ -130,8 +191,16 @@ def login(handle: str, data_dir: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def logout(data_dir: Path | None, as_json: bool) -> None:
-    """End the session here."""
-    was = session.forget(settings_for(data_dir).data_dir)
+    """End every session of whoever is logged in here, on this machine and elsewhere."""
+    folder = settings_for(data_dir).data_dir
+    was = session.read(folder) is not None
+    try:
+        if was:
+            ask(data_dir, "session.logout")
+    except Error as error:
+        talk(f"Only forgotten here: {error.message}")
+    finally:
+        session.forget(folder)
     emit({"was_logged_in": was}, ["logged out" if was else "nobody was logged in"], as_json=as_json)
 
 

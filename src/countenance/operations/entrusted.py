@@ -15,8 +15,10 @@ READS: Final = frozenset(
     {
         "account.list",
         "account.party",
+        "account.standing",  # shows it; to change it is to propose, which `operators` allows or not
         "approval.list",
         "bucket.list",
+        "consent.list",
         "key.list",
         "ledger.fsck",
         "ledger.statement",

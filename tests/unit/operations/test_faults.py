@@ -46,6 +46,11 @@ from countenance.operations.faults import (
     fault_for,
 )
 from countenance.operations.pagination import InvalidCursor
+from countenance.operators import OperatorError, ProposalError, SessionError
+from countenance.policy.cases import CasesError
+from countenance.policy.engine import Undecided
+from countenance.policy.policyset import PolicyError
+from countenance.policy.purposes import PurposeError
 from countenance.recognition import (
     Busy,
     ImageTooLarge,
@@ -103,9 +108,27 @@ INTERNAL: set[type[Error]] = {
     AccountNotFound,
     AccessKeyNotFound,
     PartyError,
+    OperatorError,
+    ProposalError,
+    SessionError,
+    PolicyError,
+    PurposeError,
+    CasesError,
+    Undecided,
 }
 
-FOLDERS = ("recognition", "gallery", "sources", "store", "operations", "accounts", "ledger", "samples")
+FOLDERS = (
+    "recognition",
+    "gallery",
+    "sources",
+    "store",
+    "operations",
+    "accounts",
+    "ledger",
+    "samples",
+    "operators",
+    "policy",
+)
 
 IMAGES = {"CompareFaces", "DetectFaces", "IndexFaces", "SearchFacesByImage"}
 CHANGES = {"CreateCollection", "DeleteCollection", "DeleteFaces", "IndexFaces", "TagResource", "UntagResource"}

@@ -1,0 +1,161 @@
+"""Who did what: acts name the operator or the host, and a login allows what its role allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pyotp
+import pytest
+
+from countenance.operations import entrusted
+from countenance.operations.administration import INSTRUCTIONS
+from countenance.operations.governance import Asking, Governance
+from countenance.operations.instruction import AdministrationError
+from countenance.operators import ProposalError, SessionError
+from tests.conformance.in_process import InProcess, ScriptedEngine, service_in
+from tests.unit.accounts.declarations import CUSTOMER
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[InProcess]:
+    with service_in(tmp_path, ScriptedEngine()) as made:
+        yield made
+
+
+def do(house: InProcess, verb: str, token: str | None = None, **params: Any) -> dict[str, Any]:
+    return house.pipeline.administer(verb, {**params, **({"session_token": token} if token else {})})
+
+
+def login(house: InProcess, handle: str, code: str) -> str:
+    address = do(house, "operator.enrol", operator=handle, code=code, password=PASSWORD)["otpauth"]
+    totp = pyotp.TOTP(parse_qs(urlsplit(address).query)["secret"][0])
+    one_time = totp.at(datetime.now(UTC))
+    return str(do(house, "session.login", operator=handle, password=PASSWORD, one_time=one_time)["session"])
+
+
+@pytest.fixture
+def people(house: InProcess) -> dict[str, str]:
+    """The session of one operator of each role; of two admins."""
+    found = {}
+    for handle in ("ann", "bea"):
+        made = do(house, "operator.create", operator=handle, roles=["admin"], reason="founder")
+        found[handle] = login(house, handle, made["code"])
+    for handle, role in (("cyd", "compliance"), ("rev", "reviewer"), ("aud", "auditor")):
+        made = do(house, "operator.create", found["ann"], operator=handle, roles=[role], reason="hired")
+        do(house, "proposal.approve", found["bea"], proposal=made["proposal"])
+        found[handle] = login(house, handle, made["code"])
+    return found
+
+
+def acts(house: InProcess) -> list[tuple[str, Any]]:
+    log = house.service.ledger.log
+    return [
+        (opening.accounting["operation"], opening.accounting["details"].get("by"))
+        for _, opening in log.storage.openings(0, log.size)
+        if opening.accounting["kind"] == "act"
+    ]
+
+
+@pytest.mark.parametrize("who", ["host", "cyd"])
+def test_every_act_of_the_register_says_who_did_it(
+    house: InProcess, people: dict[str, str], who: str, tmp_path: Path
+) -> None:
+    before, token = len(acts(house)), people.get(who)
+    account = do(house, "account.create", token, name="Acme", party=CUSTOMER)["account_id"]
+    do(house, "account.declare", token, account_id=account, party=CUSTOMER)
+    issued = do(house, "key.create", token, account_id=account, holder="gate")
+    do(house, "bucket.grant", token, account_id=account, bucket="badges")
+    do(house, "bucket.revoke", token, account_id=account, bucket="badges")
+    do(house, "ledger.hold", token, account_id=account, reason="case 17/26")
+    do(house, "ledger.release", token, account_id=account)
+    do(house, "key.revoke", token, access_key_id=issued["access_key_id"])
+    do(house, "backup.create", token, path=str(tmp_path / "backup.db"))
+    found = acts(house)[before:]
+    assert [operation for operation, _ in found] == [
+        "account.create",
+        "account.declare",
+        "key.create",
+        "bucket.grant",
+        "bucket.revoke",
+        "ledger.hold",
+        "ledger.release",
+        "key.revoke",
+        "backup.create",
+    ]
+    assert {by for _, by in found} == {who}
+    assert do(house, "ledger.fsck")["problems"] == []
+
+
+def test_who_is_written_into_the_parameters_is_nobody(house: InProcess, people: dict[str, str]) -> None:
+    do(house, "account.create", name="Acme", party=CUSTOMER, by="ann")
+    assert acts(house)[-1] == ("account.create", "host")
+
+
+def test_a_role_does_not_do_what_it_is_not_trusted_with(house: InProcess, people: dict[str, str]) -> None:
+    log = house.service.ledger.log
+    size = log.size
+    for verb in INSTRUCTIONS:
+        for handle in ("aud", "rev"):
+            if verb in entrusted.READS | entrusted.OWN or (handle == "rev" and verb in entrusted.REVIEWS):
+                continue
+            with pytest.raises(AdministrationError, match="does not allow"):
+                do(house, verb, people[handle])
+    assert log.size == size
+    for verb in ("operator.list", "proposal.list", "account.list", "ledger.fsck", "policy.status"):
+        for handle in people:
+            do(house, verb, people[handle])
+    account = do(house, "account.create", people["cyd"], name="Acme", party=CUSTOMER)["account_id"]
+    assert do(house, "account.standing", people["aud"], account_id=account)["standing"] == "pending"
+    with pytest.raises(ProposalError, match="not trusted with"):
+        do(house, "account.standing", people["aud"], account_id=account, standing="cleared", reason="x")
+
+
+def test_every_verb_that_is_named_exists() -> None:
+    assert set(INSTRUCTIONS) >= entrusted.READS | entrusted.OWN | entrusted.REVIEWS
+
+
+def test_after_logging_out_a_token_is_worth_nothing_and_the_host_decides_nothing(
+    house: InProcess, people: dict[str, str]
+) -> None:
+    account = do(house, "account.create", people["cyd"], name="Acme", party=CUSTOMER)["account_id"]
+    words = {"account_id": account, "standing": "cleared", "reason": "file 12"}
+    made = do(house, "account.standing", people["ann"], **words)["proposal"]
+    do(house, "session.logout", people["bea"])
+    with pytest.raises(SessionError, match="was ended"):
+        do(house, "proposal.approve", people["bea"], proposal=made)
+    with pytest.raises(ProposalError):
+        do(house, "proposal.approve", proposal=made)
+    with pytest.raises(ProposalError, match="Nobody approves"):
+        do(house, "proposal.approve", people["ann"], proposal=made)
+    assert house.service.governance.standing(account).standing == "pending"
+    do(house, "proposal.approve", people["cyd"], proposal=made)
+    assert house.service.governance.standing(account).standing == "cleared"
+
+
+def test_while_acts_are_missing_every_call_is_denied(house: InProcess, people: dict[str, str]) -> None:
+    account = house.account.account_id
+    made = do(house, "account.standing", people["ann"], account_id=account, standing="refused", reason="x")
+    do(house, "proposal.approve", people["bea"], proposal=made["proposal"])
+    house.database.maintain(
+        lambda connection: connection.execute(
+            "DELETE FROM log_openings WHERE json_extract(accounting, '$.operation') = 'account.standing'"
+        ).close()
+    )
+    journal = house.service.governance._journal
+    again = Governance(house.database, house.service.governance.office._keyring, journal, house.service.accounts)
+    decision = again.engine(0).decide(_any_request(house))
+    assert (decision.allowed, decision.policies) == (False, ())
+    assert "missing" in decision.reason
+    assert [each for each in again.problems() if "are missing or altered" in each]
+
+
+def _any_request(house: InProcess) -> Any:
+    who = Asking(house.account.account_id, "owner", "NL", is_owner=True)
+    request, _ = house.service.governance.asked(house.service.gallery, who, "ListCollections", {}, 0)
+    return request
