@@ -172,7 +172,7 @@ def test_an_export_gives_the_image_and_is_an_act(house: InProcess) -> None:
     }
     said = act.accounting
     assert (said["kind"], said["account"], said["access_key"]) == ("act", account, "")
-    assert said["details"] == {"exported": "match", "reason": "case 17/26", "bytes": len(given)}
+    assert said["details"] == {"exported": "match", "reason": "case 17/26", "bytes": len(given), "by": "host"}
     assert act.person is not None
     assert [each["sha256"] for each in act.person["images"]] == [digest]
     sound(house)
