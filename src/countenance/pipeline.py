@@ -53,6 +53,8 @@ ALL_FACES_HEADER = "x-countenance-all-faces"
 
 RECEIPT_HEADER = "x-countenance-receipt"
 """The signed promise that this call is in the log; docs/reference/leaf.md has its format."""
+REVIEW_HEADER = "x-countenance-review"
+"""How many people have to look at the matches, each for themselves, before anything is done about them."""
 GET_RECEIPT = "GetReceipt"
 """What `GET /receipts/ID` is called in the ledger; no operation of Amazon's."""
 THROTTLED = "ThrottlingException"
@@ -84,6 +86,8 @@ class Call:
     trace: Trace = field(default_factory=Trace)
     decided: tuple[Decision, Request] | None = None
     """What the policies said, and what they were asked."""
+    reviewers: int = 0
+    """How many people the policies want to look at the matches."""
     kept: Kept | None = None
     """The image of a match, sealed and on the disk; it is kept for good in the transaction of the call's entry."""
 
@@ -148,6 +152,7 @@ def permit(service: Service, call: Call) -> None:
     decision, engine = service.governance.decide(request, moment)
     call.decided = decision, request
     if decision.allowed:
+        call.reviewers = engine.reviewers(decision)
         return
     if decision.reason:
         call.trace.details["undecided"] = decision.reason[:REASON_CHARACTERS]
@@ -180,6 +185,14 @@ def operate(service: Service, call: Call) -> None:
     )
 
 
+def mark_for_review(service: Service, call: Call) -> None:
+    """What people have to look at before anything is done about it says so, in its entry and in the answer."""
+    if call.reviewers and call.trace.details.get("matches"):
+        call.trace.details["review"] = call.reviewers
+    else:
+        call.reviewers = 0  # nothing was found that anybody could act on
+
+
 def keep_sample(service: Service, call: Call) -> None:
     """The image of a search that matched goes to the disk, sealed, if the settings say so: no answer without it."""
     image = call.trace.matched_image
@@ -196,6 +209,7 @@ STEPS: tuple[Callable[[Service, Call], None], ...] = (
     constrain,
     permit,
     operate,
+    mark_for_review,
     keep_sample,
 )
 
@@ -260,7 +274,11 @@ class Pipeline:
         if not of_call:
             raise Fault("ResourceNotFoundException", "There is no receipt of this account with that id.")
         effects = [_told(each) for each in leaves if each is not of_call[-1]]
-        body = {**_told(of_call[-1]), "checkpoint": note.decode(), "effects": effects}
+        reviews = [
+            {"judgement": each.judgement, "at": each.at_us, "act": each.act}
+            for each in self._service.governance.verifications(wanted)
+        ]
+        body = {**_told(of_call[-1]), "checkpoint": note.decode(), "effects": effects, "reviews": reviews}
         headers = (("content-type", "application/json"), ("x-amzn-requestid", call.request_id))
         return HttpResponse(200, headers, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
 
@@ -341,7 +359,8 @@ class Pipeline:
         )
         also = None if call.kept is None else partial(self._service.samples.insert, kept=call.kept)
         receipt = ledger.record(entry, also).receipt
-        return replace(answer, headers=(*answer.headers, (RECEIPT_HEADER, receipt)))
+        review = ((REVIEW_HEADER, str(call.reviewers)),) if "review" in trace.details else ()
+        return replace(answer, headers=(*answer.headers, *review, (RECEIPT_HEADER, receipt)))
 
     def _drop_sample(self, call: Call, failure: BaseException | None = None) -> None:
         """Takes back a sample whose call is not answered, unless the failure left open whether it was recorded."""

@@ -105,6 +105,7 @@ def test_the_steps_run_in_their_order(house: InProcess) -> None:
         "constrain",
         "permit",
         "operate",
+        "mark_for_review",
         "keep_sample",
     ]
 
@@ -270,6 +271,11 @@ TEXTS = {
     "account.standing": ("account_id",),
     "approval.give": ("approval",),
     "approval.list": (),
+    "authorisation.calls": ("account_id", "reference"),
+    "authorisation.grant": ("account_id", "reference", "evidence_sha256", "until"),
+    "authorisation.list": ("account_id",),
+    "authorisation.refuse": ("account_id", "reference"),
+    "authorisation.request": ("account_id", "reference", "authority", "collection_id"),
     "backup.create": ("path",),
     "bucket.grant": ("account_id", "bucket"),
     "bucket.list": ("account_id",),
@@ -317,6 +323,8 @@ TEXTS = {
     "session.logout": (),
     "session.show": (),
     "retention.set": ("account_id", "collection_id"),
+    "review.list": (),
+    "review.verify": ("request_id", "judgement", "reason"),
     "sample.erase": ("account_id", "before", "ground"),
     "sample.export": ("request_id", "reason"),
     "sample.list": ("account_id", "after"),

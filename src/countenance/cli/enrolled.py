@@ -131,7 +131,8 @@ def person_erase(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Take a person out of every collection of an account, and out of the entries that name them.
+    """Take a person out of every collection of an account, out of the kept images of searches that found them, and out
+    of the entries that name them.
 
     The proof has the entry of the erasure, that it is in the log, and a signed checkpoint: it shows when it was done. A
     restored backup erases them again.
@@ -141,6 +142,10 @@ def person_erase(
         import json
 
         receipt.write_text(json.dumps(answer["receipt"], indent=1) + "\n", "utf-8")
-    emit(answer, [f"{answer['references']} faces, {answer['entries']} entries"], as_json=as_json)
+    emit(
+        answer,
+        [f"{answer['references']} faces, {answer['samples']} samples, {answer['entries']} entries"],
+        as_json=as_json,
+    )
     if not as_json and receipt is None:
         talk("--receipt FILE keeps the proof; `--json` prints it.")

@@ -22,6 +22,7 @@ from countenance.cli.policy import policy, purpose
 from countenance.cli.sample import sample
 from countenance.cli.search import search
 from countenance.cli.serve import serve
+from countenance.cli.verifying import authorisation, review
 from countenance.cli.witness import witness
 
 
@@ -50,6 +51,8 @@ for _command in (
     logout,
     proposal,
     approval,
+    review,
+    authorisation,
     policy,
     purpose,
     consent,

@@ -19,6 +19,7 @@ from countenance_audit import canonical
 from countenance_audit.leaf import section_hash
 
 from countenance.errors import Error
+from countenance.ledger.entries import prefixes
 from countenance.ledger.entry import Opaque, Public, accounting
 from countenance.ledger.log import Log
 from countenance.ledger.portion import PORTION, Portion, portion
@@ -124,6 +125,18 @@ def erase_person(log: Log, *, account: str, external_image_id: str, face_ids: Se
         total += erased
         if not erased:
             return total
+
+
+def calls_naming(
+    connection: sqlite3.Connection, *, account: str, external_image_id: str, face_ids: Sequence[str]
+) -> list[str]:
+    """Request ids of an account's entries that name somebody, of all logs here: what `erase_person` would erase."""
+    values = account, json.dumps([external_image_id]), json.dumps(list(face_ids))
+    found: set[str] = set()
+    for prefix in prefixes(connection):
+        rows = connection.execute(f"SELECT request_id FROM {prefix}log_openings WHERE {_NAMING}", values)  # noqa: S608
+        found.update(request_id for (request_id,) in rows.fetchall())
+    return sorted(found)
 
 
 def replay_named(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:

@@ -33,6 +33,7 @@ def compare_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
     ]
     # Sorting is stable: equally similar faces stay largest first.
     compared.sort(key=lambda pair: pair[0], reverse=True)
+    call.trace.details["matches"] = sum(similarity >= threshold for similarity, _ in compared)
     return {
         "SourceImageFace": {
             "BoundingBox": bounding_box(source_faces[0].box),

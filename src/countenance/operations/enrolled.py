@@ -84,8 +84,8 @@ def retention_set(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def person_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
-    """Takes a person out of every collection of an account and out of the entries that name them; what comes back
-    proves when that was done."""
+    """Takes a person out of every collection of an account, out of kept images and out of the entries that name them;
+    what comes back proves when that was done."""
     account, person = on.accounts.account(required(params, "account_id")).account_id, _person(params)
     ground, party = required(params, "ground"), on.accounts.identified(account)
     assert on.gallery is not None  # WITH_GALLERY
@@ -98,16 +98,19 @@ def person_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         on.gallery,
         on.ledger,
         on.database,
+        on.samples,
         entry_of,
         account=account,
         external_image_id=person,
         ground=ground,
+        at=on.at,
     )
     who = subject(on.accounts, account, person)
     details: dict[str, int | str] = {
         "subject": who,
         "ground": ground,
         "references": done.references,
+        "samples": done.samples,
         "entries": done.entries,
         "by": on.by,
     }
@@ -119,6 +122,7 @@ def person_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     return {
         "account_id": account,
         "references": done.references,
+        "samples": done.samples,
         "entries": done.entries,
         "receipt": {
             "index": last.index,

@@ -17,6 +17,8 @@ READS: Final = frozenset(
         "account.party",
         "account.standing",  # shows it; to change it is to propose, which `operators` allows or not
         "approval.list",
+        "authorisation.calls",
+        "authorisation.list",
         "bucket.list",
         "consent.list",
         "key.list",
@@ -34,13 +36,14 @@ READS: Final = frozenset(
         "policy.test",
         "proposal.list",
         "purpose.list",
+        "review.list",
         "sample.list",
     }
 )
 """What changes nothing and hands out no image: for every operator. What is not named here is not for auditors."""
 OWN: Final = frozenset({"operator.enrol", "session.login", "session.logout", "session.show"})
 """What concerns nobody but whoever is or gets logged in."""
-REVIEWS: Final = frozenset({"approval.give", "proposal.approve", "proposal.withdraw"})
+REVIEWS: Final = frozenset({"approval.give", "proposal.approve", "proposal.withdraw", "review.verify"})
 """What reviewers do beside reading; which proposals, `operators` says."""
 _ANYTHING: Final = frozenset({Role.ADMIN, Role.COMPLIANCE})
 

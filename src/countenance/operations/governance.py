@@ -19,10 +19,11 @@ from typing import Any, Final
 
 from countenance.accounts import Accounts
 from countenance.gallery import CollectionNotFound, Gallery
+from countenance.operations.onrecord import RECORDED, Authorisation, OnRecord, Verification
 from countenance.operations.persons import subject
 from countenance.operators import Journal, Office, Proposal
 from countenance.operators.office import MISSING
-from countenance.operators.values import Act, Said
+from countenance.operators.values import Act
 from countenance.policy import Decision, Engine
 from countenance.policy.policyset import DEFAULT, PolicyError, composed
 from countenance.policy.purposes import BUILT_IN, REAL_TIME, PurposeError, check_word
@@ -48,8 +49,6 @@ THRESHOLDS: Final[Mapping[str, str]] = {
     "SearchUsers": "UserMatchThreshold",
 }
 """How operations begin that have a threshold, and its parameter."""
-RECORDED: Final = ("consent.record", "consent.withdraw", "retention.set", "person.erased")
-"""Acts that put something on record about the enrolled; one operator, or the host, does."""
 ENROLMENT: Final = frozenset({"IndexFaces", "AssociateFaces"})
 SENSITIVITY: Final = "countenance:sensitivity"
 LEGAL_BASIS: Final = "countenance:legal-basis"
@@ -135,12 +134,11 @@ class Governance:
         self._timeline: list[Activation] = [self._default()]
         self._approved: dict[str, int] = {}
         self._awaited: OrderedDict[str, Awaited] = OrderedDict()
-        self._consents: dict[tuple[str, str, str], int] = {}
-        self._retention: dict[tuple[str, str], int] = {}
+        self._on_record = OnRecord(lambda handle: handle in self.office.state.operators)
         self._taken = 0
         self._catch_up()
         for said in journal.acts(RECORDED):
-            self._note(said)
+            self._on_record.note(said)
 
     # -- what is in force
 
@@ -177,7 +175,7 @@ class Governance:
             return Engine(None, reason=MISSING)
         return self.shelf.engine(self.in_force(at_us).policy_set)
 
-    # -- what is on record about the enrolled
+    # -- what is on record
 
     def record(
         self, operation: str, account_id: str, details: Mapping[str, int | str], *, request_id: str, person: str = ""
@@ -198,14 +196,12 @@ class Governance:
                 party=self._accounts.identified(account_id),
                 external_image_ids=[person] if person else [],
             )
-            self._note(Act(operation, account_id, request_id, now, details))
+            self._on_record.note(Act(operation, account_id, request_id, now, details))
 
     def consents(self, account_id: str) -> list[tuple[str, str, int]]:
         """Subject, purpose, and until when (microseconds since 1970), of an account."""
         with self._lock:
-            return sorted(
-                (who, what, until) for (account, who, what), until in self._consents.items() if account == account_id
-            )
+            return self._on_record.consents(account_id)
 
     def has_consent(self, account_id: str, external_image_id: str, purpose: str, at_us: int) -> bool:
         """Whether a release of a person for a purpose is on record and in force."""
@@ -213,24 +209,22 @@ class Governance:
             return False
         who = subject(self._accounts, account_id, external_image_id)
         with self._lock:
-            return self._consents.get((account_id, who, purpose), 0) >= at_us
+            return self._on_record.consent_until(account_id, who, purpose) >= at_us
 
     def retention_days(self, account_id: str, collection_id: str) -> int:
         """Days that a collection keeps what is enrolled; UNKNOWN when none is set."""
         with self._lock:
-            return self._retention.get((account_id, collection_id), UNKNOWN)
+            return self._on_record.retention_days(account_id, collection_id)
 
-    def _note(self, act: Said) -> None:
-        said = act.details
-        if act.operation == "person.erased":
-            for key in [key for key in self._consents if key[:2] == (act.account, said["subject"])]:
-                del self._consents[key]
-            return
-        if act.operation == "retention.set":
-            self._retention[act.account, str(said["collection_id"])] = int(said["days"])
-            return
-        key = (act.account, str(said["subject"]), str(said["purpose"]))
-        self._consents[key] = int(said["until_us"]) if act.operation == "consent.record" else 0
+    def authorisations(self, account_id: str) -> list[Authorisation]:
+        """What authorities were asked for an account, the oldest first."""
+        with self._lock:
+            return self._on_record.authorisations(account_id)
+
+    def verifications(self, request_id: str) -> list[Verification]:
+        """Who looked at the answer of a call, the oldest first."""
+        with self._lock:
+            return self._on_record.verifications(request_id)
 
     # -- calls
 
@@ -259,6 +253,7 @@ class Governance:
             purpose=who.purpose,
             time=at_us // 1_000_000,
             approvals=approvals,
+            authorisation=self._authorisation(account_id, name, at_us),
             consent=operation in ENROLMENT
             and self.has_consent(account_id, str(params.get("ExternalImageId", "")), who.purpose, at_us),
             references=references,
@@ -267,6 +262,10 @@ class Governance:
             real_time=who.purpose == REAL_TIME,
         )
         return Request(account, operation, collection, call), awaited
+
+    def _authorisation(self, account_id: str, collection: str, at_us: int) -> str:
+        with self._lock:
+            return self._on_record.authorisation(account_id, collection, at_us)
 
     def decide(self, request: Request, at_us: int) -> tuple[Decision, Engine]:
         """The decision, and what decided."""

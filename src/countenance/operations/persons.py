@@ -15,6 +15,8 @@ from typing import Any, Final
 from countenance.accounts import Accounts
 from countenance.gallery import CollectionNotFound, Gallery
 from countenance.ledger import Ledger, retention
+from countenance.operations import samples as kept
+from countenance.samples import Samples
 from countenance.store import Database, Entry
 
 RETIRED: Final = "retention.expire"
@@ -31,6 +33,7 @@ class ErasedPerson:
     """What an erasure took out."""
 
     references: int
+    samples: int
     entries: int
 
 
@@ -44,16 +47,20 @@ def erase(
     gallery: Gallery,
     ledger: Ledger,
     database: Database,
+    samples: Samples,
     entry_of: Callable[[str], Entry],
     *,
     account: str,
     external_image_id: str,
     ground: str,
+    at: datetime,
 ) -> ErasedPerson:
-    """Take a person out of every collection of an account, and out of the entries that name them.
+    """Take a person out of every collection of an account, out of the kept images of searches that found them or that
+    they were searched with, and out of the entries that name them.
 
     Args:
         entry_of: the entry of what is taken out of a collection.
+        at: the time, aware.
 
     Raises:
         HoldInForce: the account is under a legal hold; nothing was erased.
@@ -72,11 +79,14 @@ def erase(
         for start in range(0, len(found), AT_ONCE):
             portion = found[start : start + AT_ONCE]
             gone += gallery.erase(account, collection, portion, entry=entry_of(collection))
+    with database.reading() as connection:  # before the entries forget whom the calls were about
+        calls = retention.calls_naming(connection, account=account, external_image_id=external_image_id, face_ids=gone)
+    images = kept.erase_of(ledger, samples, account=account, request_ids=calls, at=at, ground=ground)
     entries = retention.erase_person(
         ledger.log, account=account, external_image_id=external_image_id, face_ids=gone, ground=ground
     )
     database.truncate_wal()  # what was there before is in the log of writes until then
-    return ErasedPerson(len(gone), entries)
+    return ErasedPerson(len(gone), images, entries)
 
 
 def expire(

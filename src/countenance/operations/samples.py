@@ -96,6 +96,24 @@ def erase(ledger: Ledger, samples: Samples, *, account: str, before: datetime, g
     return _in_portions(ledger, samples, ground, portion)
 
 
+def erase_of(
+    ledger: Ledger, samples: Samples, *, account: str, request_ids: Sequence[str], at: datetime, ground: str
+) -> int:
+    """Erase the samples of some of an account's calls; returns how many.
+
+    Raises:
+        HoldInForce: the account is under a legal hold; nothing was erased.
+    """
+
+    def portion(connection: Any) -> list[Erased]:
+        retention.refuse_if_held(connection, account)
+        # A call may have been recorded a moment ago, by another reading of the clock.
+        later = microseconds(at + timedelta(days=1))
+        return samples.erase(connection, before_us=later, account=account, request_ids=request_ids)
+
+    return _in_portions(ledger, samples, ground, portion)
+
+
 def retain(
     ledger: Ledger, samples: Samples, *, days: int, now: datetime, stopping: Callable[[], bool] = lambda: False
 ) -> int:

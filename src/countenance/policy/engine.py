@@ -17,7 +17,7 @@ import cedarpy
 import orjson
 
 from countenance.errors import Error
-from countenance.policy.policyset import Policy, PolicySet, schema
+from countenance.policy.policyset import OBLIGATIONS, Policy, PolicySet, schema
 from countenance.policy.request import Request
 
 REMEMBERED: Final = 4_096
@@ -91,6 +91,11 @@ class Engine:
         """What is said about policies that decided."""
         known = {each.id: each for each in self.in_force.policies.values()} if self.in_force is not None else {}
         return [known[each] for each in ids if each in known]
+
+    def reviewers(self, decision: Decision) -> int:
+        """How many people have to look at the matches of an allowed call, each for themselves; 0 when nobody has to."""
+        deciding = self.policies(decision.policies) if decision.allowed else []
+        return max((OBLIGATIONS[each.obligation] for each in deciding if each.obligation), default=0)
 
     def can_be_approved(self, decision: Decision) -> bool:
         """Whether nothing but the lack of approvals denied the call."""

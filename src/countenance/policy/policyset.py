@@ -26,6 +26,8 @@ PACKS: Final = ("standing", "moratorium", "public-safety", "ai-act", "bipa", "gd
 DEFAULT: Final = ("standing", "moratorium")
 """In force where nothing else was put in force."""
 ANNOTATIONS: Final = ("id", "citation", "satisfy")
+OBLIGATIONS: Final[Mapping[str, int]] = {"human-review": 1, "two-person-review": 2}
+"""What `@obligation` may say, and how many people it wants to look at the matches."""
 MAX_TEXT_BYTES: Final = 1 << 20
 """Of a set: some hundred times what the packs take together."""
 
@@ -174,10 +176,16 @@ def _policy(name: str, said: Mapping[str, Any]) -> Policy:
             f"The policy {annotations.get('id') or name} has no @{missing[0]}.",
             hint="each has @id, @citation (what it rests on) and @satisfy (what would satisfy it)",
         )
+    obligation = annotations.get("obligation") or ""
+    if obligation and (obligation not in OBLIGATIONS or said.get("effect") != "permit"):
+        raise PolicyError(
+            f"The policy {annotations['id']} has an @obligation that nobody can meet.",
+            hint=f"one that permits may have {' or '.join(OBLIGATIONS)}",
+        )
     return Policy(
         id=annotations["id"],
         citation=annotations["citation"],
         satisfy=annotations["satisfy"],
         approval="approval" in annotations,
-        obligation=annotations.get("obligation") or "",
+        obligation=obligation,
     )

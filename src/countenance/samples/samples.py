@@ -14,6 +14,7 @@ Knows files and its two tables; knows no leaf, no hold, no face, and not which c
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 import threading
@@ -257,7 +258,12 @@ class Samples:
 
     @staticmethod
     def erase(
-        connection: sqlite3.Connection, *, before_us: int, account: str | None = None, spared: Collection[str] = ()
+        connection: sqlite3.Connection,
+        *,
+        before_us: int,
+        account: str | None = None,
+        spared: Collection[str] = (),
+        request_ids: Sequence[str] | None = None,
     ) -> list[Erased]:
         """Destroy the keys of at most `PORTION` samples in the open transaction, oldest first, and forget them.
 
@@ -265,12 +271,15 @@ class Samples:
             before_us: those kept before this time, microseconds since 1970.
             account: of this account only.
             spared: accounts whose samples stay.
+            request_ids: of these calls only.
         """
+        of_calls = None if request_ids is None else json.dumps(list(request_ids))
         marks = ", ".join("?" * len(spared))
         rows = connection.execute(
             "SELECT number, file, bytes FROM samples WHERE kept_at < ? AND (? IS NULL OR account = ?)"  # noqa: S608
+            " AND (? IS NULL OR request_id IN (SELECT value FROM json_each(?)))"
             f" AND account NOT IN ({marks}) ORDER BY kept_at LIMIT ?",
-            (before_us, account, account, *spared, PORTION),
+            (before_us, account, account, of_calls, of_calls, *spared, PORTION),
         ).fetchall()
         numbers = [(row[0],) for row in rows]
         # The same length as before: SQLite then overwrites the bytes where they are.

@@ -259,6 +259,21 @@ def test_erasing_persons_erases_the_samples_of_their_entries(house: InProcess) -
     sound(house)
 
 
+def test_erasing_somebody_erases_the_samples_of_their_searches_and_of_nobody_elses(house: InProcess) -> None:
+    house.ok("IndexFaces", {"CollectionId": "c", "Image": {"Bytes": image(1, tag=1)}, "ExternalImageId": "ann"})
+    search(house, "match")
+    account = house.account.account_id
+    words = {"account_id": account, "ground": "Art. 17 GDPR"}
+    answer = house.pipeline.administer("person.erase", {**words, "external_image_id": "nobody"})
+    assert (answer["samples"], len(files(house))) == (0, 1)
+    answer = house.pipeline.administer("person.erase", {**words, "external_image_id": "ann"})
+    assert (answer["references"], answer["samples"]) == (1, 1)
+    assert (files(house), listed(house)) == ([], [])
+    with pytest.raises(SampleNotFound):
+        exported(house, "match")
+    sound(house)
+
+
 def test_a_sample_whose_entry_no_longer_names_its_image_is_not_given_out(house: InProcess) -> None:
     """Only an older version, or a hand, erases the one and not the other."""
     search(house, "match")
