@@ -21,3 +21,12 @@ def test_data() -> Path:
     if not (folder / "faces").is_dir():
         pytest.skip(f"no face images: {folder}/faces is missing; set COUNTENANCE_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of lists and vectors: whatever a test needs of it besides photographs."""
+    folder = Path(os.environ.get("COUNTENANCE_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "ownership_vectors.json").is_file():
+        pytest.skip(f"no vectors: {folder}/ownership_vectors.json is missing; set COUNTENANCE_TEST_DATA")
+    return folder
