@@ -11,11 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 import pyotp
 import pytest
 
+from countenance.ledger import microseconds
 from countenance.operations import entrusted
 from countenance.operations.administration import INSTRUCTIONS
 from countenance.operations.governance import Asking, Governance
 from countenance.operations.instruction import AdministrationError
 from countenance.operators import ProposalError, SessionError
+from countenance.policy.policyset import composed
 from tests.conformance.in_process import InProcess, ScriptedEngine, service_in
 from tests.unit.accounts.declarations import CUSTOMER
 
@@ -153,6 +155,33 @@ def test_while_acts_are_missing_every_call_is_denied(house: InProcess, people: d
     assert (decision.allowed, decision.policies) == (False, ())
     assert "missing" in decision.reason
     assert [each for each in again.problems() if "are missing or altered" in each]
+
+
+def test_after_decisions_were_lost_nobody_is_cleared_and_the_set_is_the_usual_one(
+    house: InProcess, people: dict[str, str]
+) -> None:
+    """A refusal that nobody can read any more must not leave an account cleared when the office begins anew."""
+    account = do(house, "account.create", people["cyd"], name="Acme", party=CUSTOMER)["account_id"]
+    usual = house.service.governance.in_force(microseconds(datetime.now(UTC))).policy_set
+    made = house.service.governance.shelf.keep(composed(["standing"]))
+    house.decided("policy.activate", "", {"policy_set": made, "previous": usual, "from_us": 0})
+    house.clear(account)
+    house.clear(account, standing="refused")
+    house.database.maintain(
+        lambda connection: connection.execute(
+            "DELETE FROM log_openings WHERE json_extract(accounting, '$.details.standing') = 'refused'"
+        ).close()
+    )
+    service = house.service
+    for _ in range(2):
+        journal, keyring = service.governance._journal, service.governance.office._keyring
+        again = Governance(house.database, keyring, journal, service.accounts)
+        if not again.office.state.is_whole:
+            again.office.refound(reason="lost", request_id="refounding")
+            again = Governance(house.database, keyring, journal, service.accounts)
+        assert again.standing(account).standing == "pending"
+        assert again.in_force(microseconds(datetime.now(UTC))).policy_set == usual
+        assert again.timeline()[-1].reason == "decisions were lost"
 
 
 def _any_request(house: InProcess) -> Any:

@@ -64,6 +64,14 @@ def told_of(mended: Mended) -> tuple[dict[str, Any], list[str]]:
         first, size, lost = mended.refilled.first, mended.refilled.size, mended.refilled.lost
         answer |= {"first": first, "refilled": size - first, "lost": lost}
         lines = [f"{size - first} leaves put back from {first} on, {lost} of them without opening"]
+        if mended.refilled.filled:
+            answer["filled"] = mended.refilled.filled
+            lines.append(f"{mended.refilled.filled} openings put back into leaves that were there")
+        if lost:
+            lines.append(
+                "what operators decided may be among what was lost: where it is, every call is denied until the office "
+                "is founded anew (`countenance ledger fsck` says so)"
+            )
     else:
         assert mended.closed is not None  # one or the other
         last = mended.closed

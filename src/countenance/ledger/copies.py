@@ -178,6 +178,29 @@ def _from_mirror(location: str, keys: Keys, first: int, known: list[Known], leav
     known.append(Known(checkpoint, where))
 
 
+def openings_in(path: Path, rows: Storage, wanted: Sequence[int]) -> dict[int, Opening]:
+    """What another copy of the database opens of some leaves that are here without an opening."""
+    found: dict[int, Opening] = {}
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            for index in wanted:
+                row = connection.execute(
+                    "SELECT accounting, accounting_salt, person, person_salt, person_hash FROM log_openings"
+                    " WHERE idx = ?",
+                    (index,),
+                ).fetchone()
+                if row is not None:
+                    found[index] = opening_of(row)
+        finally:
+            connection.close()
+    except (sqlite3.Error, AuditError, ValueError, TypeError, AttributeError) as error:
+        raise RecoveryFailed(
+            f"The copy in {path.name} cannot be read: {str(error)[:200]}", hint="leave it out"
+        ) from None
+    return {index: each for index, each in found.items() if _opens(each, rows.leaves(index, index + 1)[0])}
+
+
 def _from_database(
     path: Path,
     keys: Keys,

@@ -280,9 +280,12 @@ class _OfLog:
     def _count_missing(self) -> None:
         """Openings that are missing, by whether a recovery tells that they were lost."""
         for number, said in enumerate(self._recoveries):
-            lost = sum(max(0, min(end, said["size"]) - max(first, said["first"])) for first, end in self._missing)
-            is_latest = all(later["first"] >= said["size"] for later in self._recoveries[number + 1 :])
-            # A later recovery over the same leaves may have brought some of them back.
+            after = self._recoveries[number + 1 :]
+            lost = sum(
+                _uncovered(max(first, said["first"]), min(end, said["size"]), after) for first, end in self._missing
+            )
+            is_latest = all(later["first"] >= said["size"] or later["size"] <= said["first"] for later in after)
+            # A later recovery over the same leaves tells of them itself, and may have brought some of them back.
             if lost > said["lost"] or (is_latest and lost < said["lost"]):
                 self._say(
                     f"{lost} openings from {said['first']} to {said['size'] - 1} are missing; the recovery told of "
@@ -297,6 +300,16 @@ class _OfLog:
 
     def _say(self, problem: str) -> None:
         self._whole.problems.append(self._name + problem)
+
+
+def _uncovered(first: int, end: int, recoveries: Sequence[Mapping[str, Any]]) -> int:
+    """How many indices from `first` to below `end` no recovery tells of."""
+    within = [(max(first, each["first"]), min(end, each["size"])) for each in recoveries]
+    count, at = 0, first
+    for start, stop in sorted((start, stop) for start, stop in within if start < stop):
+        count += max(0, start - at)
+        at = max(at, stop)
+    return count + max(0, end - at)
 
 
 def _change(accounting: Mapping[str, Any]) -> int:

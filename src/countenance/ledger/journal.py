@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from countenance_audit.errors import AuditError
-from countenance_audit.leaf import check_opening
+from countenance_audit.leaf import Public, check_opening, parse
 
 from countenance.ledger.entry import Opaque, accounting, person
 from countenance.ledger.log import Log
@@ -52,6 +52,16 @@ class Journal:
                 continue
             said = each.accounting
             yield Said(said["operation"], said["account"], said["request_id"], said["time"], said["details"])
+
+    def has_lost(self) -> bool:
+        """Whether a recovery could not bring every entry back, as leaves of this log and of those that ended say."""
+        rows = self._log.storage
+        for each in (*(rows.of_closed(ended) for ended in rows.closed()), rows):
+            for leaf in each.public_leaves(each.last_size()):
+                found = parse(leaf)
+                if isinstance(found, Public) and found.kind == "recovery" and found.content["lost"]:
+                    return True
+        return False
 
     def append(
         self,

@@ -19,14 +19,14 @@ from countenance_audit import canonical
 from countenance_audit.checkpoint import Checkpoint
 from countenance_audit.checkpoint import parse as parse_checkpoint
 from countenance_audit.errors import AuditError
-from countenance_audit.leaf import Opening, parse
+from countenance_audit.leaf import Opening, parse, section_hash
 from countenance_audit.leaf import Public as PublicLeaf
 from countenance_audit.merkle import leaf_hash
 from countenance_audit.note import SignedNote
 
 from countenance.ledger import history, storage
 from countenance.ledger import keys as keys_of_log
-from countenance.ledger.copies import Copies, Known, RecoveryFailed, gathered, key_rows_in
+from countenance.ledger.copies import Copies, Known, RecoveryFailed, gathered, key_rows_in, openings_in
 from countenance.ledger.entry import OpeningRow, account_of_act, canonical_bytes
 from countenance.ledger.history import HIGH_WATER
 from countenance.ledger.keys import Keys
@@ -42,15 +42,22 @@ _KEPT: Final = ("log_holds", "log_closed", "log_owed")
 
 @dataclass(frozen=True, slots=True)
 class Refilled:
-    """Leaves from `first` up to `size` - 1 were put back; `lost` of them have no opening."""
+    """Leaves from `first` up to `size` - 1 were put back; `lost` of them have no opening.
+
+    Attributes:
+        filled: how many leaves that were here have their openings again, without what these say of persons: that may
+            have been erased since the copy.
+    """
 
     first: int
     size: int
     lost: int
+    filled: int = 0
 
 
 def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *, reason: str) -> Refilled:
-    """Put back the leaves that the database lacks, and what openings of them there are, in one transaction.
+    """Put back the leaves that the database lacks, what openings of them there are, and openings that leaves of the
+    database lack, in one transaction.
 
     The log, when it is opened next, says so in a public entry.
 
@@ -74,20 +81,36 @@ def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *
     )
     opened = {index: each for index, each in openings.items() if first <= index < size}
     lost = sum(leaf[0] != ord("{") and index not in opened for index, leaf in enumerate(added, first))
-    result = Refilled(first, size, lost)
-    if size == first:
+    absent = rows.without_opening(first)
+    filled = {index: openings[index] for index in absent if index in openings}
+    for path in copies.databases:
+        filled |= openings_in(path, rows, [index for index in absent if index not in filled])
+    result = Refilled(first, size, lost, len(filled))
+    if size == first and not filled:
         return result
-    owed: list[dict[str, Any]] = [{"kind": "recovery", "first": first, "size": size, "lost": lost, "reason": reason}]
+    begin = min([first, *filled])
+    still = sum(begin <= index and index not in filled for index in absent)
+    said = {"kind": "recovery", "first": begin, "size": size, "lost": lost + still, "reason": reason}
+    owed: list[dict[str, Any]] = [said]
+    uncounted = _lost_before(rows, first)
     last = settled[-1]
     if last.wrapped not in {row.wrapped for row in keys.rows or ()}:  # made now: the log's own is nowhere
         key = keys_of_log.verifier_of(keyring, last)
         owed.append({"kind": "key", "purpose": "log", "key": key, "reason": "loss"})
 
     def work(connection: sqlite3.Connection) -> None:
-        pairs = [(index, _row(each)) for index, each in sorted(opened.items())]
-        storage.insert(connection, first, added, pairs, tiles, _usage(opened.values()))
+        every = opened | filled
+        pairs = [(index, _row(each)) for index, each in sorted(every.items())]
+        # What a recovery once lost was not charged then; what somebody took away was.
+        charged = [each for index, each in every.items() if index >= first or index in uncounted]
+        storage.insert(connection, first, added, pairs, tiles, _usage(charged))
         erased = [
-            (each.person_hash, index) for index, each in opened.items() if each.person is None and each.person_hash
+            (each.person_hash, index) for index, each in every.items() if each.person is None and each.person_hash
+        ]
+        erased += [
+            (section_hash("person", each.person_salt, each.person), index)
+            for index, each in filled.items()
+            if each.person is not None and each.person_salt is not None
         ]
         connection.executemany(
             "UPDATE log_openings SET person = NULL, person_salt = NULL, person_hash = ? WHERE idx = ?", erased
@@ -98,6 +121,12 @@ def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *
 
     database.maintain(work)
     return result
+
+
+def _lost_before(rows: Storage, size: int) -> set[int]:
+    """Indices that recoveries so far put back."""
+    told = (each for each in _told_publicly(rows.public_leaves(size)) if each["kind"] == "recovery")
+    return {index for each in told for index in range(each["first"], each["size"])}
 
 
 def close(

@@ -208,8 +208,9 @@ def release(log: Log, *, account: str, by: Instructed | None = None) -> None:
     """End a hold. Raises NoSuchHold."""
 
     def end(connection: sqlite3.Connection) -> None:
-        if not connection.execute("DELETE FROM log_holds WHERE account = ?", (account,)).rowcount:
+        if _why_held(connection, account) is None:
             raise NoSuchHold(f"Account {account[:40]} is not under a hold.")
+        connection.execute("DELETE FROM log_holds WHERE account = ?", (account,))
 
     log.write(end, lambda _: (by or Instructed()).act("ledger.release", account, {}))
 
@@ -226,17 +227,43 @@ def replay(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -
 
 def refuse_if_held(connection: sqlite3.Connection, account: str) -> None:
     """Raises HoldInForce when nothing of the account may be erased, by the open transaction."""
-    held = connection.execute("SELECT reason FROM log_holds WHERE account = ?", (account,)).fetchone()
-    if held is not None:
+    reason = _why_held(connection, account)
+    if reason is not None:
         raise HoldInForce(
-            f"Account {account} is under a legal hold: {held[0][:200]}.",
+            f"Account {account} is under a legal hold: {reason[:200]}.",
             hint="`countenance ledger release` ends a hold; nothing was erased",
         )
 
 
 def held(connection: sqlite3.Connection) -> list[str]:
     """The accounts under a legal hold, by the open transaction."""
-    return [row[0] for row in connection.execute("SELECT account FROM log_holds ORDER BY account").fetchall()]
+    found = {row[0] for row in connection.execute("SELECT account FROM log_holds").fetchall()}
+    for prefix in prefixes(connection):
+        rows = connection.execute(
+            f"SELECT DISTINCT a.account FROM {prefix}log_acts a JOIN {prefix}log_openings o ON o.idx = a.idx"  # noqa: S608
+            " WHERE json_extract(accounting, '$.operation') = 'ledger.hold'"
+        ).fetchall()
+        found |= {account for (account,) in rows if _why_held(connection, account) is not None}
+    return sorted(found)
+
+
+def _why_held(connection: sqlite3.Connection, account: str) -> str | None:
+    """Why nothing of an account may be erased: a hold's reason, by its row, or by the latest act about it. Whoever
+    takes the row away has not ended the hold."""
+    row = connection.execute("SELECT reason FROM log_holds WHERE account = ?", (account,)).fetchone()
+    if row is not None:
+        return str(row[0])
+    for prefix in reversed(prefixes(connection)):
+        latest = connection.execute(
+            "SELECT json_extract(accounting, '$.operation'), json_extract(accounting, '$.details.reason')"  # noqa: S608
+            f" FROM {prefix}log_acts a JOIN {prefix}log_openings o ON o.idx = a.idx WHERE a.account = ?"
+            " AND json_extract(accounting, '$.operation') IN ('ledger.hold', 'ledger.release')"
+            " ORDER BY o.idx DESC LIMIT 1",
+            (account,),
+        ).fetchone()
+        if latest is not None:
+            return str(latest[1]) if latest[0] == "ledger.hold" else None
+    return None
 
 
 def carry_over(connection: sqlite3.Connection, account: str, reason: str) -> None:

@@ -276,6 +276,23 @@ class Storage:
             ).fetchall()
         return {row[0] for row in rows}
 
+    def without_opening(self, size: int) -> list[int]:
+        """Of the first `size` leaves: those that are not legible to everybody and have no opening, though none was
+        erased after its floor."""
+        found: list[int] = []
+        for start in range(0, size, PORTION):
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    f"SELECT l.idx FROM {self._prefix}log_leaves l"  # noqa: S608
+                    f" LEFT JOIN {self._prefix}log_openings o ON o.idx = l.idx"
+                    f" LEFT JOIN {self._prefix}log_expired e ON e.idx = l.idx"
+                    " WHERE l.idx >= ? AND l.idx < ? AND o.idx IS NULL AND e.idx IS NULL"
+                    " AND substr(l.leaf, 1, 1) <> x'7b' ORDER BY l.idx",
+                    (start, min(start + PORTION, size)),
+                ).fetchall()
+            found += (index for (index,) in rows)
+        return found
+
     def owed(self) -> list[tuple[int, dict[str, Any]]]:
         """Public entries that the log still owes, in order."""
         with self._database.reading() as connection:
@@ -316,7 +333,7 @@ def insert(
     openings = list(openings)
     connection.executemany("INSERT INTO log_leaves (idx, leaf) VALUES (?, ?)", enumerate(leaves, first))
     connection.executemany(
-        "INSERT INTO log_acts (account, idx) VALUES (?, ?)",
+        "INSERT OR IGNORE INTO log_acts (account, idx) VALUES (?, ?)",
         [(row.account_of_act, index) for index, row in openings if row.account_of_act is not None],
     )
     connection.executemany(

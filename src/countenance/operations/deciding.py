@@ -100,7 +100,7 @@ def operator_refound(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """On the host: announces that the office begins anew, and after three days without an objection does it."""
     if on.by != HOST:
         raise AdministrationError("That is for the host, without a login.", hint="`countenance logout` first")
-    found = on.governance.office.refound(reason=required(params, "reason"), request_id=on.request_id)
+    found = on.governance.refound(reason=required(params, "reason"), request_id=on.request_id)
     possible = told_time(found.at_us + SILENCE_US) if found.state == "open" else None
     return {**told_proposal(found, microseconds(on.at)), "possible_from": possible}
 

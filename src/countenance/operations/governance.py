@@ -296,6 +296,14 @@ class Governance:
             finally:
                 self._catch_up()  # also after an error: what was reported as failed may have been stored
 
+    def refound(self, *, reason: str, request_id: str) -> Proposal:
+        """Begin anew on the host; see `Office.refound`. Raises OperatorError."""
+        with self._lock:
+            try:
+                return self.office.refound(reason=reason, request_id=request_id)
+            finally:
+                self._catch_up()
+
     def problems(self) -> list[str]:
         """What `ledger fsck` should know of operators and of sets that were in force."""
         found = self.office.problems()
@@ -320,6 +328,8 @@ class Governance:
 
     def _take(self, act: Act) -> None:
         said, by = act.details, (str(act.details.get("by", "")), str(act.details.get("and", "")))
+        if act.request_id in self.office.state.refounded_without:
+            self._begin_anew(act)
         if act.operation == "account.standing":
             self._standings[act.account] = Standing(
                 str(said["standing"]),
@@ -341,6 +351,16 @@ class Governance:
             named = Awaited(act.account, *(str(said.get(each, "")) for each in ("operation", "collection", "image")))
             if named.id == said["approval"]:  # and no other call
                 self._approved[named.id] = act.at_us + APPROVED_US
+
+    def _begin_anew(self, act: Act) -> None:
+        """What was decided is not known any more: nobody is cleared, no call is approved, and the set is the one that
+        the program comes with."""
+        self._standings.clear()
+        self._approved.clear()
+        self._on_record.forget(act.at_us)
+        usual = replace(self._timeline[0], from_us=act.at_us, reason="decisions were lost", request_id=act.request_id)
+        self._timeline = [each for each in self._timeline if each.from_us < act.at_us or each is self._timeline[0]]
+        self._timeline.append(usual)
 
     def _default(self) -> Activation:
         found = next(iter(self._journal.acts((DEFAULT_SET,))), None)

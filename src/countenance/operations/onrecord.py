@@ -100,12 +100,22 @@ class OnRecord:
         self._retention: dict[tuple[str, str], int] = {}
         self._authorisations: dict[str, dict[str, Authorisation]] = {}
         self._verifications: dict[str, list[Verification]] = {}
+        self._since_us = 0
 
     def note(self, act: Said) -> None:
         """Takes one act."""
         noting = _NOTED.get(act.operation)
         assert noting is not None  # RECORDED
+        if act.operation in _GRANTING and act.at_us < self._since_us:
+            return
         noting(self, act, act.details)
+
+    def forget(self, before_us: int) -> None:
+        """What lets calls through and was recorded before a moment counts for nothing: whether it was taken back is not
+        known any more."""
+        self._since_us = before_us
+        self._consents.clear()
+        self._authorisations.clear()
 
     # -- asking
 
@@ -190,6 +200,7 @@ class OnRecord:
         return by != HOST and self._is_operator(by)
 
 
+_GRANTING: Final = frozenset({"authorisation.grant", "authorisation.request", "consent.record"})
 _NOTED: Final = {
     "authorisation.grant": OnRecord._authorisation_granted,
     "authorisation.refuse": OnRecord._authorisation_refused,

@@ -6,7 +6,6 @@ nothing is refused before it is written.
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
@@ -14,6 +13,7 @@ from typing import Any, Final
 
 from countenance.errors import Error
 from countenance.operators.state import OPERATIONS, State
+from countenance.operators.tally import FILE, Tally
 from countenance.operators.values import Act, Journal, OperatorError
 from countenance.store import Database, Keyring
 
@@ -43,7 +43,7 @@ class Records:
         self._database = database
         self._journal = journal
         self._now_us = now_us
-        self._key = keyring.derive("operator-acts")
+        self._tally = Tally(database.path.parent, keyring)
         folder = files("countenance.operators").joinpath("schema")
         scripts = sorted((each.name, each) for each in folder.iterdir() if each.name.endswith(".sql"))
         database.migrate("operators", [each.read_text("utf-8") for _, each in scripts])
@@ -79,7 +79,7 @@ class Records:
         def rows(connection: Any) -> None:
             if also is not None:
                 also(connection)
-            connection.execute(_COUNT, (number, self._seal(number)))
+            connection.execute(_COUNT, (number, self._tally.seal(number)))
 
         party = self._party_of(account) if account else ()
         try:
@@ -88,6 +88,7 @@ class Records:
             self._look_again()
             raise
         self.state.apply(act)
+        self._tell_outside()
         return act
 
     def _look_again(self) -> None:
@@ -105,14 +106,33 @@ class Records:
         with self._database.reading() as connection:
             row = connection.execute("SELECT number, seal FROM operator_acts").fetchone()
         if row is None and not state.number:
-            self._database.maintain(lambda connection: connection.execute(_COUNT, (0, self._seal(0))).close())
-        elif row is None or not hmac.compare_digest(self._seal(row[0]), row[1]):
+            self._database.maintain(lambda connection: connection.execute(_COUNT, (0, self._tally.seal(0))).close())
+        elif row is None or not self._tally.is_sealed(row[0], row[1]):
             state.expect(state.number + 1)
         else:
             state.expect(row[0])  # fewer than there are: an older database was put in place, and its log refilled
+        self._expect_what_was_told(state)
         if not state.is_whole:
             _log.error("acts of operators are missing from the log; `countenance ledger fsck` names them")
         return state
 
-    def _seal(self, number: int) -> bytes:
-        return hmac.digest(self._key, b"%d" % number, "sha256")
+    def _expect_what_was_told(self, state: State) -> None:
+        """Compares with the count outside the database; without one, entries that a recovery lost may be acts."""
+        try:
+            told = self._tally.read()
+        except (OSError, ValueError) as error:
+            _log.error("the file %s cannot be relied on: %s", FILE, error)
+            state.expect(state.number + 1)
+            return
+        if told is not None:
+            state.expect(told)
+        elif self._journal.has_lost() and not state.refounded_without:
+            state.expect(state.number + 1)
+        if state.is_whole and (told or 0) < state.number:
+            self._tally.write(state.number)
+
+    def _tell_outside(self) -> None:
+        try:
+            self._tally.write(self.state.number)
+        except OSError as error:  # what was done is done; the next act, or the next start, tells it
+            _log.error("the file %s cannot be written: %s", FILE, error)

@@ -38,7 +38,6 @@ TRUSTED: Final[Mapping[str, frozenset[Role]]] = {
     "account.standing": _DECIDE,
     "policy.activate": _DECIDE,
     "purpose.add": _DECIDE,
-    "authorisation.record": _DECIDE,
     "operator.create": _ADMIN,
     "operator.suspend": _ADMIN,
     "operator.resume": _ADMIN,
@@ -137,6 +136,9 @@ class State:
     """Of the last act that counts."""
     is_whole: bool = True
     """No act is missing, or the office was founded anew since."""
+    refounded_without: list[str] = field(default_factory=list)
+    """Acts that founded the office anew while others were missing: what was decided before them is not known, and
+    counts for nothing (a refusal may be among what is missing)."""
 
     def apply(self, act: Act) -> bool:
         """Take account of an act; False when it does not count. Never raises, whatever the act says."""
@@ -326,6 +328,10 @@ class State:
         self.operators = {name: replace(each, is_active=False) for name, each in self.operators.items()}
         self.codes.clear()
         self.ended = dict.fromkeys(self.operators, act.at_us)
+        if not self.is_whole:
+            self.refounded_without.append(act.request_id)
+            for each in [each for each in self.proposals.values() if each.state == "open"]:
+                self._end(each.id, "withdrawn")
         self.is_whole = True
         self.decided.append(act)
 

@@ -92,6 +92,10 @@ class Journal(Protocol):
         """Those of some operations, the oldest first."""
         ...
 
+    def has_lost(self) -> bool:
+        """Whether a recovery could not bring every entry back, as leaves say: acts may be among them."""
+        ...
+
     def append(
         self,
         operation: str,

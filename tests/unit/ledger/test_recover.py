@@ -99,6 +99,46 @@ def test_another_database_gives_back_openings_too(opened: Opened) -> None:
     assert erased.person is None
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_openings_that_leaves_of_the_database_lack_come_back_from_another(opened: Opened, told: bool) -> None:
+    """Somebody took them away, or an earlier recovery could not find them."""
+    opened.grow(3)
+    if told:
+        opened.keep()
+    opened.log.append(call(99, units=7))
+    opened.grow(2)
+    size = opened.log.size
+    if told:
+        mirror(opened.fetch, opened.folder / "mirror", opened.policy())
+        opened.put_back()
+        assert refilled(opened, Copies(mirrors=[str(opened.folder / "mirror")])) == (4, size, 3)
+        assert opened.log.storage.usage() == []
+    else:
+        opened.keep()
+        (opened.folder / "older.db").rename(opened.folder / "newer.db")
+        opened.database.maintain(
+            lambda connection: connection.execute("DELETE FROM log_openings WHERE idx IN (2, 4)").close()
+        )
+        opened.database.maintain(
+            lambda connection: connection.execute("DELETE FROM log_acts WHERE idx IN (2, 4)").close()
+        )
+        assert len(fsck.examine(opened.log).problems) == 2
+    opened.database.close()
+    database = Database(opened.folder / "countenance.db")
+    size = opened.log.size
+    copies = Copies(databases=[opened.folder / "newer.db"])
+    done = refill(database, opened.keyring, opened.folder, copies, reason=WHY)
+    database.close()
+    assert (done.first, done.size, done.filled) == (size, size, 3 if told else 2)
+    opened.open()
+    found = fsck.examine(opened.log)
+    assert (found.problems, found.lost) == ([], 0)
+    assert [units for *_, units in opened.log.storage.usage()] == [7]
+    brought = opened.log.opening(4)
+    assert brought is not None
+    assert brought.person is None  # it may have been erased since
+
+
 def test_kept_receipts_give_back_openings_and_go_on_where_the_mirror_ends(opened: Opened) -> None:
     opened.grow(3)
     opened.keep()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.operators.house import STANDING, House
 
-from countenance.operators import Act, OperatorError, ProposalError, SessionError, State
+from countenance.ledger import Public
+from countenance.ledger.copies import Copies
+from countenance.ledger.recover import refill
+from countenance.operators import Act, OperatorError, ProposalError, SessionError, State, tally
 from countenance.operators.state import HOST, OPERATIONS, SILENCE_US, VALID_US
-from countenance.store import DatabaseError
+from countenance.store import DatabaseError, backup
 
 
 def suspended(two: House) -> str:
@@ -78,6 +82,62 @@ def test_an_older_count_is_one_of_an_older_database(two: House) -> None:
     assert two.office.state.is_whole
     assert two.office.problems() == []
     two.decide("account.standing")
+
+
+def test_an_older_count_put_back_together_with_its_acts_taken_away_is_missed(two: House) -> None:
+    """All of it inside the database: what is outside knows better."""
+    older = two.log.database.read().execute("SELECT number, seal FROM operator_acts").fetchone()
+    suspended(two)
+    for edit in ("DELETE FROM log_openings WHERE idx IN (SELECT max(idx) FROM log_openings)",) * 2:
+        two.log.database.maintain(lambda connection, edit=edit: connection.execute(edit).close())  # type: ignore[misc]
+    two.edit("UPDATE operator_acts SET number = ?, seal = ?", *older)
+    nobody_decides(two)
+
+
+@pytest.mark.parametrize("content", ["", "7", "7 00", "x y", "\udcff"])
+def test_a_count_outside_that_cannot_be_relied_on_has_nobody_decide(two: House, content: str) -> None:
+    (two.log.folder / tally.FILE).write_bytes(content.encode("utf-8", "surrogateescape"))
+    two.again()
+    nobody_decides(two)
+
+
+def test_without_the_count_outside_a_recovery_that_lost_entries_may_have_lost_acts(two: House) -> None:
+    def recovered(lost: int) -> None:
+        said = {"kind": "recovery", "first": 1, "size": 2, "lost": lost, "reason": "disk"}
+        two.log.log.append(Public(said))
+        (two.log.folder / tally.FILE).unlink()
+        two.again()
+
+    recovered(0)
+    assert two.office.state.is_whole
+    two.log.log.append(Public({"kind": "recovery", "first": 1, "size": 2, "lost": 3, "reason": "disk"}))
+    assert two.again().state.is_whole  # the count says that no act was among them
+    recovered(3)
+    nobody_decides(two)
+    assert two.office.refound(reason="disk", request_id=two.request).state == "done"
+    assert two.again().state.is_whole
+
+
+def test_acts_that_were_taken_away_come_back_from_another_copy_of_the_database(two: House, tmp_path: Path) -> None:
+    suspended(two)
+    backup.copy(two.log.database.path, tmp_path / "copy.db")
+    two.edit("DELETE FROM log_openings WHERE request_id = 'suspension'")
+    nobody_decides(two)
+    copies = Copies(databases=[tmp_path / "copy.db"])
+    assert refill(two.log.database, two.log.keyring, two.log.folder, copies, reason="found it").filled == 1
+    assert two.again().state.is_whole
+    assert not two.office.state.operators["ann"].is_active
+    assert two.office.problems() == []
+
+
+def test_what_was_proposed_before_acts_were_lost_is_not_decided_after(two: House) -> None:
+    proposal = two.propose()
+    suspended(two)
+    two.edit("DELETE FROM log_openings WHERE request_id = 'suspension'")
+    two.office.refound(reason="x", request_id=two.request)
+    two.make("eva", "admin")
+    with pytest.raises(ProposalError, match="withdrawn"):
+        two.office.approve(proposal, by="eva", request_id=two.request)
 
 
 def test_the_host_begins_anew_at_once_when_acts_are_missing(two: House) -> None:
