@@ -17,8 +17,9 @@ from countenance.operations.administration import INSTRUCTIONS
 from countenance.operations.governance import Asking, Governance
 from countenance.operations.instruction import AdministrationError
 from countenance.operators import ProposalError, SessionError
+from countenance.policy import Engine, PolicyError, cases
 from countenance.policy.policyset import composed
-from tests.conformance.in_process import InProcess, ScriptedEngine, service_in
+from tests.conformance.in_process import InProcess, ScriptedEngine, code_of, service_in
 from tests.unit.accounts.declarations import CUSTOMER
 
 PASSWORD = "correct horse battery staple"
@@ -155,6 +156,67 @@ def test_while_acts_are_missing_every_call_is_denied(house: InProcess, people: d
     assert (decision.allowed, decision.policies) == (False, ())
     assert "missing" in decision.reason
     assert [each for each in again.problems() if "are missing or altered" in each]
+
+
+def test_who_declares_somebody_else_is_not_cleared_any_more(house: InProcess, people: dict[str, str]) -> None:
+    account = do(house, "account.create", people["cyd"], name="Acme", party=CUSTOMER)["account_id"]
+    made = do(house, "key.create", people["cyd"], account_id=account, purpose="access-control")
+    house.credentials = made["access_key_id"], made["secret_access_key"]
+    words = {"account_id": account, "standing": "cleared", "sector": "retail", "reason": "file 12"}
+
+    def cleared() -> bool:
+        return code_of(house.call("ListCollections", {})) == "OK"
+
+    proposal = do(house, "account.standing", people["ann"], **words)["proposal"]
+    do(house, "proposal.approve", people["bea"], proposal=proposal)
+    assert cleared()
+    waiting = do(house, "account.standing", people["ann"], **words)["proposal"]
+    other = {**CUSTOMER, "legal_name": "Somebody Else B.V."}
+    do(house, "account.declare", account_id=account, party=other)
+    assert not cleared()
+    told = do(house, "account.standing", people["aud"], account_id=account)
+    assert (told["standing"], told["reason"]) == ("review", "it declared something else since it was cleared")
+    with pytest.raises(PolicyError, match="declared something else"):
+        do(house, "proposal.approve", people["bea"], proposal=waiting)
+    proposal = do(house, "account.standing", people["ann"], **words)["proposal"]
+    do(house, "proposal.approve", people["bea"], proposal=proposal)
+    assert cleared()
+
+
+def test_a_proposal_counts_for_the_set_that_it_would_replace(house: InProcess, people: dict[str, str]) -> None:
+    first, second = (
+        do(house, "policy.draft", people["ann"], packs=packs)["policy_set"] for packs in (["standing"], ["gdpr"])
+    )
+    made = [do(house, "policy.activate", people["ann"], policy_set=each, reason="x") for each in (first, second)]
+    assert [bool(each["warnings"]) for each in made] == [False, True]
+    do(house, "proposal.approve", people["bea"], proposal=made[0]["proposal"])
+    with pytest.raises(PolicyError, match="Another set than"):
+        do(house, "proposal.approve", people["bea"], proposal=made[1]["proposal"])
+    again = do(house, "policy.activate", people["ann"], policy_set=second, reason="x")
+    do(house, "proposal.approve", people["bea"], proposal=again["proposal"])
+    assert [each for each in house.service.governance.warnings() if "nobody cleared" in each]
+
+
+def test_while_acts_are_missing_whoever_was_logged_in_may_look(house: InProcess, people: dict[str, str]) -> None:
+    house.service.governance.office.state.is_whole = False
+    assert "problems" in do(house, "ledger.fsck", people["ann"])
+    assert [each for each in do(house, "ledger.status", people["ann"])["warnings"] if "every call is denied" in each]
+    with pytest.raises(SessionError, match="missing"):
+        do(house, "account.create", people["ann"], name="x", party=CUSTOMER)
+
+
+def test_a_customer_has_no_key_for_the_owners_work(house: InProcess, people: dict[str, str]) -> None:
+    account = do(house, "account.create", people["cyd"], name="Acme", party=CUSTOMER)["account_id"]
+    with pytest.raises(AdministrationError, match="for the owner's account"):
+        do(house, "key.create", people["cyd"], account_id=account, purpose="owner")
+
+
+def test_the_example_of_the_page_does_what_it_says() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "concepts" / "policy.md").read_text("utf-8")
+    text = page.partition("```cedar\n")[2].partition("```")[0]
+    said = page.partition('```json\n{"defaults"')[2].partition("```")[0]
+    ran = list(cases.run(cases.read('{"defaults"' + said), Engine(composed([], {"house": text}))))
+    assert [each.passed for each in ran] == [True, True]
 
 
 def test_after_decisions_were_lost_nobody_is_cleared_and_the_set_is_the_usual_one(

@@ -140,6 +140,7 @@ def test_health_readiness_and_metrics(raw: RawClient) -> None:
         "store_open": True,
         "ledger_writable": True,
         "ledger_unrefused": True,
+        "policy_decides": True,
         "warnings": [],
     }
     raw.call("ListCollections", {})

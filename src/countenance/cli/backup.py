@@ -28,8 +28,8 @@ def backup() -> None:
 def backup_create(file: Path, data_dir: Path | None, as_json: bool) -> None:
     """Write a copy of the database as it is now, while the server goes on. The ledger has an entry of it.
 
-    Keep the files `erasures` and `high-water` where a lost disk does not take them along: they are what keeps erased
-    data from coming back with a backup, and an older log from being taken for the newest.
+    Keep the files `erasures`, `high-water` and `acts` where a lost disk does not take them along: they are what keeps
+    erased data from coming back with a backup, and an older log or older decisions from being taken for the newest.
     """
     answer = admin_client.administer(settings_for(data_dir), "backup.create", {"path": str(file.absolute())})
     emit(answer, [f"{answer['sha256']}  {answer['path']}"], as_json=as_json)

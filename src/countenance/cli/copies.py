@@ -67,6 +67,8 @@ def told_of(mended: Mended) -> tuple[dict[str, Any], list[str]]:
         if mended.refilled.filled:
             answer["filled"] = mended.refilled.filled
             lines.append(f"{mended.refilled.filled} openings put back into leaves that were there")
+        if mended.refilled.has_new_key:
+            lines.append(f"the log's key is lost, and another signs: {mended.key}; tell whoever checks you")
         if lost:
             lines.append(
                 "what operators decided may be among what was lost: where it is, every call is denied until the office "

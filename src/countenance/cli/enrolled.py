@@ -137,6 +137,8 @@ def person_erase(
     The proof has the entry of the erasure, that it is in the log, and a signed checkpoint: it shows when it was done. A
     restored backup erases them again.
     """
+    if receipt is not None and receipt.exists():
+        raise click.BadParameter(f"{receipt} is there already: a proof replaces nothing", param_hint="--receipt")
     answer = ask(data_dir, "person.erase", account_id=account_id, external_image_id=external_image_id, ground=ground)
     if receipt is not None:
         import json
@@ -147,5 +149,7 @@ def person_erase(
         [f"{answer['references']} faces, {answer['samples']} samples, {answer['entries']} entries"],
         as_json=as_json,
     )
+    if not as_json and not answer["references"] + answer["entries"]:
+        talk("Nobody is enrolled or named by that external image id. What was done is on record all the same.")
     if not as_json and receipt is None:
         talk("--receipt FILE keeps the proof; `--json` prints it.")

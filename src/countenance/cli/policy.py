@@ -38,7 +38,10 @@ def policy_status(data_dir: Path | None, as_json: bool) -> None:
     lines += columns(
         ["SET", "PACKS"],
         (
-            [each["policy_set"][:_SHORT], "damaged" if each["packs"] is None else " ".join(each["packs"])]
+            [
+                each["policy_set"][:_SHORT],
+                "damaged" if each["packs"] is None else " ".join([*each["packs"], *each["own"]]),
+            ]
             for each in answer["sets"]
         ),
     )
@@ -88,6 +91,8 @@ def policy_draft(packs: tuple[str, ...], own: tuple[str, ...], data_dir: Path | 
         texts[name] = Path(file).read_text("utf-8")
     answer = ask(data_dir, "policy.draft", packs=list(packs), own=texts)
     emit(answer, [answer["policy_set"]], as_json=as_json)
+    for warning in answer["warnings"]:
+        talk(f"Beware: {warning}.")
     if not as_json:
         talk(f"Kept. countenance policy activate {answer['policy_set'][:_SHORT]} --reason '...' proposes it.")
 
@@ -132,7 +137,10 @@ def policy_test(file: Path, policy_set: str | None, data_dir: Path | None, as_js
 @json_option
 def policy_activate(policy_set: str, start: str | None, reason: str, data_dir: Path | None, as_json: bool) -> None:
     """Propose to put a set in force. Another operator decides."""
-    proposed(ask(data_dir, "policy.activate", policy_set=policy_set, reason=reason, **{"from": start}), as_json=as_json)
+    answer = ask(data_dir, "policy.activate", policy_set=policy_set, reason=reason, **{"from": start})
+    for warning in answer["warnings"]:
+        talk(f"Beware: {warning}.")
+    proposed(answer, as_json=as_json)
 
 
 @policy.command("diff", epilog=example("countenance policy diff 3a0a12122f5f679a d15dad84d2e2e8c2"))

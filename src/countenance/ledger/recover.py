@@ -53,6 +53,8 @@ class Refilled:
     size: int
     lost: int
     filled: int = 0
+    has_new_key: bool = False
+    """The key that signed last is nowhere: another was made."""
 
 
 def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *, reason: str) -> Refilled:
@@ -85,7 +87,8 @@ def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *
     filled = {index: openings[index] for index in absent if index in openings}
     for path in copies.databases:
         filled |= openings_in(path, rows, [index for index in absent if index not in filled])
-    result = Refilled(first, size, lost, len(filled))
+    has_new_key = settled[-1].wrapped not in {row.wrapped for row in keys.rows or ()}
+    result = Refilled(first, size, lost, len(filled), has_new_key)
     if size == first and not filled:
         return result
     begin = min([first, *filled])
@@ -94,7 +97,7 @@ def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *
     owed: list[dict[str, Any]] = [said]
     uncounted = _lost_before(rows, first)
     last = settled[-1]
-    if last.wrapped not in {row.wrapped for row in keys.rows or ()}:  # made now: the log's own is nowhere
+    if has_new_key:
         key = keys_of_log.verifier_of(keyring, last)
         owed.append({"kind": "key", "purpose": "log", "key": key, "reason": "loss"})
 

@@ -71,7 +71,11 @@ def ledger_status(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         "healthy": on.ledger.healthy,
         "refused_by": dict(on.ledger.witnessing.refusals),
         "quorum_at": on.ledger.witnessing.quorum_s,
-        "warnings": [*on.ledger.witnessing.warnings(), *registration.undeclared(on.accounts)],
+        "warnings": [
+            *on.ledger.witnessing.warnings(),
+            *on.governance.warnings(),
+            *registration.undeclared(on.accounts),
+        ],
         "timestamp": _timestamp(log.storage.latest_timestamp()),
         "keys": [
             {"key": str(each.verifier), "id": each.verifier.key_id.hex(), "state": each.state}

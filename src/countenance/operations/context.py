@@ -57,6 +57,8 @@ class Caller:
     jurisdiction: str = ""
     """Of the account's party."""
     is_owner: bool = False
+    party_sha256: str = ""
+    """Digest of what the account's party declares."""
 
 
 @dataclass(slots=True)

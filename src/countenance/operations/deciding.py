@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from countenance.ledger import microseconds
-from countenance.operations.governance import STANDINGS
+from countenance.operations.governance import CLEARED, STANDINGS, Standing
 from countenance.operations.instruction import (
     AdministrationError,
     Instruction,
@@ -190,12 +190,12 @@ def account_standing(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     if not any(name in params for name in ("standing", "sector", "end_user_sectors")):
         return {
             "account_id": account,
-            "standing": known.standing,
+            "standing": known.standing if _holds(on, account, known) else "review",
             "sector": known.sector,
             "end_user_sectors": list(known.end_user_sectors),
             "since": told_time(known.since_us) if known.since_us else None,
             "by": list(known.by),
-            "reason": known.reason,
+            "reason": known.reason if _holds(on, account, known) else "it declared something else since it was cleared",
         }
     standing = optional(params, "standing", known.standing) or known.standing
     if standing not in STANDINGS:
@@ -208,7 +208,12 @@ def account_standing(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     if sector:
         check_sector(sector)
     details = {"standing": standing, "sector": sector, "end_user_sectors": ",".join(words)}
+    details["party_sha256"] = on.governance.party_sha256(account)
     return proposed(on, "account.standing", account, details, params)
+
+
+def _holds(on: Instruction, account: str, known: Standing) -> bool:
+    return known.standing != CLEARED or known.clears(on.governance.party_sha256(account))
 
 
 def purpose_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:

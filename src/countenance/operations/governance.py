@@ -66,6 +66,12 @@ class Standing:
     since_us: int = 0
     reason: str = ""
     by: tuple[str, ...] = ()
+    party_sha256: str = ""
+    """Of the declaration that they looked at; "" of acts from before that was said."""
+
+    def clears(self, party_sha256: str) -> bool:
+        """Whether an account with a declaration is cleared: who declares somebody else is somebody else."""
+        return self.standing == CLEARED and self.party_sha256 in ("", party_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,8 @@ class Asking:
     purpose: str
     jurisdiction: str
     is_owner: bool
+    party: str = ""
+    """Digest of the declaration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +154,11 @@ class Governance:
         """Of an account; PENDING while nobody decided."""
         with self._lock:
             return self._standings.get(account_id, Standing())
+
+    def party_sha256(self, account_id: str) -> str:
+        """Digest of what an account's party declares; "" while it is undeclared."""
+        declared = self._accounts.party(account_id)
+        return declared.party.digest() if declared else ""
 
     def purposes(self) -> dict[str, str]:
         """Word -> what it means."""
@@ -237,7 +250,7 @@ class Governance:
         account = Account(
             id=account_id,
             owner=who.is_owner,
-            standing=CLEARED if standing.standing == CLEARED else PENDING,
+            standing=CLEARED if standing.clears(who.party) else PENDING,
             sector=standing.sector,
             jurisdiction=who.jurisdiction,
             end_user_sectors=standing.end_user_sectors,
@@ -304,6 +317,20 @@ class Governance:
             finally:
                 self._catch_up()
 
+    def decides(self) -> bool:
+        """Whether there is a set that can allow anything."""
+        return self.engine(self._now_us()).in_force is not None
+
+    def warnings(self) -> list[str]:
+        """Why every call is denied, or calls of accounts that nobody cleared are not."""
+        at_us, found = self._now_us(), []
+        engine = self.engine(at_us)
+        if engine.in_force is None:
+            found.append(f"every call is denied: {engine.reason}")
+        elif "standing" not in engine.in_force.packs:
+            found.append("the policies in force do not have the pack standing: accounts that nobody cleared may call")
+        return found
+
     def problems(self) -> list[str]:
         """What `ledger fsck` should know of operators and of sets that were in force."""
         found = self.office.problems()
@@ -317,8 +344,19 @@ class Governance:
     def _still_possible(self, proposal: Proposal) -> None:
         if proposal.kind == "policy.activate":
             self.shelf.find(str(proposal.details["policy_set"]))
+            previous = self.in_force(max(self._now_us(), int(proposal.details["from_us"]))).policy_set
+            if proposal.details["previous"] not in ("", previous):
+                raise PolicyError(
+                    f"Another set than {str(proposal.details['previous'])[:16]} is in force by now: {previous[:16]}.",
+                    hint="propose it again; what it changes is not what was proposed",
+                )
         if proposal.kind == "account.standing":
             self._accounts.account(proposal.account)
+            if proposal.details.get("party_sha256", "") not in ("", self.party_sha256(proposal.account)):
+                raise PolicyError(
+                    "The account has declared something else since that was proposed.",
+                    hint="look again, and propose it",
+                )
 
     def _catch_up(self) -> None:
         decided = self.office.state.decided
@@ -338,6 +376,7 @@ class Governance:
                 act.at_us,
                 str(said["reason"]),
                 by,
+                str(said.get("party_sha256", "")),
             )
         elif act.operation == "purpose.add":
             self._purposes[check_word(str(said["purpose"]))] = str(said["meaning"])

@@ -28,6 +28,8 @@ from countenance.policy.request import from_json
 MAX_TOLD: Final = 100
 """Calls that a replay or a simulation lists one by one; all of them are counted."""
 DAY_US: Final = 86_400_000_000
+STANDING_PACK: Final = "standing"
+WITHOUT_STANDING: Final = "it does not have the pack standing: accounts that nobody cleared may call"
 
 
 def policy_status(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def policy_activate(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         )
     previous = on.governance.in_force(from_us).policy_set
     details: dict[str, int | str] = {"policy_set": found.sha256, "previous": previous, "from_us": from_us}
-    return proposed(on, "policy.activate", "", details, params)
+    return {**proposed(on, "policy.activate", "", details, params), "warnings": _told(found)["warnings"]}
 
 
 def policy_test(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
@@ -188,7 +190,10 @@ def _activation(each: Activation) -> dict[str, Any]:
 
 def _set(on: Instruction, digest: str) -> dict[str, Any]:
     engine = on.governance.shelf.engine(digest)
-    return {"policy_set": digest, "packs": list(engine.in_force.packs) if engine.in_force else None}
+    if engine.in_force is None:
+        return {"policy_set": digest, "packs": None, "own": None}
+    own = sorted(json.loads(engine.in_force.text)["own"])
+    return {"policy_set": digest, "packs": list(engine.in_force.packs), "own": own}
 
 
 def _told(made: PolicySet) -> dict[str, Any]:
@@ -200,6 +205,8 @@ def _told(made: PolicySet) -> dict[str, Any]:
             for each in made.policies.values()
             if not each.id.startswith(f"{BASE}.")
         ],
+        "own": sorted(json.loads(made.text)["own"]),
+        "warnings": [] if STANDING_PACK in made.packs else [WITHOUT_STANDING],
     }
 
 

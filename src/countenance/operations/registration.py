@@ -12,6 +12,8 @@ from typing import Any, Final
 from countenance.accounts import DEFAULT_PURPOSE, AccessKey, Account, Accounts, Declared, Party
 from countenance.operations.instruction import AdministrationError, Instruction, optional, required
 
+OWNER_PURPOSE: Final = "owner"
+"""Of keys for the operator's own work."""
 BUCKET: Final = re.compile(r"[0-9A-Za-z.\-_]{3,255}")
 """`S3Bucket` in the Rekognition service model: no other name can be asked for."""
 
@@ -113,9 +115,14 @@ def key_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
             f"Nobody has said whom account {account.account_id} belongs to.",
             hint=f"countenance account declare {account.account_id} --party FILE",
         )
+    purpose = on.governance.check_purpose(optional(params, "purpose", DEFAULT_PURPOSE) or DEFAULT_PURPOSE)
+    if purpose == OWNER_PURPOSE and not account.is_owner:
+        raise AdministrationError(
+            f"Keys for {OWNER_PURPOSE} are for the owner's account.", hint="`countenance purpose list` shows the others"
+        )
     issued = on.accounts.create_key(
         account.account_id,
-        purpose=on.governance.check_purpose(optional(params, "purpose", DEFAULT_PURPOSE) or DEFAULT_PURPOSE),
+        purpose=purpose,
         holder=optional(params, "holder", "") or "",
         request_id=on.request_id,
         at=on.at,

@@ -56,7 +56,7 @@ class Engine:
 
     def __init__(self, in_force: PolicySet | None, *, reason: str = "") -> None:
         self.in_force = in_force
-        self._reason = reason
+        self.reason = reason
         self._parsed = None if in_force is None else cedarpy.PolicySet.from_str(in_force.cedar)
         self._entities = lru_cache(REMEMBERED)(self._parsed_entities)
         # The time is part of what is asked; where no policy reads it, the answer does not depend on it.
@@ -71,7 +71,7 @@ class Engine:
         try:
             digest = request.digest()
             if self._parsed is None:
-                raise Undecided(self._reason or "there is no policy set in force")
+                raise Undecided(self.reason or "there is no policy set in force")
             question, entities = request.question(), orjson.dumps(request.entities(), option=orjson.OPT_SORT_KEYS)
             if self._keeps and type(question["context"].get("time")) is int:
                 timeless = {**question, "context": {**question["context"], "time": 0}}

@@ -50,7 +50,7 @@ class Shelf:
         if len(rows) != 1 or not digest:
             raise PolicyError(
                 f"There {'are several policy sets' if len(rows) > 1 else 'is no policy set'} {digest[:64]!r}.",
-                hint="`countenance policy list` shows them",
+                hint="`countenance policy status` shows them",
             )
         found, text = rows[0]
         if sha256(text.encode()).hexdigest() != found:

@@ -46,11 +46,13 @@ class Readiness:
             "store_open": self._store_answers(),
             "ledger_writable": ledger.healthy,
             "ledger_unrefused": not ledger.witnessing.refusals,
+            "policy_decides": self._assembled.register.governance.decides(),
         }
 
     def warnings(self) -> list[str]:
         """What does not stop calls, and should be looked at."""
-        return self._assembled.register.ledger.witnessing.warnings()
+        register = self._assembled.register
+        return [*register.ledger.witnessing.warnings(), *register.governance.warnings()]
 
     def _store_answers(self) -> bool:
         try:

@@ -12,7 +12,7 @@ from tests.unit.ledger.test_log import Opened, call
 
 from countenance.errors import Error
 from countenance.ledger import fsck
-from countenance.ledger.retention import HoldInForce, NoSuchHold, erase_persons, hold, release
+from countenance.ledger.retention import HoldInForce, NoSuchHold, erase_persons, held, hold, release
 
 ACCOUNT = "123456789012"
 IMAGE = hashlib.sha256(b"x").hexdigest().encode()
@@ -54,6 +54,25 @@ def test_persons_go_and_the_log_stays_sound(opened: Opened) -> None:
         assert IMAGE not in file.read_bytes(), file
     opened.open()
     assert fsck.examine(opened.log).problems == []
+    opened.database.close()
+
+
+def test_who_takes_the_row_of_a_hold_away_has_not_ended_it(opened: Opened) -> None:
+    log = opened.log
+    for again in range(2):
+        hold(log, account=ACCOUNT, reason="case 17/26")
+        opened.database.maintain(lambda connection: connection.execute("DELETE FROM log_holds").close())
+        with pytest.raises(HoldInForce, match="case 17/26"):
+            erase_persons(log, account=ACCOUNT, before_us=2**53 - 1, ground="x")
+        with opened.database.reading() as connection:
+            assert held(connection) == [ACCOUNT]
+        release(log, account=ACCOUNT)
+        with opened.database.reading() as connection:
+            assert held(connection) == []
+        with pytest.raises(NoSuchHold):
+            release(log, account=ACCOUNT)
+        assert again < 2
+    assert erase_persons(log, account=ACCOUNT, before_us=2**53 - 1, ground="x") == 5
     opened.database.close()
 
 

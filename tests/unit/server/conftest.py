@@ -93,6 +93,7 @@ def assembled() -> Any:
         gallery=SimpleNamespace(stats=lambda: stats),
         register=SimpleNamespace(
             ledger=SimpleNamespace(healthy=True, log=None, witnessing=SimpleNamespace(refusals={}, warnings=list)),
+            governance=SimpleNamespace(decides=lambda: True, warnings=list),
             samples=SimpleNamespace(totals=lambda: Totals(samples=7, bytes=700), max_bytes=7000),
         ),
     )

@@ -67,6 +67,9 @@ def test_not_ready_without_its_store_or_its_record(assembled: Any, metrics: Metr
     assembled.register.ledger.witnessing.warnings = lambda: ["UNWITNESSED"]
     reply = get(app, "/readyz")
     assert (reply.status, json.loads(reply.body)["warnings"]) == (200, ["UNWITNESSED"])
+    assembled.register.governance.decides = lambda: False
+    assert json.loads(get(app, "/readyz").body)["policy_decides"] is False
+    assembled.register.governance.decides = lambda: True
     assembled.gallery.stats = broken
     reply = get(app, "/readyz")
     assert reply.status == 503
