@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.countenance-installed
+EXTRA := $(VENV)/.countenance-standing-installed
 ARGS ?=
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench accuracy conformance faults docs lock clean
+.PHONY: help standing run test check format bench accuracy conformance faults docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -16,13 +17,19 @@ $(STAMP): requirements.lock pyproject.toml packages/audit/pyproject.toml scripts
 	@PYTHON=$(PYTHON) VENV=$(VENV) bash scripts/setup.sh
 	@touch $@
 
+$(EXTRA): $(STAMP) requirements-standing.lock
+	@VENV=$(VENV) bash scripts/setup_standing.sh
+	@touch $@
+
+standing: $(EXTRA) ## install the extra that screens parties (350 MB; compiles PyICU)
+
 run: $(STAMP) ## start the server on http://127.0.0.1:8080, data in ./data (ARGS="--port 9000" for more)
 	@exec $(BIN)/countenance serve $(ARGS)
 
-test: $(STAMP) ## run the tests (T=tests/unit/wire for some of them)
+test: $(EXTRA) ## run the tests (T=tests/unit/wire for some of them)
 	$(BIN)/python -m pytest -m "not slow" $(T)
 
-check: $(STAMP) ## formatting, lint, types, import rules, generated docs
+check: $(EXTRA) ## formatting, lint, types, import rules, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -45,13 +52,15 @@ conformance: $(STAMP) ## the wire against botocore, both ways, for every operati
 faults: $(STAMP) ## kill -9, power cuts, hostile bodies, memory: minutes
 	$(BIN)/python -m pytest tests/faults -m "slow or not slow"
 
-bench: $(STAMP) ## speed and memory as ratios against peers in the same run: minutes
+bench: $(EXTRA) ## speed and memory as ratios against peers in the same run: minutes
 	@BIN=$(BIN) bash bench/setup.sh
 	$(BIN)/python -m bench $(ARGS)
 
-lock: ## renew requirements.lock from pyproject.toml (needs uv)
+lock: ## renew requirements.lock and requirements-standing.lock from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-emit-package countenance-audit --no-header --no-annotate -o requirements.lock
+	uv pip compile pyproject.toml --extra standing -c requirements.lock --universal --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-emit-package countenance-audit --no-header --no-annotate -o requirements-standing.lock
 
 clean: ## remove the environment and caches; ./data stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

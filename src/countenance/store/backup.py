@@ -2,8 +2,8 @@
 
 Knows SQLite; does not know what is in the tables. The copy holds everything but the master key, without which its
 templates and secrets cannot be opened, and without the files that backups leave out: the high-water checkpoint, the
-count of operators' acts and the erasures. Made with VACUUM INTO (https://www.sqlite.org/lang_vacuum.html): one read transaction, so writers go on, and
-pages that were freed are not carried over.
+count of operators' acts and the erasures. Made with VACUUM INTO (https://www.sqlite.org/lang_vacuum.html): one read
+transaction, so writers go on, and pages that were freed are not carried over.
 """
 
 from __future__ import annotations
