@@ -27,6 +27,7 @@ import countenance
 from countenance import pipeline, restoration
 from countenance.accounts import Accounts, Credentials, Party, PartyError
 from countenance.config import Settings, SettingsError
+from countenance.errors import Error
 from countenance.gallery import RebuildReport, SqliteGallery
 from countenance.ledger import Acts, Ledger, Log, Witnessing, history
 from countenance.ledger.copies import Copies
@@ -38,9 +39,12 @@ from countenance.operations.enrolled import WITH_GALLERY
 from countenance.operations.governance import Governance
 from countenance.operations.pagination import Cursors
 from countenance.operations.samples import retain
+from countenance.operations.standings import Standings, sources_of
 from countenance.recognition import build_engine, modelpack, use_calling_thread_only
 from countenance.samples import Daily, Samples
 from countenance.sources import FolderSource, GrantedSource, ImageSource, S3Source
+from countenance.standing.documents import Documents
+from countenance.standing.record import DAY_US, Terms
 from countenance.store import Database, Entry, Keyring, sync_folder
 from countenance.store.ownership import Ownership
 
@@ -128,6 +132,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         register.samples.sweep()
         stack.callback(_retention(settings, register).stop)
         stack.callback(_expiry(register, gallery).stop)
+        stack.callback(_screening(register).stop)
         if settings.ledger_timestamp_url is not None:
             stamping = _timestamping(settings, register.ledger.log)
             stamping.start()
@@ -219,7 +224,20 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
         samples = Samples(
             database, keyring, data, keeps=settings.samples == "matches", max_bytes=settings.sample_max_bytes
         )
-        governance = Governance(database, keyring, Journal(log), accounts)
+        journal = Journal(log)
+        standings = Standings(
+            Documents(database),
+            journal,
+            accounts,
+            data,
+            terms=Terms(
+                list_age_us=settings.list_max_age_days * DAY_US,
+                grace_us=settings.list_grace_days * DAY_US,
+                interval_us=settings.screening_interval_days * DAY_US,
+            ),
+            sources=sources_of(settings.lists),
+        )
+        governance = Governance(database, keyring, journal, accounts, standings=standings)
         yield Register(
             database=database,
             keyring=keyring,
@@ -274,6 +292,24 @@ def _expiry(register: Register, gallery: SqliteGallery) -> Daily:
         return persons.expire(gallery, register.database, days_of, accounts, entry_of, now=at, stopping=stopping)
 
     return Daily(expire, name="collection retention")
+
+
+def _screening(register: Register) -> Daily:
+    """Lists are fetched, and whoever has to be screened again is."""
+
+    def look_again(stopping: Callable[[], bool]) -> int:
+        standings = register.governance.standings
+        for source in standings.sources:
+            if stopping():
+                return 0
+            try:
+                if standings.is_due(source):
+                    standings.update(source, request_id=str(uuid.uuid4()))
+            except Error as error:
+                _log.error("the list %s was not updated: %s", source.list_id or source.form, error)
+        return len(standings.screen_due()) if standings.due() else 0
+
+    return Daily(look_again, name="screening")
 
 
 def _witnesses(file: Path | None) -> TrustPolicy | None:

@@ -34,11 +34,13 @@ from countenance.ledger.journal import Journal
 from countenance.operations import Service
 from countenance.operations.governance import Governance
 from countenance.operations.pagination import Cursors
+from countenance.operations.standings import Standings
 from countenance.operators import Act
 from countenance.pipeline import Outcome, Pipeline
 from countenance.recognition import Calibration, ImageUnreadable
 from countenance.samples import Samples
 from countenance.sources import FolderSource, GrantedSource
+from countenance.standing.documents import Documents
 from countenance.store import Database, Entry, Keyring
 from countenance.wire.http import HttpRequest, HttpResponse
 
@@ -184,8 +186,11 @@ def code_of(answer: HttpResponse) -> str:
 
 
 @contextmanager
-def service_in(folder: Path, engine: Any, *, samples: bool = False) -> Iterator[InProcess]:
-    """A service with its store in `folder` whose engine is `engine`; with `samples`, those of matches are kept."""
+def service_in(
+    folder: Path, engine: Any, *, samples: bool = False, screens: bool = False, match: Any = None
+) -> Iterator[InProcess]:
+    """A service with its store in `folder` whose engine is `engine`; with `samples`, those of matches are kept; with
+    `screens`, nobody is cleared without having been screened, by `match` if it is given."""
     keyring = Keyring.open(folder / "master.key", create=True)
     database = Database(folder / "countenance.db")
     gallery = None
@@ -196,6 +201,8 @@ def service_in(folder: Path, engine: Any, *, samples: bool = False) -> Iterator[
         (folder / "buckets").mkdir(mode=0o700, exist_ok=True)
         source = GrantedSource(FolderSource(folder / "buckets", max_bytes=15 << 20), accounts.may_read_bucket)
         cursors = Cursors(keyring.derive("pagination"))
+        journal = Journal(ledger.log)
+        standings = Standings(Documents(database), journal, accounts, folder, gates=screens, match=match)
         service = Service(
             engine=engine,
             gallery=gallery,
@@ -205,7 +212,7 @@ def service_in(folder: Path, engine: Any, *, samples: bool = False) -> Iterator[
             ledger=ledger,
             database=database,
             samples=Samples(database, keyring, folder, keeps=samples, max_bytes=1 << 20),
-            governance=Governance(database, keyring, Journal(ledger.log), accounts),
+            governance=Governance(database, keyring, journal, accounts, standings=standings),
             region=REGION,
         )
         yield InProcess(service, database)

@@ -16,6 +16,7 @@ from countenance.operations import entrusted
 from countenance.operations.administration import INSTRUCTIONS
 from countenance.operations.governance import Asking, Governance
 from countenance.operations.instruction import AdministrationError
+from countenance.operations.standings import StandingError
 from countenance.operators import ProposalError, SessionError
 from countenance.policy import Engine, PolicyError, cases
 from countenance.policy.policyset import composed
@@ -175,8 +176,8 @@ def test_who_declares_somebody_else_is_not_cleared_any_more(house: InProcess, pe
     do(house, "account.declare", account_id=account, party=other)
     assert not cleared()
     told = do(house, "account.standing", people["aud"], account_id=account)
-    assert (told["standing"], told["reason"]) == ("review", "it declared something else since it was cleared")
-    with pytest.raises(PolicyError, match="declared something else"):
+    assert (told["standing"], told["why"]) == ("review", ["it declared something else since it was cleared"])
+    with pytest.raises(StandingError, match="declared something else"):
         do(house, "proposal.approve", people["bea"], proposal=waiting)
     proposal = do(house, "account.standing", people["ann"], **words)["proposal"]
     do(house, "proposal.approve", people["bea"], proposal=proposal)

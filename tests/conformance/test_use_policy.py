@@ -180,7 +180,7 @@ def test_what_two_operators_decided_is_in_force_after_a_restart(tmp_path: Path) 
         timeline = before.service.governance.timeline()
     with service_in_again(tmp_path) as after:
         governance = after.service.governance
-        assert governance.standing(account_of(after, keys)).sector == "police"
+        assert governance.standings.verdict(account_of(after, keys)).sector == "police"
         assert governance.timeline() == timeline
         assert governance.in_force(microseconds(datetime.now(UTC))).policy_set == lifted
         assert governance.purposes()["visitor-lists"] == "who is in the building"

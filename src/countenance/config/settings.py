@@ -190,6 +190,26 @@ class Settings:
         "The most that all kept images together may take. When it is reached, searches that match are answered "
         "InternalServerError until there is room.",
     )
+    lists: tuple[str, ...] = setting(
+        (),
+        NAMES,
+        "Sanctions lists that `countenance list update` and the server fetch, each as FORM=URL: uk-csv=https://... . A "
+        "list of several files has an address for each, with | between them (ofac-csv: primary, aliases, addresses). "
+        "FORM:NAME=URL gives the list another name. The server fetches them once a day.",
+    )
+    list_max_age_days: int = setting(
+        7, whole(1, 365), "Days after which a list has to be looked at again; then warnings say so."
+    )
+    list_grace_days: int = setting(
+        3,
+        whole(0, 365),
+        "Days after that before accounts that were screened with an old list are cleared no more, until it is updated.",
+    )
+    screening_interval_days: int = setting(
+        30,
+        whole(1, 3_650),
+        "Days that a screening counts. After half of them the server screens again by itself.",
+    )
     owner_party: Path | None = setting(
         None,
         PATH,

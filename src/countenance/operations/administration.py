@@ -17,7 +17,7 @@ from countenance import accounts as register
 from countenance.gallery import held as collections_held
 from countenance.ledger import Opaque, accounting, acts, expiry, focus, fsck, microseconds, retention
 from countenance.ledger.statement import check
-from countenance.operations import deciding, enrolled, policies, registration, verifying
+from countenance.operations import deciding, enrolled, policies, registration, screening, verifying
 from countenance.operations import samples as kept
 from countenance.operations.instruction import AdministrationError, Instruction, day, optional, required
 from countenance.store import backup, sync_folder
@@ -258,6 +258,7 @@ INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]]
     **deciding.VERBS,
     **enrolled.VERBS,
     **verifying.VERBS,
+    **screening.VERBS,
     **policies.VERBS,
 }
 """Every administrative verb."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from countenance.ledger import microseconds
-from countenance.operations.governance import CLEARED, STANDINGS, Standing
 from countenance.operations.instruction import (
     AdministrationError,
     Instruction,
@@ -21,6 +20,7 @@ from countenance.operations.instruction import (
 from countenance.operators.state import HOST, SILENCE_US
 from countenance.operators.values import check_handle, check_roles
 from countenance.policy.purposes import BUILT_IN, LONGEST, PurposeError, check_sector, check_word
+from countenance.standing.record import CLEARED, VERDICTS
 
 LONGEST_TEXT: Final = 200
 
@@ -186,20 +186,22 @@ def approval_give(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 def account_standing(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Proposes an account's standing and verified sectors; without any of them, says what they are."""
     account = on.accounts.account(required(params, "account_id")).account_id
-    known = on.governance.standing(account)
+    known, found = on.governance.standings.verdict(account), on.governance.standing(account)
     if not any(name in params for name in ("standing", "sector", "end_user_sectors")):
         return {
             "account_id": account,
-            "standing": known.standing if _holds(on, account, known) else "review",
+            "standing": found.standing,
+            "why": list(found.why),
+            "verdict": known.standing,
             "sector": known.sector,
             "end_user_sectors": list(known.end_user_sectors),
-            "since": told_time(known.since_us) if known.since_us else None,
+            "since": told_time(known.at_us) if known.at_us else None,
             "by": list(known.by),
-            "reason": known.reason if _holds(on, account, known) else "it declared something else since it was cleared",
+            "reason": known.reason,
         }
     standing = optional(params, "standing", known.standing) or known.standing
-    if standing not in STANDINGS:
-        raise AdministrationError(f"There is no standing {standing[:40]!r}.", hint=f"there are {', '.join(STANDINGS)}")
+    if standing not in VERDICTS:
+        raise AdministrationError(f"There is no standing {standing[:40]!r}.", hint=f"there are {', '.join(VERDICTS)}")
     sectors = params.get("end_user_sectors", list(known.end_user_sectors))
     if not isinstance(sectors, list) or not all(isinstance(each, str) for each in sectors):
         raise AdministrationError("The end users' sectors are not a list of texts.")
@@ -209,11 +211,9 @@ def account_standing(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         check_sector(sector)
     details = {"standing": standing, "sector": sector, "end_user_sectors": ",".join(words)}
     details["party_sha256"] = on.governance.party_sha256(account)
+    if standing == CLEARED:
+        on.governance.standings.refuse_clearing(account)
     return proposed(on, "account.standing", account, details, params)
-
-
-def _holds(on: Instruction, account: str, known: Standing) -> bool:
-    return known.standing != CLEARED or known.clears(on.governance.party_sha256(account))
 
 
 def purpose_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:

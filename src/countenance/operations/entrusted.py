@@ -20,12 +20,18 @@ READS: Final = frozenset(
         "authorisation.calls",
         "authorisation.list",
         "bucket.list",
+        "case.list",
+        "case.show",
         "consent.list",
         "key.list",
         "ledger.fsck",
         "ledger.statement",
         "ledger.status",
+        "list.list",
+        "list.removed",
         "operator.list",
+        "party.lookback",
+        "party.show",
         "policy.at",
         "policy.diff",
         "policy.explain",
@@ -38,12 +44,13 @@ READS: Final = frozenset(
         "purpose.list",
         "review.list",
         "sample.list",
+        "screening.progress",
     }
 )
 """What changes nothing and hands out no image: for every operator. What is not named here is not for auditors."""
 OWN: Final = frozenset({"operator.enrol", "session.login", "session.logout", "session.show"})
 """What concerns nobody but whoever is or gets logged in."""
-REVIEWS: Final = frozenset({"approval.give", "proposal.approve", "proposal.withdraw", "review.verify"})
+REVIEWS: Final = frozenset({"approval.give", "proposal.approve", "proposal.withdraw", "review.verify", "case.judge"})
 """What reviewers do beside reading; which proposals, `operators` says."""
 _ANYTHING: Final = frozenset({Role.ADMIN, Role.COMPLIANCE})
 

@@ -21,6 +21,7 @@ from countenance.accounts import Accounts
 from countenance.gallery import CollectionNotFound, Gallery
 from countenance.operations.onrecord import RECORDED, Authorisation, OnRecord, Verification
 from countenance.operations.persons import subject
+from countenance.operations.standings import StandingError, Standings
 from countenance.operators import Journal, Office, Proposal
 from countenance.operators.office import MISSING
 from countenance.operators.values import Act
@@ -29,12 +30,10 @@ from countenance.policy.policyset import DEFAULT, PolicyError, composed
 from countenance.policy.purposes import BUILT_IN, REAL_TIME, PurposeError, check_word
 from countenance.policy.request import THOUSANDTHS, UNKNOWN, Account, Call, Collection, Request
 from countenance.policy.shelf import Shelf
+from countenance.standing.documents import Documents
+from countenance.standing.record import CLEARED, DECIDED, PENDING, Standing
 from countenance.store import Database, Keyring
 
-STANDINGS: Final = ("cleared", "pending", "review", "refused")
-CLEARED: Final = "cleared"
-PENDING: Final = "pending"
-"""Of an account that nobody has looked at."""
 DEFAULT_SET: Final = "policy.default"
 """The act that says which set decided before anybody put one in force."""
 AWAITED: Final = 1_000
@@ -54,24 +53,6 @@ SENSITIVITY: Final = "countenance:sensitivity"
 LEGAL_BASIS: Final = "countenance:legal-basis"
 DPIA: Final = "countenance:dpia"
 """Tags of a collection that policies know."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What two operators say of an account."""
-
-    standing: str = PENDING
-    sector: str = ""
-    end_user_sectors: tuple[str, ...] = ()
-    since_us: int = 0
-    reason: str = ""
-    by: tuple[str, ...] = ()
-    party_sha256: str = ""
-    """Of the declaration that they looked at; "" of acts from before that was said."""
-
-    def clears(self, party_sha256: str) -> bool:
-        """Whether an account with a declaration is cleared: who declares somebody else is somebody else."""
-        return self.standing == CLEARED and self.party_sha256 in ("", party_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +110,20 @@ class Governance:
         journal: Journal,
         accounts: Accounts,
         *,
+        standings: Standings | None = None,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
+        """Without `standings`, an account is what two operators say of it: for tests of other things."""
         self._accounts = accounts
+        if standings is None:
+            folder = database.path.parent
+            standings = Standings(Documents(database), journal, accounts, folder, gates=False, now_us=now_us)
+        self.standings = standings
         self._journal = journal
         self._now_us = now_us
         self._lock = threading.RLock()
         self.shelf = Shelf(database)
         self.office = Office(database, keyring, journal, now_us=now_us, party_of=accounts.identified)
-        self._standings: dict[str, Standing] = {}
         self._purposes: dict[str, str] = {}
         self._timeline: list[Activation] = [self._default()]
         self._approved: dict[str, int] = {}
@@ -151,9 +137,8 @@ class Governance:
     # -- what is in force
 
     def standing(self, account_id: str) -> Standing:
-        """Of an account; PENDING while nobody decided."""
-        with self._lock:
-            return self._standings.get(account_id, Standing())
+        """Of an account now, and why."""
+        return self.standings.standing(account_id)
 
     def party_sha256(self, account_id: str) -> str:
         """Digest of what an account's party declares; "" while it is undeclared."""
@@ -246,14 +231,15 @@ class Governance:
     ) -> tuple[Request, Awaited | None]:
         """What policies are told about a call, and under what it could be approved; None where nothing asks for that,
         so that no image is hashed in vain."""
-        standing, account_id = self.standing(who.account), who.account
+        account_id, verdict = who.account, self.standings.verdict(who.account)
+        is_cleared = self.standings.is_cleared(account_id, who.party)
         account = Account(
             id=account_id,
             owner=who.is_owner,
-            standing=CLEARED if standing.clears(who.party) else PENDING,
-            sector=standing.sector,
+            standing=CLEARED if is_cleared else PENDING,
+            sector=verdict.sector,
             jurisdiction=who.jurisdiction,
-            end_user_sectors=standing.end_user_sectors,
+            end_user_sectors=verdict.end_user_sectors,
         )
         name = _collection_of(params)
         collection, references = self._collection(gallery, account_id, name)
@@ -329,7 +315,7 @@ class Governance:
             found.append(f"every call is denied: {engine.reason}")
         elif "standing" not in engine.in_force.packs:
             found.append("the policies in force do not have the pack standing: accounts that nobody cleared may call")
-        return found
+        return found + self.standings.warnings()
 
     def problems(self) -> list[str]:
         """What `ledger fsck` should know of operators and of sets that were in force."""
@@ -339,7 +325,7 @@ class Governance:
                 self.shelf.find(digest)
             except PolicyError as error:
                 found.append(error.message)
-        return found
+        return found + self.standings.problems()
 
     def _still_possible(self, proposal: Proposal) -> None:
         if proposal.kind == "policy.activate":
@@ -352,11 +338,14 @@ class Governance:
                 )
         if proposal.kind == "account.standing":
             self._accounts.account(proposal.account)
+            if proposal.details["standing"] == CLEARED:
+                self.standings.refuse_clearing(proposal.account)
             if proposal.details.get("party_sha256", "") not in ("", self.party_sha256(proposal.account)):
-                raise PolicyError(
+                raise StandingError(
                     "The account has declared something else since that was proposed.",
                     hint="look again, and propose it",
                 )
+        self.standings.refuse_stale(proposal)
 
     def _catch_up(self) -> None:
         decided = self.office.state.decided
@@ -368,16 +357,8 @@ class Governance:
         said, by = act.details, (str(act.details.get("by", "")), str(act.details.get("and", "")))
         if act.request_id in self.office.state.refounded_without:
             self._begin_anew(act)
-        if act.operation == "account.standing":
-            self._standings[act.account] = Standing(
-                str(said["standing"]),
-                str(said["sector"]),
-                tuple(each for each in str(said["end_user_sectors"]).split(",") if each),
-                act.at_us,
-                str(said["reason"]),
-                by,
-                str(said.get("party_sha256", "")),
-            )
+        if act.operation in DECIDED:
+            self.standings.note(act)
         elif act.operation == "purpose.add":
             self._purposes[check_word(str(said["purpose"]))] = str(said["meaning"])
         elif act.operation == "policy.activate":
@@ -394,7 +375,7 @@ class Governance:
     def _begin_anew(self, act: Act) -> None:
         """What was decided is not known any more: nobody is cleared, no call is approved, and the set is the one that
         the program comes with."""
-        self._standings.clear()
+        self.standings.forget(act.at_us)
         self._approved.clear()
         self._on_record.forget(act.at_us)
         usual = replace(self._timeline[0], from_us=act.at_us, reason="decisions were lost", request_id=act.request_id)
@@ -470,4 +451,4 @@ def at_us(moment: datetime) -> int:
     return int(moment.astimezone(UTC).timestamp() * 1_000_000)
 
 
-__all__ = ["STANDINGS", "Activation", "Awaited", "Governance", "PolicyError", "Standing", "at_us"]
+__all__ = ["Activation", "Awaited", "Governance", "PolicyError", "at_us"]

@@ -10,6 +10,7 @@ import re
 from typing import Any, Final
 
 from countenance.accounts import DEFAULT_PURPOSE, AccessKey, Account, Accounts, Declared, Party
+from countenance.ledger import microseconds
 from countenance.operations.instruction import AdministrationError, Instruction, optional, required
 
 OWNER_PURPOSE: Final = "owner"
@@ -74,7 +75,19 @@ def account_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     party = Party.from_json(params["party"])
     party.check_agreed()
     account = on.accounts.create_account(name, party=party, request_id=on.request_id, at=on.at, by=on.by)
+    _heard(on, account, party)
     return _account(account, on.accounts.party(account.account_id))
+
+
+def _heard(on: Instruction, account: Account, party: Party) -> None:
+    """Standing follows what is declared."""
+    on.governance.standings.declared(
+        account.account_id,
+        party.digest(),
+        is_owner=account.is_owner,
+        at_us=microseconds(on.at),
+        request_id=on.request_id,
+    )
 
 
 def account_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +117,7 @@ def account_declare(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     if not account.is_owner:
         party.check_agreed()
     declared = on.accounts.declare(account.account_id, party, request_id=on.request_id, at=on.at, by=on.by)
+    _heard(on, account, party)
     return {"account_id": account.account_id, **_declared(declared)}
 
 

@@ -36,6 +36,10 @@ _DECIDE: Final = frozenset({Role.ADMIN, Role.COMPLIANCE})
 _ADMIN: Final = frozenset({Role.ADMIN})
 TRUSTED: Final[Mapping[str, frozenset[Role]]] = {
     "account.standing": _DECIDE,
+    "case.judge": _DECIDE | {Role.REVIEWER},
+    "list.accept": _DECIDE,
+    "list.attest": _DECIDE,
+    "list.retire": _DECIDE,
     "policy.activate": _DECIDE,
     "purpose.add": _DECIDE,
     "operator.create": _ADMIN,

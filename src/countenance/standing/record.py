@@ -80,6 +80,8 @@ class Verdict:
     at_us: int = 0
     reason: str = ""
     by: tuple[str, ...] = ()
+    party_sha256: str = ""
+    """Of the declaration that they looked at; "" of acts from before that was said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,7 @@ class Record:
         self._accepted: dict[str, int] = {}
         self._attested: dict[str, int] = {}
         self._retired: dict[str, list[int]] = {}
+        self._forgotten: list[int] = []
         self.statements: list[tuple[int, str, str]] = []
         """When, hash of the document, request id, of every statement of ownership."""
 
@@ -213,7 +216,13 @@ class Record:
         if act.operation == "account.standing":
             sectors = tuple(each for each in str(said["end_user_sectors"]).split(",") if each)
             verdict = Verdict(
-                str(said["standing"]), str(said["sector"]), sectors, act.at_us, str(said.get("reason", "")), by
+                str(said["standing"]),
+                str(said["sector"]),
+                sectors,
+                act.at_us,
+                str(said.get("reason", "")),
+                by,
+                str(said.get("party_sha256", "")),
             )
             insort(account.verdicts, verdict, key=_when)
         elif act.operation in ("account.create", "account.declare"):
@@ -280,6 +289,15 @@ class Record:
         elif act.operation == "list.retire":
             insort(self._retired.setdefault(list_id, []), act.at_us)
 
+    def forget(self, before_us: int) -> None:
+        """What two operators decided before a moment counts for nothing: whether it was taken back is not known."""
+        self._forgotten.append(before_us)
+        for each in self._accounts.values():
+            each.memo = None
+
+    def _counts(self, decided_us: int, at_us: int) -> bool:
+        return not any(decided_us < each <= at_us for each in self._forgotten)
+
     # -- lists
 
     def taken(self, at_us: int) -> dict[str, list[Taken]]:
@@ -337,14 +355,15 @@ class Record:
 
     def _is_accepted(self, snapshot: Taken, at_us: int) -> bool:
         accepted = self._accepted.get(snapshot.act)
-        return accepted is not None and accepted <= at_us
+        return accepted is not None and accepted <= at_us and self._counts(accepted, at_us)
 
     # -- accounts
 
     def verdict(self, account: str, at_us: int) -> Verdict:
         """What two operators say of an account; PENDING while they have said nothing."""
         known = self._accounts.get(account)
-        return (known and _last(known.verdicts, at_us, _when)) or Verdict()
+        found = _last(known.verdicts, at_us, _when) if known else None
+        return found if found is not None and self._counts(found.at_us, at_us) else Verdict()
 
     def party(self, account: str, at_us: int) -> str:
         """Hash of the declaration that an account has at a moment; "" without one."""
@@ -403,21 +422,25 @@ class Record:
 
     def _judged_case(self, case: Case, at_us: int) -> Case:
         judged = _last(self._judged.get((case.account, case.id), []), at_us, _when)
+        if judged is not None and not self._counts(judged.at_us, at_us):
+            judged = None
         return Case(case.id, case.account, case.about, case.tier, case.finding, case.since_us, judged)
 
     def may_clear(self, account: str, at_us: int) -> tuple[str, ...]:
         """What speaks against clearing an account; nothing when two operators may."""
         return tuple(why for _, why in self._against(account, at_us))
 
-    def standing(self, account: str, at_us: int) -> Standing:
-        """Of an account, as known at a moment."""
+    def standing(self, account: str, at_us: int, *, gates: bool = True) -> Standing:
+        """Of an account, as known at a moment; without `gates`, whether or not it was screened."""
         known = self._accounts.get(account)
         if known is not None and known.is_owner:
             return Standing(OWNER)
         verdict = self.verdict(account, at_us)
         if verdict.standing != CLEARED:
             return Standing(verdict.standing, (verdict.reason,) if verdict.reason else ())
-        against = list(self._against(account, at_us))
+        against = list(self._against(account, at_us)) if gates else []
+        if verdict.party_sha256 not in ("", self.party(account, at_us)):
+            against.append((REVIEW, "it declared something else since it was cleared"))
         for worst in (REFUSED, SUSPENDED, REVIEW):
             if why := tuple(reason for standing, reason in against if standing == worst):
                 return Standing(worst, why)

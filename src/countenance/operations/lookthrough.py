@@ -1,0 +1,185 @@
+"""Who stands behind an account: what its declaration and recorded statements make a chain of, and where that leads.
+
+Brings declarations (`accounts`), dated statements and the three tests (`standing.ownership`), and hits together. A node
+of the graph is a text: an LEI, a register's number, or a name; somebody has several of these, and all of them are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from countenance.accounts import Declared, Party
+from countenance.operations.subjects import OWNER, PARTY, Subject, keys_of, subject_of
+from countenance.standing.findings import Finding, digest, finding
+from countenance.standing.listed import Identifier, Schema
+from countenance.standing.matching import Hit, Tier
+from countenance.standing.ownership import REGIMES, TESTS, Graph, Interval, Recorded, Statement, as_of
+from countenance.standing.ownership.integrated import WARNING, integrated
+from countenance.standing.ownership.interval import UNKNOWN, WHOLE
+from countenance.standing.ownership.regimes import EU, OFAC, UK, Reached, hidden
+
+CHAIN: Final = "chain"
+"""Role of somebody who is named by statements only."""
+_OF_REGIME: Final = {OFAC: "ofac", EU: "eu", UK: "uk"}
+"""How the names of lists begin that a regime's test is about. Other lists (the UN's, an operator's own) count for all
+of them."""
+_HUNDREDTHS: Final = WHOLE // 10_000
+"""Millionths in a hundredth of a per cent, which declarations give shares in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """The statements on record at a moment.
+
+    Attributes:
+        recorded: each with when.
+        parties: node -> {"name", "is_person", "jurisdiction", "identifiers"}, as the statements' sources describe it.
+        documents: hashes of the documents of all statements.
+    """
+
+    recorded: tuple[Recorded, ...] = ()
+    parties: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    documents: tuple[str, ...] = ()
+
+    def on(self, day: date, known_at_us: int) -> list[Statement]:
+        """What was true on a day by what was known at a moment."""
+        return as_of(self.recorded, valid_on=day, known_at_us=known_at_us)
+
+    def further(self, party: Party, found: Sequence[Subject], now_us: int) -> list[Subject]:
+        """Whom statements name above a party, and its declaration does not."""
+        graph = _graph(party, self.on(_day(now_us), now_us))
+        named = {key for each in found for key in each.keys}
+        above, new = set[str](), [PARTY, *sorted(named)]
+        while new:
+            for each in graph.into.get(new.pop(), ()):
+                if each.owner not in above and each.owner != PARTY:
+                    above.add(each.owner)
+                    new.append(each.owner)
+        return [self._subject(node) for node in sorted(above) if node not in named]
+
+    def _subject(self, node: str) -> Subject:
+        said = self.parties.get(node, {})
+        schema = Schema.PERSON if said.get("is_person") else Schema.LEGAL_ENTITY
+        name = str(said.get("name") or node.removeprefix("name:"))
+        country = str(said.get("jurisdiction") or "").lower()[:2]
+        found = [Identifier(*(str(part) for part in each)) for each in said.get("identifiers", ())]
+        return subject_of(CHAIN, name, schema, found, (country,) if country else (), (node,))
+
+
+def chains_of(documents: Iterable[tuple[int, str, Mapping[str, Any]]]) -> Chains:
+    """From documents of statements: when each was recorded, its hash and content. Raises OwnershipError."""
+    recorded, parties, hashes = [], dict[str, Mapping[str, Any]](), []
+    for at_us, kept, content in documents:
+        recorded.append(Recorded(Statement.from_json(content["statement"]), at_us))
+        parties |= content.get("parties", {})
+        hashes.append(kept)
+    return Chains(tuple(recorded), parties, tuple(hashes))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look through the owners of a party showed.
+
+    Attributes:
+        notes: what nobody has to judge: effective shares, and how much nobody is named for.
+        rests_on: the algorithms.
+    """
+
+    findings: list[Finding]
+    notes: list[dict[str, Any]]
+    rests_on: tuple[str, ...]
+
+
+def seen_through(
+    declared: Declared, found: Sequence[Subject], hits: Mapping[str, Sequence[Hit]], chains: Chains, now_us: int
+) -> Seen:
+    """What the three tests say of an account's party.
+
+    Args:
+        found: whom the declaration and the chains name.
+        hits: those of each, by the first of its keys.
+    """
+    party = declared.party
+    graph = _graph(party, [*_declared(declared, found), *chains.on(_day(now_us), now_us)])
+    graph = _one_node_each(graph, found)
+    findings, notes = [], []
+    listed_anywhere = set()
+    for regime in REGIMES:
+        listed = {}
+        for who in found:
+            about = [each for each in hits[who.key] if _is_of(regime, each.list_id)]
+            if about and who.role in (OWNER, CHAIN):
+                tiers = {each.tier for each in about}
+                listed[who.key] = str(Tier.BLOCK if Tier.BLOCK in tiers else Tier.REVIEW)
+        listed_anywhere |= set(listed)
+        for each in TESTS[regime](graph, listed, _day(now_us)):
+            if each.node == PARTY:
+                findings.append(_finding(regime, each, found, hits))
+    for holder in sorted(listed_anywhere):
+        share = integrated(graph, holder).get(PARTY)
+        if share is not None:
+            in_band = share.high >= WARNING[0] and share.low < WARNING[1]
+            notes.append({"kind": "effective share", "of": holder, "share": share.to_json(), "is_in_band": in_band})
+    notes.append({"kind": "ownership that nobody is named for", "share": hidden(graph, PARTY).to_json()})
+    return Seen(findings, notes, REGIMES)
+
+
+def _finding(regime: str, reached: Reached, found: Sequence[Subject], hits: Mapping[str, Sequence[Hit]]) -> Finding:
+    root = reached.chain[0].owner
+    name = next((who.name for who in found if who.key == root), root)
+    share = f" of {reached.share}" if reached.share is not None else ""
+    title = f"{regime}: {reached.ground}{share}, through {len(reached.chain)} statements from {name}"
+    explained = {
+        "regime": regime,
+        "ground": reached.ground,
+        "share": reached.share.to_json() if reached.share else None,
+        "chain": [each.to_json() for each in reached.chain],
+        "listed": [
+            {"list_id": each.list_id, "entry_id": each.entry_id, "name": each.listed_name} for each in hits[root]
+        ],
+    }
+    rests_on = [regime, *(digest(each.to_json()) for each in reached.chain)]
+    rests_on += sorted(
+        {each.entry_hash for each in hits[root]} | {f"{each.scorer} {each.config_hash}" for each in hits[root]}
+    )
+    tier = Tier.BLOCK if reached.effect == "block" else Tier.REVIEW
+    return finding("ownership", f"ownership/{regime}/{root}", tier, title, f"owner {name}", explained, rests_on)
+
+
+def _declared(declared: Declared, found: Sequence[Subject]) -> list[Statement]:
+    """Owners as the declaration has them; a share that it does not give may be any."""
+    made = []
+    keys = {who.name: who.key for who in found if who.role == OWNER}
+    for at, each in enumerate(declared.party.owners):
+        share = UNKNOWN if each.share is None else Interval(each.share * _HUNDREDTHS, each.share * _HUNDREDTHS)
+        source = f"declaration {declared.party.digest()[:16]}"
+        made.append(Statement(f"owner {at}", keys[each.name], PARTY, "shareholding", share, source=source))
+    return made
+
+
+def _graph(party: Party, statements: Iterable[Statement]) -> Graph:
+    """Statements about the party under whatever it is called are about PARTY."""
+    own = set(keys_of(party.legal_name, [("lei", party.lei), ("reg", party.registration)]))
+    return Graph(_renamed(each, lambda node: PARTY if node in own else node) for each in statements)
+
+
+def _one_node_each(graph: Graph, found: Sequence[Subject]) -> Graph:
+    first = {key: who.key for who in found if who.role != PARTY for key in who.keys}
+    return Graph(_renamed(each, lambda node: first.get(node, node)) for each in graph.statements)
+
+
+def _renamed(each: Statement, name: Any) -> Statement:
+    owner, owned = name(each.owner), name(each.owned)
+    return each if (owner, owned) == (each.owner, each.owned) else replace(each, owner=owner, owned=owned)
+
+
+def _is_of(regime: str, list_id: str) -> bool:
+    others = [prefix for name, prefix in _OF_REGIME.items() if name != regime]
+    return not any(list_id.startswith(prefix) for prefix in others)
+
+
+def _day(at_us: int) -> date:
+    return datetime.fromtimestamp(at_us / 1_000_000, UTC).date()
