@@ -14,7 +14,7 @@ code a client sees is decided in `operations.faults`, and an error that is not a
     +-- operators.SessionError         nobody is logged in, or the login failed
     +-- operators.ProposalError        something cannot be proposed, approved or withdrawn
     +-- policy.PolicyError             a policy set cannot be read or used
-    +-- standing.matching.MatcherMissing  the extra that compares names is not installed
+    +-- standing.*                     a list, a statement or a document is missing or wrong, or the extra is
     +-- samples.SampleError            an image cannot be kept, found or opened
     +-- sources.SourceError            an S3 object cannot be had
     +-- operations.faults.*            a call asks for what is not there (a face, a user, a resource)

@@ -59,8 +59,18 @@ class Two:
         proposal = self.answer("ann", *words, "--reason", reason)["proposal"]
         return self.answer("bea", "proposal", "approve", proposal, "--yes")
 
+    def screen(self, account: str) -> None:
+        """The account's party is screened, with a list of one that is nobody's."""
+        if not self.answer("host", "list", "list")["lists"]:
+            file = self.server.data.parent / "list.json"
+            listed = {"id": "1", "schema": "Company", "properties": {"name": ["Qwyxz Zzyzx"], "topics": ["sanction"]}}
+            file.write_text(json.dumps(listed) + "\n")
+            self.answer("host", "list", "import", str(file), "--list", "tests")
+        self.answer("host", "party", "screen", account)
+
     def clear(self, account: str, *more: str) -> None:
         """The account may do what policies allow."""
+        self.screen(account)
         sector = () if "--sector" in more else ("--sector", "retail")
         self.decide("account", "standing", account, "--set", "cleared", *sector, *more)
 

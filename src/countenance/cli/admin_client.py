@@ -36,6 +36,11 @@ LONG: Final = frozenset(
         "ledger.expire",
         "ledger.fsck",
         "ledger.statement",
+        "list.import",
+        "list.update",
+        "party.lookback",
+        "party.screen",
+        "party.statements",
         "person.erase",
         "sample.erase",
     }

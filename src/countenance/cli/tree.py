@@ -22,6 +22,7 @@ from countenance.cli.policy import policy, purpose
 from countenance.cli.sample import sample
 from countenance.cli.search import search
 from countenance.cli.serve import serve
+from countenance.cli.standing import case, lists, party
 from countenance.cli.verifying import authorisation, review
 from countenance.cli.witness import witness
 
@@ -53,6 +54,9 @@ for _command in (
     approval,
     review,
     authorisation,
+    party,
+    lists,
+    case,
     policy,
     purpose,
     consent,

@@ -6,7 +6,6 @@ go, vouch for a list that somebody brought, and retire one.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -387,15 +386,6 @@ def screening_progress(on: Instruction, params: dict[str, Any]) -> dict[str, Any
     """How far the screening that runs now is."""
     each = on.governance.standings.progress
     return {"cause": each.cause or None, "done": each.done, "of": each.of}
-
-
-def statements_of(text: str) -> tuple[list[Any], dict[str, Any]]:
-    """What a file of statements holds: {"statements": [...], "parties": {...}}. Raises AdministrationError."""
-    try:
-        said = json.loads(text)
-        return list(said["statements"]), dict(said.get("parties", {}))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise AdministrationError(f"This is no file of statements: {str(error)[:80]}.") from None
 
 
 VERBS: Final = {

@@ -46,6 +46,7 @@ from countenance.operations.faults import (
     fault_for,
 )
 from countenance.operations.pagination import InvalidCursor
+from countenance.operations.standings import StandingError
 from countenance.operators import OperatorError, ProposalError, SessionError
 from countenance.policy.cases import CasesError
 from countenance.policy.engine import Undecided
@@ -61,6 +62,13 @@ from countenance.recognition import (
 )
 from countenance.samples import SampleCorrupt, SampleError, SampleNotFound, SampleNotKept
 from countenance.sources import ObjectNotAvailable, ObjectTooLarge, SourceError, SourceUnavailable
+from countenance.standing.documents import DocumentMissing
+from countenance.standing.fetching import FetchFailed
+from countenance.standing.lists import ListError
+from countenance.standing.matching import MatcherMissing
+from countenance.standing.ownership import OwnershipError
+from countenance.standing.runner import ScreeningFailed
+from countenance.standing.snapshots import SnapshotMissing
 from countenance.store import DatabaseBusy, DatabaseError, KeyringError
 from countenance.store.failures import AfterCommitError
 from countenance.store.ownership import FolderOwned, FolderUnusable
@@ -115,6 +123,14 @@ INTERNAL: set[type[Error]] = {
     PurposeError,
     CasesError,
     Undecided,
+    DocumentMissing,
+    FetchFailed,
+    ListError,
+    MatcherMissing,
+    OwnershipError,
+    ScreeningFailed,
+    SnapshotMissing,
+    StandingError,
 }
 
 FOLDERS = (
@@ -128,6 +144,7 @@ FOLDERS = (
     "samples",
     "operators",
     "policy",
+    "standing",
 )
 
 IMAGES = {"CompareFaces", "DetectFaces", "IndexFaces", "SearchFacesByImage"}
