@@ -95,12 +95,12 @@ def list_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         return {
             "lists": [
                 {
-                    **_taken(snapshots[-1]),
+                    **_taken(newest),
                     "looked_at": told_time(record.looked_at(list_id, now)),
-                    "attested": record.is_attested(snapshots[-1], now),
+                    "attested": record.is_attested(newest, now),
                     "snapshots": len(record.history(list_id)),
                 }
-                for list_id, snapshots in sorted(record.taken(now).items())
+                for list_id, newest in sorted(record.taken(now).items())
             ],
             "waiting": [_taken(each) for each in record.waiting(now)],
             "sources": [

@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -407,13 +406,11 @@ class Standings:
     def wanted(self) -> list[Wanted]:
         """What has to be screened with now. Raises DocumentMissing."""
         with self._lock:
-            in_force = self._record.taken(self._at(None))
-        found = []
-        for snapshots in in_force.values():
-            found.append(Wanted(snapshots[-1].list_id, snapshots[-1].form, snapshots[-1].sha256))
-            for earlier, later in pairwise(snapshots):
-                only = tuple(self.removed(later))
-                found.append(Wanted(earlier.list_id, earlier.form, earlier.sha256, only))
+            now = self._at(None)
+            in_force, kept_back = self._record.taken(now), self._record.kept_back(now)
+        found = [Wanted(each.list_id, each.form, each.sha256) for each in in_force.values()]
+        for earlier, later in kept_back:
+            found.append(Wanted(earlier.list_id, earlier.form, earlier.sha256, tuple(self.removed(later))))
         return found
 
     # -- ownership

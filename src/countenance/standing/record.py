@@ -12,6 +12,7 @@ from bisect import bisect_right, insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any, Final, Protocol, TypeVar
 
 OWNER, PENDING, CLEARED = "owner", "pending", "cleared"
@@ -300,35 +301,41 @@ class Record:
 
     # -- lists
 
-    def taken(self, at_us: int) -> dict[str, list[Taken]]:
-        """What has to be screened with at a moment, by list: the newest snapshot, and before it those whose removed
-        entries two operators have not let go."""
+    def taken(self, at_us: int) -> dict[str, Taken]:
+        """The newest snapshot of each list that is in force at a moment."""
+        return {list_id: known[-1] for list_id, known in self._known_of_lists(at_us).items()}
+
+    def kept_back(self, at_us: int) -> list[tuple[Taken, Taken]]:
+        """Where a snapshot lacks entries of the one before it that two operators have not let go: both, the earlier one
+        first. The entries count whatever came after."""
+        return [
+            (earlier, later)
+            for known in self._known_of_lists(at_us).values()
+            for earlier, later in pairwise(known)
+            if later.removed and not self._is_accepted(later, at_us)
+        ]
+
+    def _known_of_lists(self, at_us: int) -> dict[str, list[Taken]]:
         found: dict[str, list[Taken]] = {}
         for list_id, all_of_it in self._taken.items():
             known = all_of_it[: bisect_right(all_of_it, at_us, key=_when)]
             ended = _last(self._retired.get(list_id, []), at_us, lambda each: each)
             known = [each for each in known if ended is None or each.at_us > ended]
-            if not known:
-                continue
-            first = len(known) - 1
-            while first and known[first].removed and not self._is_accepted(known[first], at_us):
-                first -= 1
-            found[list_id] = known[first:]
+            if known:
+                found[list_id] = known
         return found
 
     def lists_digest(self, at_us: int) -> str:
         """Names the lists that are in force, with what of their earlier snapshots still counts."""
-        words = sorted(
-            f"{each.list_id}={each.sha256}" for snapshots in self.taken(at_us).values() for each in snapshots
-        )
-        return sha256("\n".join(words).encode()).hexdigest()
+        words = [f"{each.list_id}={each.sha256}" for each in self.taken(at_us).values()]
+        words += [
+            f"{earlier.list_id}={earlier.sha256}-{later.removed_sha256}" for earlier, later in self.kept_back(at_us)
+        ]
+        return sha256("\n".join(sorted(words)).encode()).hexdigest()
 
     def waiting(self, at_us: int) -> list[Taken]:
         """Snapshots whose removed entries nobody has accepted yet, the latest last."""
-        found = [each for snapshots in self.taken(at_us).values() for each in snapshots]
-        return sorted(
-            (each for each in found if each.removed and not self._is_accepted(each, at_us)), key=lambda each: each.at_us
-        )
+        return sorted((later for _, later in self.kept_back(at_us)), key=_when)
 
     def is_attested(self, snapshot: Taken, at_us: int) -> bool:
         """Whether the publisher's own copy is known to be the same: it was fetched, or two operators compared it."""
@@ -415,7 +422,7 @@ class Record:
             (self._judged_case(each, at_us) for each in found.values()), key=lambda each: (each.since_us, each.id)
         )
         judged = (all_of_it[-1].at_us for (of, _), all_of_it in self._judged.items() if of == account)
-        latest = max([known.screenings[-1].at_us, *judged])
+        latest = max([known.screenings[-1].at_us, *judged, *self._forgotten])
         if at_us >= latest:
             known.memo = latest, cases
         return cases
@@ -467,11 +474,11 @@ class Record:
         in_force = self.taken(at_us)
         if not in_force:
             found.append((REVIEW, "there is no list to screen with"))
-        for list_id, snapshots in in_force.items():
+        for list_id, newest in in_force.items():
             if at_us - self.looked_at(list_id, at_us) > self.terms.list_age_us + self.terms.grace_us:
                 found.append((REVIEW, f"the list {list_id} is too old"))
-            if snapshots[-1].at_us < at_us - AGAIN_US and screening.at_us < snapshots[-1].at_us:
-                found.append((REVIEW, f"nobody screened it with the list {list_id} of {snapshots[-1].report_date}"))
+            if newest.at_us < at_us - AGAIN_US and screening.at_us < newest.at_us:
+                found.append((REVIEW, f"nobody screened it with the list {list_id} of {newest.report_date}"))
         return found
 
 
