@@ -59,6 +59,10 @@ def test_the_next_list_suspends_and_the_look_back_names_what_was_used(
     assert denied(shell.detect_faces, Image={"Bytes": photograph}).startswith("Account not enabled; reference ")
     assert house.answer("ann", "account", "standing", account)["standing"] == "suspended"
 
+    case = next(each for each in house.answer("ann", "case", "list", account)["cases"] if each["kind"] == "ownership")
+    drawn = tmp_path / "chain.svg"
+    house.answer("ann", "case", "show", account, case["case"], "--draw", str(drawn))
+    assert "inforos, ooo" in drawn.read_text()
     kept = tmp_path / "lookback.json"
     report = house.answer("ann", "party", "lookback", account, "--report", str(kept))
     used = [each for each in report["windows"] if each["answered"]]

@@ -238,25 +238,39 @@ def party_show(account_id: str, data_dir: Path | None, as_json: bool) -> None:
 
 @party.command("statements", epilog=example("countenance party statements --add owners.json"))
 @click.option("--add", "file", type=_FILE, help='A file {"statements": [...], "parties": {...}}.')
+@click.option("--psc", type=_FILE, help="Records of the UK's register of significant control, as JSON lines.")
 @data_option
 @json_option
-def party_statements(file: Path | None, data_dir: Path | None, as_json: bool) -> None:
+def party_statements(file: Path | None, psc: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Print the statements of ownership on record, or put more on record, for good, and screen everybody again."""
-    if file is None:
+    if file is not None and psc is not None:
+        raise click.UsageError("give --add or --psc, and not both")
+    if psc is not None:
+        from countenance.standing.ownership import psc as register
+
+        with psc.open(encoding="utf-8") as lines:
+            found, parties = register.read(lines)
+        statements = [each.to_json() for each in found]
+    elif file is None:
         answer = ask(data_dir, "party.statements")
         rows = ([*(each[name] for name in _STATEMENT), _share(each["share"])] for each in answer["statements"])
         emit(answer, columns(["OWNER", "OWNED", "INTEREST", "SOURCE", "SHARE"], rows), as_json=as_json)
         return
+    else:
+        statements, parties = _statements(file)
+    with _progress(data_dir):
+        answer = ask(data_dir, "party.statements", statements=statements, parties=parties)
+    emit(answer, [f"{len(answer['recorded'])} recorded, {answer['screened']} accounts screened"], as_json=as_json)
+
+
+def _statements(file: Path) -> tuple[Any, Any]:
     try:
         said = json.loads(file.read_text("utf-8"))
-        statements, parties = said["statements"], said.get("parties", {})
+        return said["statements"], said.get("parties", {})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise click.BadParameter(
             f"{file} is no file of statements ({type(error).__name__})", param_hint="--add"
         ) from None
-    with _progress(data_dir):
-        answer = ask(data_dir, "party.statements", statements=statements, parties=parties)
-    emit(answer, [f"{len(answer['recorded'])} recorded, {answer['screened']} accounts screened"], as_json=as_json)
 
 
 def _share(said: dict[str, Any] | None) -> str:
@@ -333,11 +347,20 @@ def case_list(account_id: str | None, data_dir: Path | None, as_json: bool) -> N
 @case.command("show", epilog=example("countenance case show 123456789012 3a0a12122f5f679a"))
 @click.argument("account_id", metavar="ACCOUNT")
 @click.argument("case_id", metavar="CASE")
+@click.option("--draw", type=click.Path(dir_okay=False, path_type=Path), help="Draw the chain of ownership as SVG.")
 @data_option
 @json_option
-def case_show(account_id: str, case_id: str, data_dir: Path | None, as_json: bool) -> None:
+def case_show(account_id: str, case_id: str, draw: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Print a case with all that it rests on."""
     answer = ask(data_dir, "case.show", account_id=account_id, case=case_id)
+    if draw is not None:
+        from countenance.standing.ownership import Statement
+        from countenance.standing.ownership.drawing import svg
+
+        chain = [Statement.from_json(each) for each in answer["explained"].get("chain", ())]
+        if not chain:
+            raise click.BadParameter("this case is about no chain of ownership", param_hint="--draw")
+        draw.write_text(svg(chain, listed={chain[0].owner}, title=answer["title"]), "utf-8")
     lines = [*_cases([answer]), "", *json.dumps(answer["explained"], indent=1, ensure_ascii=False).splitlines()]
     emit(answer, lines, as_json=as_json)
 
