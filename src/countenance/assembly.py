@@ -299,12 +299,12 @@ def _screening(register: Register) -> Daily:
 
     def look_again(stopping: Callable[[], bool]) -> int:
         standings = register.governance.standings
-        for source in standings.sources:
+        for source in standings.lists.sources:
             if stopping():
                 return 0
             try:
-                if standings.is_due(source):
-                    standings.update(source, request_id=str(uuid.uuid4()))
+                if standings.lists.is_due(source):
+                    standings.lists.update(source, request_id=str(uuid.uuid4()))
             except Error as error:
                 _log.error("the list %s was not updated: %s", source.list_id or source.form, error)
         return len(standings.screen_due()) if standings.due() else 0

@@ -16,7 +16,7 @@ from countenance.operations import entrusted
 from countenance.operations.administration import INSTRUCTIONS
 from countenance.operations.governance import Asking, Governance
 from countenance.operations.instruction import AdministrationError
-from countenance.operations.standings import StandingError
+from countenance.operations.lists import StandingError
 from countenance.operators import ProposalError, SessionError
 from countenance.policy import Engine, PolicyError, cases
 from countenance.policy.policyset import composed

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from countenance.operations.instruction import AdministrationError
-from countenance.operations.standings import StandingError
+from countenance.operations.lists import StandingError
 from countenance.standing import runner
 from countenance.standing.lists import ListError
 from countenance.standing.matching import Hit, MatcherMissing, Screener

@@ -108,9 +108,9 @@ def digest_of(said: Mapping[str, Any]) -> str:
 def _known(standings: Standings, case: Case) -> _Known:
     explained = case.finding["explained"]
     if case.finding["kind"] == "name":
-        return _Known(case, standings.listed_since(explained["list_id"], explained["entry_id"]), None)
+        return _Known(case, standings.lists.listed_since(explained["list_id"], explained["entry_id"]), None)
     if case.finding["kind"] == "ownership":
-        listed = [standings.listed_since(each["list_id"], each["entry_id"]) for each in explained["listed"]]
+        listed = [standings.lists.listed_since(each["list_id"], each["entry_id"]) for each in explained["listed"]]
         starts = [min((each for each in listed if each), default=None)]
         starts += [date.fromisoformat(each["valid_from"]) for each in explained["chain"] if each["valid_from"]]
         ends = [date.fromisoformat(each["valid_to"]) for each in explained["chain"] if each["valid_to"]]

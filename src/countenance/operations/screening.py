@@ -23,7 +23,7 @@ from countenance.operations.instruction import (
     required,
     told_time,
 )
-from countenance.operations.standings import Imported, StandingError
+from countenance.operations.lists import Imported, StandingError
 from countenance.standing.lists import FORMS, sniffed
 from countenance.standing.ownership import OwnershipError, Statement
 from countenance.standing.record import JUDGEMENTS, Case, Taken
@@ -64,7 +64,7 @@ def list_import(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         form = told
     else:
         files = {FORMS[form].roles[0]: contents[0]}
-    imported = on.governance.standings.take_list(
+    imported = on.governance.standings.lists.take(
         form,
         files,
         list_id=name,
@@ -79,11 +79,11 @@ def list_import(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 def list_update(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Fetches the lists of the settings, or one of them, and screens whoever has to be screened with them."""
     wanted, standings = optional(params, "list"), on.governance.standings
-    sources = [each for each in standings.sources if wanted in (None, each.list_id)]
+    sources = [each for each in standings.lists.sources if wanted in (None, each.list_id)]
     if not sources:
         raise AdministrationError("The setting lists names no such list.", hint="see docs/standing/lists.md")
     shrunk = params.get("shrunk", False) is True
-    done = [standings.update(each, by=on.by, request_id=on.request_id, may_shrink=shrunk) for each in sources]
+    done = [standings.lists.update(each, by=on.by, request_id=on.request_id, may_shrink=shrunk) for each in sources]
     return {"lists": [_imported(each) for each in done], "screened": _screened(on)}
 
 
@@ -104,7 +104,7 @@ def list_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
             ],
             "waiting": [_taken(each) for each in record.waiting(now)],
             "sources": [
-                {"list": each.list_id, "format": each.form, "urls": list(each.urls)} for each in standings.sources
+                {"list": each.list_id, "format": each.form, "urls": list(each.urls)} for each in standings.lists.sources
             ],
         }
 
@@ -112,7 +112,7 @@ def list_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 def list_removed(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """The entries that a snapshot lacks and the one before it had; in force until two operators let them go."""
     taken = _snapshot(on, required(params, "act"))
-    entries = on.governance.standings.removed_entries(taken)
+    entries = on.governance.standings.lists.removed_entries(taken)
     told = [{"entry": each.entry_id, "name": each.names[0].text} for each in entries[:MAX_TOLD]]
     return {**_taken(taken), "removed": len(entries), "told": told}
 

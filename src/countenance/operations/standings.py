@@ -13,41 +13,28 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from countenance.accounts import Accounts
 from countenance.errors import Error
+from countenance.operations.lists import SERVER, Lists, Source, StandingError, sources_of
 from countenance.operations.lookthrough import Chains, chains_of, seen_through
 from countenance.operations.subjects import Subject, subjects
 from countenance.operators import Journal, Proposal
 from countenance.operators.values import Said
 from countenance.standing import runner
 from countenance.standing.documents import DocumentMissing, Documents
-from countenance.standing.fetching import check_address, fetch
 from countenance.standing.findings import Finding, digest, of_hit, outcome
-from countenance.standing.listed import ListedEntity, ScreenedParty
-from countenance.standing.lists import FORMS, ListError, Snapshot, compare, read, refuse_shrunk
+from countenance.standing.listed import ScreenedParty
 from countenance.standing.matching import Hit
-from countenance.standing.record import ACTS, CLEARED, DAY_US, DECIDED, Case, Record, Standing, Taken, Terms, Verdict
+from countenance.standing.record import ACTS, CLEARED, DAY_US, DECIDED, Case, Record, Standing, Terms, Verdict
 from countenance.standing.runner import Progress, Wanted
 from countenance.standing.snapshots import Snapshots
 
-FETCH_AGAIN_US: Final = 20 * 3_600_000_000
-"""A list is fetched once a day: the server may be started at another hour than yesterday."""
-SNAPSHOTS_REMEMBERED: Final = 8
-"""When entries of so many snapshots were listed: a megabyte each."""
-SERVER: Final = "server"
-"""Who does what nobody asked for: a list was updated, an interval has passed."""
-OPERATOR_FILE: Final = "operator"
-"""Source of a list that somebody brought as a file."""
+__all__ = ["Progressing", "StandingError", "Standings", "sources_of"]
 
 _log = logging.getLogger(__name__)
-
-
-class StandingError(Error):
-    """Something about lists, screenings or cases cannot be done."""
 
 
 class Matching(Protocol):
@@ -56,52 +43,6 @@ class Matching(Protocol):
     def __call__(
         self, wanted: Sequence[Wanted], parties: Sequence[ScreenedParty], progress: Progress | None
     ) -> list[tuple[Hit, ...]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """A snapshot that was put in force, or was in force already.
-
-    Attributes:
-        taken: None when it was the same as the one in force.
-        added, changed, removed: numbers of entries.
-    """
-
-    list_id: str
-    sha256: str
-    report_date: str
-    entities: int
-    added: int
-    changed: int
-    removed: int
-    is_new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a list is fetched from: an address for each of its files, in the order of the form's roles."""
-
-    form: str
-    list_id: str
-    urls: tuple[str, ...]
-
-
-def sources_of(said: Sequence[str]) -> list[Source]:
-    """From the setting: FORM=URL|URL, or FORM:NAME=URL. Raises StandingError."""
-    found = []
-    for each in said:
-        name, _, addresses = each.partition("=")
-        form, _, list_id = name.strip().partition(":")
-        urls = tuple(url.strip() for url in addresses.split("|") if url.strip())
-        if form not in FORMS or not 1 <= len(urls) <= len(FORMS[form].roles) or not (list_id or FORMS[form].list_id):
-            raise StandingError(
-                f"The setting lists has {each[:80]!r}, which is no FORM=URL.",
-                hint=f"forms are {', '.join(FORMS)}; ftm-json needs a name: ftm-json:NAME=URL",
-            )
-        for url in urls:
-            check_address(url)
-        found.append(Source(form, list_id or FORMS[form].list_id, urls))
-    return found
 
 
 @dataclass(slots=True)
@@ -143,14 +84,21 @@ class Standings:
         self._journal = journal
         self._accounts = accounts
         self._gates = gates
-        self.sources = tuple(sources)
         self._match = match or (lambda wanted, parties, progress: runner.screen(data, wanted, parties, progress))
         self._now_us = now_us
         self._lock = threading.RLock()
         self._screening = threading.Lock()
         self._record = Record(self._findings, terms)
+        self.lists = Lists(
+            documents,
+            self.snapshots,
+            self._record,
+            self._lock,
+            self._do,
+            sources=sources,
+            now_us=lambda: self._now_us(),
+        )
         self.progress = Progressing()
-        self._listed: dict[str, dict[str, str]] = {}
         for said in journal.acts(ACTS):
             self._record.take(said)
 
@@ -278,140 +226,10 @@ class Standings:
     def lock(self) -> threading.RLock:
         return self._lock
 
-    # -- lists
-
-    def take_list(
-        self,
-        form: str,
-        files: Mapping[str, bytes],
-        *,
-        list_id: str | None = None,
-        source: str = OPERATOR_FILE,
-        report_date: str = "",
-        may_shrink: bool = False,
-        by: str = SERVER,
-        request_id: str,
-    ) -> Imported:
-        """Read a list, keep it and put it in force. The one before stays in force when this raises.
-
-        Entries that are missing in it stay in force as well, until two operators let them go.
-
-        Args:
-            report_date: ISO 8601, of a form that has none.
-
-        Raises:
-            ListError: it cannot be read, is from the future, or lost too much to be believed.
-        """
-        found = read(form, files, list_id=list_id)
-        with self._lock:
-            now = self._now_us()
-            before = self._record.history(found.list_id)
-        previous = self._read_again(before[-1]) if before else None
-        difference = compare(previous, found) if previous is not None else None
-        if previous is not None and not may_shrink:
-            refuse_shrunk(previous, found)
-        kept = self.snapshots.keep(files)
-        removed = sorted(difference.removed) if difference else []
-        added, changed = (len(difference.added), len(difference.changed)) if difference else (len(found.entities), 0)
-        said: dict[str, int | str] = {"list_id": found.list_id, "sha256": kept, "source": source, "by": by}
-        is_same = bool(before) and before[-1].sha256 == kept
-        dated = found.report_date.isoformat() if found.report_date else report_date
-        if dated > _day_of(now + DAY_US):
-            raise ListError(
-                f"The list is of {dated}, which is still to come.", hint="days and months may have been swapped"
-            )
-        with self._lock:
-            if is_same and (before[-1].source == source or source == OPERATOR_FILE):
-                self._do("list.seen", "", said, request_id, now)
-            else:
-                removed_sha256 = self.documents.keep({"v": 1, "removed": removed}) if removed else ""
-                said |= {
-                    "format": form,
-                    "report_date": dated,
-                    "entities": len(found.entities),
-                    "removed": len(removed),
-                    "removed_sha256": removed_sha256,
-                }
-                self._do("list.take", "", said, request_id, now)
-        return Imported(found.list_id, kept, dated, len(found.entities), added, changed, len(removed), not is_same)
-
-    def is_due(self, source: Source) -> bool:
-        """Whether a list has not been looked at today."""
-        now = self._at(None)
-        with self._lock:
-            return now - self._record.looked_at(source.list_id, now) > FETCH_AGAIN_US
-
-    def update(self, source: Source, *, by: str = SERVER, request_id: str, may_shrink: bool = False) -> Imported:
-        """Fetch a list from its publisher, and put it in force. Raises FetchFailed, ListError."""
-        roles = FORMS[source.form].roles
-        folder = self.snapshots.folder / "fetching"
-        files = {role: fetch(url, folder) for role, url in zip(roles, source.urls, strict=False)}
-        return self.take_list(
-            source.form,
-            files,
-            list_id=source.list_id,
-            source=source.urls[0],
-            may_shrink=may_shrink,
-            by=by,
-            request_id=request_id,
-        )
-
-    def _read_again(self, taken: Taken) -> Snapshot:
-        return read(taken.form, self.snapshots.find(taken.sha256), list_id=taken.list_id)
-
-    def listed_since(self, list_id: str, entry_id: str) -> date | None:
-        """From which day on an entry is known to have been listed: as the list says, or by the first snapshot that has
-        it; None when no snapshot does."""
-        with self._lock:
-            history = self._record.history(list_id)
-        for taken in history:
-            entry = self._entries(taken).get(entry_id)
-            if entry is not None:
-                said = entry or taken.report_date or _day_of(taken.at_us)
-                try:
-                    return date.fromisoformat(said)
-                except ValueError:
-                    return date.fromisoformat(taken.report_date or _day_of(taken.at_us))
-        return None
-
-    def _entries(self, taken: Taken) -> dict[str, str]:
-        """Entry -> when it was listed, as the list says, of a snapshot; the last few are remembered."""
-        known = self._listed.get(taken.sha256)
-        if known is None:
-            known = {each.entry_id: each.listed_on for each in self._read_again(taken).entities}
-            self._listed[taken.sha256] = known
-            while len(self._listed) > SNAPSHOTS_REMEMBERED:
-                self._listed.pop(next(iter(self._listed)))
-        return known
-
-    def removed_entries(self, taken: Taken) -> list[ListedEntity]:
-        """The entries that a snapshot lacks, as the one before it had them."""
-        with self._lock:
-            history = self._record.history(taken.list_id)
-        place = history.index(taken)
-        if not place:
-            return []
-        wanted = set(self.removed(taken))
-        return [each for each in self._read_again(history[place - 1]).entities if each.entry_id in wanted]
-
     def note_report(self, account: str, details: Mapping[str, int | str], *, request_id: str) -> None:
         """Has a report of the look back be an act."""
         party = self._accounts.identified(account)
         self._journal.append("party.lookback", account, request_id, self._now_us(), details, party=party)
-
-    def removed(self, taken: Taken) -> list[str]:
-        """The entries that a snapshot lacks and the one before it had. Raises DocumentMissing."""
-        return [str(each) for each in self.documents.find(taken.removed_sha256)["removed"]] if taken.removed else []
-
-    def wanted(self) -> list[Wanted]:
-        """What has to be screened with now. Raises DocumentMissing."""
-        with self._lock:
-            now = self._at(None)
-            in_force, kept_back = self._record.taken(now), self._record.kept_back(now)
-        found = [Wanted(each.list_id, each.form, each.sha256) for each in in_force.values()]
-        for earlier, later in kept_back:
-            found.append(Wanted(earlier.list_id, earlier.form, earlier.sha256, tuple(self.removed(later))))
-        return found
 
     # -- ownership
 
@@ -459,7 +277,7 @@ class Standings:
         """
         with self._screening:
             now = self._now_us()
-            wanted, chains = self.wanted(), self.chains()
+            wanted, chains = self.lists.wanted(), self.chains()
             if not wanted:
                 raise StandingError(
                     "There is no list to screen with.", hint="`countenance list import` or `list update` comes first"
@@ -598,10 +416,6 @@ class Standings:
         party = self._accounts.identified(account) if account else ()
         self._journal.append(operation, account, request_id, now, details, party=party)
         self._record.take(_Done(operation, account, request_id, now, details))
-
-
-def _day_of(at_us: int) -> str:
-    return datetime.fromtimestamp(at_us / 1_000_000, UTC).date().isoformat()
 
 
 def _told(each: Wanted) -> dict[str, Any]:

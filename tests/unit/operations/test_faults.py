@@ -45,8 +45,8 @@ from countenance.operations.faults import (
     UserNotFound,
     fault_for,
 )
+from countenance.operations.lists import StandingError
 from countenance.operations.pagination import InvalidCursor
-from countenance.operations.standings import StandingError
 from countenance.operators import OperatorError, ProposalError, SessionError
 from countenance.policy.cases import CasesError
 from countenance.policy.engine import Undecided
