@@ -17,11 +17,11 @@ from tests.unit.accounts.declarations import CUSTOMER
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
-    server = start(tmp_path_factory.mktemp("policy") / "data")
+    made = two_of(start(tmp_path_factory.mktemp("policy") / "data"))
     try:
-        yield two_of(server)
+        yield made
     finally:
-        server.stop()
+        made.server.stop()  # the one that runs by then
 
 
 def opened(house: Two, tmp_path: Path, name: str, *standing: str) -> str:
