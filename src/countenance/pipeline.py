@@ -64,8 +64,6 @@ INTERNAL_SERVER_ERROR = Fault("InternalServerError", "Internal server error", 50
 """What a bug looks like from outside: Amazon's text and nothing of ours."""
 
 DENIED: Final = "AccessDeniedException"
-REASON_CHARACTERS: Final = 200
-"""Of why a request could not be decided, as its entry says."""
 
 _log = logging.getLogger(__name__)
 
@@ -144,21 +142,22 @@ def constrain(service: Service, call: Call) -> None:
 
 def permit(service: Service, call: Call) -> None:
     """Whether the policies in force allow the call, by who asks, what for and what with."""
-    caller, moment = call.caller, microseconds(call.at)
+    caller, moment = call.caller, service.governance.moment(microseconds(call.at))
     assert caller is not None  # authenticate ran: STEPS is a literal
     if call.operation not in OPERATIONS:
         return  # refused by name below, whoever asks
     who = Asking(
         caller.account_id, caller.purpose, caller.jurisdiction, is_owner=caller.is_owner, party=caller.party_sha256
     )
-    request, awaited = service.governance.asked(service.gallery, who, call.operation, call.params, moment)
+    headers = {ALL_FACES_HEADER: _header(call.http, ALL_FACES_HEADER)}
+    request, awaited = service.governance.asked(service.gallery, who, call.operation, call.params, moment, headers)
     decision, engine = service.governance.decide(request, moment)
     call.decided = decision, request
     if decision.allowed:
         call.reviewers = engine.reviewers(decision)
         return
     if decision.reason:
-        call.trace.details["undecided"] = decision.reason[:REASON_CHARACTERS]
+        call.trace.details["undecided"] = 1  # why is in the server's log: entries are told to their callers
     approval = ""
     if awaited is not None and engine.can_be_approved(decision):
         approval = service.governance.await_approval(awaited)

@@ -22,7 +22,7 @@ from countenance.policy.policyset import composed
 from countenance.store import Entry, backup
 from tests.conformance.in_process import InProcess, ScriptedEngine, service_in
 
-ANN = {"CollectionId": "people", "Image": {"Bytes": b"faces: 1"}, "ExternalImageId": "ann-secret-name"}
+ANN = {"CollectionId": "people", "Image": {"Bytes": b"faces: 1"}, "ExternalImageId": "ann-secret-name", "MaxFaces": 1}
 BEN = {"CollectionId": "people", "Image": {"Bytes": b"faces: 2"}, "ExternalImageId": "ben"}
 GROUND = "Art. 17 GDPR"
 
@@ -73,6 +73,9 @@ def test_nobody_is_enrolled_without_a_release_and_a_day_of_destruction(at_home: 
     assert "bipa.release" in denied(at_home, ANN)  # for something else
     do(at_home, "consent.record", purpose="access-control", **signed)
     assert denied(at_home, ANN) == ""
+    crowd = {**ANN, "Image": {"Bytes": b"faces: 9"}}
+    for most in ({}, {"MaxFaces": 9}):  # a release is one person's
+        assert "bipa.release" in denied(at_home, {**{k: v for k, v in crowd.items() if k != "MaxFaces"}, **most})
     assert "bipa.release" in denied(at_home, BEN)
     assert "bipa.release" in denied(at_home, {name: each for name, each in ANN.items() if name != "ExternalImageId"})
     listed = do(at_home, "consent.list", external_image_id="ann-secret-name")["consents"]

@@ -216,7 +216,7 @@ def test_a_row_written_into_the_database_grants_nothing(at_home: InProcess) -> N
     answer = at_home.call("ListCollections", {})
     assert json.loads(answer.body)["__type"] == DENIED
     assert "could not be evaluated" in json.loads(answer.body)["message"]
-    assert "damaged" in calls(at_home)[-1]["details"]["undecided"]
+    assert calls(at_home)[-1]["details"]["undecided"] == 1  # why is not for the caller, who may open the entry
     assert at_home.service.governance.problems() == [f"The policy set {in_force[:16]} is damaged."]
 
 
@@ -227,15 +227,20 @@ def test_four_eyes_over_one_call(at_home: InProcess) -> None:
     keys = key(at_home, owner, "remote-identification")
     told = message(at_home, keys, "SearchFacesByImage", SEARCH)
     approval = told.rpartition("Approval ")[2].rstrip(".")
-    assert len(approval) == 16
+    assert len(approval) == 32
     at_home.pipeline.administer("approval.list", {})
     awaited = at_home.service.governance.awaited()
     assert [each.id for each in awaited] == [approval]
     at_home.decided("call.approve", owner, awaited[0].details())
     assert code(at_home, keys, "SearchFacesByImage", SEARCH) == "OK"
     assert code(at_home, keys, "SearchFacesByImage", SEARCH) == "OK"
-    other = {**SEARCH, "Image": {"Bytes": b"faces: 1"}}
-    assert code(at_home, keys, "SearchFacesByImage", other) == DENIED
+    for other in ({"Image": {"Bytes": b"faces: 1"}}, {"FaceMatchThreshold": 0.0}, {"MaxFaces": 1}):
+        assert code(at_home, keys, "SearchFacesByImage", {**SEARCH, **other}) == DENIED
+    another = key(at_home, owner, "border-control")
+    assert code(at_home, another, "SearchFacesByImage", SEARCH) == DENIED
+    own, at_home.credentials = at_home.credentials, keys
+    assert at_home.call("SearchFacesByImage", SEARCH, {"x-countenance-all-faces": "true"}).status == 400
+    at_home.credentials = own
     at_home.service.governance.shelf.keep(composed([]))
     stranger = customer(at_home, "remote-identification", sector="retail")
     code(at_home, stranger, "CreateCollection", {"CollectionId": "people"})
@@ -278,3 +283,71 @@ def test_every_operation_is_asked_about(at_home: InProcess) -> None:
     }
     for operation in OPERATIONS:
         assert code(at_home, keys, operation, params.get(operation, {"CollectionId": "people"})) == DENIED, operation
+
+
+def test_an_image_that_can_be_another_by_then_cannot_be_approved(at_home: InProcess) -> None:
+    swap(at_home, ["ai-act"])
+    keys = key(at_home, at_home.account.account_id, "remote-identification")
+    lies = {"Bucket": "b-1", "Name": "x.jpg"}
+    told = message(at_home, keys, "SearchFacesByImage", {"CollectionId": "people", "Image": {"S3Object": lies}})
+    assert "Approval" not in told
+    versioned = {"CollectionId": "people", "Image": {"S3Object": {**lies, "Version": "1"}}}
+    assert "Approval" in message(at_home, keys, "SearchFacesByImage", versioned)
+
+
+def test_one_account_does_not_push_out_anothers_calls_that_wait(at_home: InProcess) -> None:
+    swap(at_home, ["ai-act"])
+    keys = key(at_home, at_home.account.account_id, "remote-identification")
+    code(at_home, keys, "SearchFacesByImage", SEARCH)
+    noisy = customer(at_home, "remote-identification", sector="retail")
+    for number in range(60):
+        code(at_home, noisy, "SearchFacesByImage", {**SEARCH, "MaxFaces": number + 1})
+    waiting = at_home.service.governance.awaited()
+    assert sorted({each.account for each in waiting}) == sorted(
+        {at_home.account.account_id, account_of(at_home, noisy)}
+    )
+    assert len(waiting) == 51
+
+
+def test_a_threshold_a_hair_below_the_floor_is_below_it(at_home: InProcess) -> None:
+    swap(at_home, ["public-safety"])
+    keys = key(at_home, at_home.account.account_id, "public-safety")
+    compared = [
+        code(at_home, keys, "CompareFaces", {**COMPARE, "SimilarityThreshold": each}) for each in (98.9995, 99.0)
+    ]
+    assert compared == [DENIED, "OK"]
+
+
+def test_a_clock_set_back_brings_nothing_back(at_home: InProcess) -> None:
+    police = customer(at_home, "criminal-investigation", sector="police")
+    usual = at_home.service.governance.in_force(microseconds(datetime.now(UTC))).policy_set
+    governance, clock = at_home.service.governance, at_home.pipeline._clock
+    swap(at_home, ["standing"])
+    lifted = datetime.now(UTC)
+    assert code(at_home, police, "CompareFaces", COMPARE) == "OK"
+    at_home.decided("policy.activate", "", {"policy_set": usual, "previous": "", "from_us": 0})
+    at_home.pipeline._clock = lambda: lifted
+    assert code(at_home, police, "CompareFaces", COMPARE) == DENIED
+    at_home.pipeline._clock = clock
+    assert len(governance.timeline()) == 3
+    # What is decided while the clock is set back is in force after what began before, and takes nothing out.
+    now = governance._now_us
+    for part in (governance, governance.office, governance.office._records):
+        part._now_us = lambda: now() - 60_000_000  # type: ignore[attr-defined]
+    at_home.decided("policy.activate", "", {"policy_set": usual, "previous": "", "from_us": 0})
+    times = [each.from_us for each in governance.timeline()]
+    assert len(times) == 4
+    assert times == sorted(times)
+    assert governance.timeline()[-1].policy_set == usual
+    assert code(at_home, police, "CompareFaces", COMPARE) == DENIED
+
+
+def test_what_was_decided_to_come_later_still_comes(at_home: InProcess) -> None:
+    governance = at_home.service.governance
+    now = microseconds(datetime.now(UTC))
+    usual = governance.in_force(now).policy_set
+    later = now + 600_000_000
+    at_home.decided("policy.activate", "", {"policy_set": usual, "previous": "", "from_us": later})
+    swap(at_home, ["standing"])
+    assert governance.in_force(now + 60_000_000).policy_set != usual
+    assert governance.in_force(later).policy_set == usual

@@ -53,6 +53,10 @@ class Journal:
             said = each.accounting
             yield Said(said["operation"], said["account"], said["request_id"], said["time"], said["details"])
 
+    def last_us(self) -> int:
+        """Time of the last entry, microseconds since 1970: entries never go back, whatever the clock does."""
+        return self._log.last_time
+
     def has_lost(self) -> bool:
         """Whether a recovery could not bring every entry back, as leaves of this log and of those that ended say."""
         rows = self._log.storage

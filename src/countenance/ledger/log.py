@@ -109,6 +109,11 @@ class Log:
         return self.keys.signer
 
     @property
+    def last_time(self) -> int:
+        """Of the last leaf, microseconds since 1970."""
+        return self._last_time
+
+    @property
     def size(self) -> int:
         """Leaves that are durable."""
         return self._tree.size

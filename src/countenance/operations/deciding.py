@@ -163,6 +163,7 @@ def approval_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
                 "operation": each.operation,
                 "collection_id": each.collection,
                 "image": each.image,
+                "purpose": each.purpose,
             }
             for each in on.governance.awaited()
         ]
@@ -209,8 +210,9 @@ def account_standing(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     words = sorted({check_sector(each) for each in sectors})
     if sector:
         check_sector(sector)
-    details = {"standing": standing, "sector": sector, "end_user_sectors": ",".join(words)}
+    details: dict[str, int | str] = {"standing": standing, "sector": sector, "end_user_sectors": ",".join(words)}
     details["party_sha256"] = on.governance.party_sha256(account)
+    details["verdict_us"] = known.at_us  # what it replaces
     if standing == CLEARED:
         on.governance.standings.refuse_clearing(account)
     return proposed(on, "account.standing", account, details, params)

@@ -30,7 +30,6 @@ READS: Final = frozenset(
         "list.list",
         "list.removed",
         "operator.list",
-        "party.lookback",
         "party.show",
         "policy.at",
         "policy.diff",

@@ -9,16 +9,16 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from bisect import bisect_right
-from collections import OrderedDict
+from bisect import bisect_right, insort
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from hashlib import sha256
+from decimal import Decimal
 from typing import Any, Final
 
 from countenance.accounts import Accounts
 from countenance.gallery import CollectionNotFound, Gallery
+from countenance.operations.awaiting import Awaited, Waiting, awaited_of
 from countenance.operations.onrecord import RECORDED, Authorisation, OnRecord, Verification
 from countenance.operations.persons import subject
 from countenance.operations.standings import StandingError, Standings
@@ -36,8 +36,6 @@ from countenance.store import Database, Keyring
 
 DEFAULT_SET: Final = "policy.default"
 """The act that says which set decided before anybody put one in force."""
-AWAITED: Final = 1_000
-"""Denied calls that could be approved, kept for as long as others do not push them out; who is denied asks again."""
 APPROVED_US: Final = 3_600_000_000
 """How long an approval of a call is valid: an hour."""
 DEFAULT_THRESHOLD: Final = 80.0
@@ -64,6 +62,8 @@ class Activation:
     by: tuple[str, ...]
     reason: str
     request_id: str
+    decided_us: int = 0
+    """When it was decided: one that begins later was not in force at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +76,6 @@ class Asking:
     is_owner: bool
     party: str = ""
     """Digest of the declaration."""
-
-
-@dataclass(frozen=True, slots=True)
-class Awaited:
-    """A call that was denied and that two operators can approve."""
-
-    account: str
-    operation: str
-    collection: str
-    image: str
-    """SHA-256 in hexadecimal, or where the image lies."""
-
-    def details(self) -> dict[str, int | str]:
-        """What two operators approve."""
-        said = {"operation": self.operation, "collection": self.collection, "image": self.image}
-        return {"approval": self.id, **said}
-
-    @property
-    def id(self) -> str:
-        """What the caller is told."""
-        whole = "\n".join((self.account, self.operation, self.collection, self.image))
-        return sha256(b"countenance/approval/v1\n" + whole.encode()).hexdigest()[:16]
 
 
 class Governance:
@@ -127,12 +105,21 @@ class Governance:
         self._purposes: dict[str, str] = {}
         self._timeline: list[Activation] = [self._default()]
         self._approved: dict[str, int] = {}
-        self._awaited: OrderedDict[str, Awaited] = OrderedDict()
+        self._waiting = Waiting()
         self._on_record = OnRecord(lambda handle: handle in self.office.state.operators)
+        self._forgotten: list[int] = []
         self._taken = 0
         self._catch_up()
-        for said in journal.acts(RECORDED):
-            self._on_record.note(said)
+        self._read_record()
+
+    def _read_record(self) -> None:
+        """What is on record, from the acts."""
+        fresh = OnRecord(lambda handle: handle in self.office.state.operators)
+        for each in self._forgotten:
+            fresh.forget(each)
+        for said in self._journal.acts(RECORDED):
+            fresh.note(said)
+        self._on_record = fresh
 
     # -- what is in force
 
@@ -185,15 +172,19 @@ class Governance:
         """
         now = self._now_us()
         with self._lock:
-            self._journal.append(
-                operation,
-                account_id,
-                request_id,
-                now,
-                details,
-                party=self._accounts.identified(account_id),
-                external_image_ids=[person] if person else [],
-            )
+            try:
+                self._journal.append(
+                    operation,
+                    account_id,
+                    request_id,
+                    now,
+                    details,
+                    party=self._accounts.identified(account_id),
+                    external_image_ids=[person] if person else [],
+                )
+            except BaseException:
+                self._read_record()  # what was reported as failed may be in the log all the same
+                raise
             self._on_record.note(Act(operation, account_id, request_id, now, details))
 
     def consents(self, account_id: str) -> list[tuple[str, str, int]]:
@@ -226,11 +217,26 @@ class Governance:
 
     # -- calls
 
+    def moment(self, at_us: int) -> int:
+        """When a call is decided: never before what is in the log already. A clock that was set back must not bring a
+        policy set back, or an account."""
+        return max(at_us, self._journal.last_us())
+
     def asked(
-        self, gallery: Gallery, who: Asking, operation: str, params: Mapping[str, Any], at_us: int
+        self,
+        gallery: Gallery,
+        who: Asking,
+        operation: str,
+        params: Mapping[str, Any],
+        at_us: int,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[Request, Awaited | None]:
         """What policies are told about a call, and under what it could be approved; None where nothing asks for that,
-        so that no image is hashed in vain."""
+        so that no image is hashed in vain, and for a call that cannot be.
+
+        Args:
+            headers: those that change what the call does.
+        """
         account_id, verdict = who.account, self.standings.verdict(who.account)
         is_cleared = self.standings.is_cleared(account_id, who.party)
         account = Account(
@@ -245,15 +251,18 @@ class Governance:
         collection, references = self._collection(gallery, account_id, name)
         awaited, approvals = None, 0
         if self.engine(at_us).asks_approval:
-            awaited = Awaited(account_id, operation, name, _image_of(params))
-            with self._lock:
-                approvals = 2 if self._approved.get(awaited.id, 0) >= at_us else 0
+            awaited = awaited_of(account_id, who.purpose, operation, name, params, headers or {})
+            if awaited is not None:
+                with self._lock:
+                    approvals = 2 if self._approved.get(awaited.id, 0) >= at_us else 0
         call = Call(
             purpose=who.purpose,
             time=at_us // 1_000_000,
             approvals=approvals,
             authorisation=self._authorisation(account_id, name, at_us),
+            # A release is one person's: it does not enrol everybody in a picture.
             consent=operation in ENROLMENT
+            and params.get("MaxFaces", 1 if operation != "IndexFaces" else 0) == 1
             and self.has_consent(account_id, str(params.get("ExternalImageId", "")), who.purpose, at_us),
             references=references,
             threshold=_threshold_of(operation, params),
@@ -274,16 +283,13 @@ class Governance:
     def await_approval(self, awaited: Awaited) -> str:
         """Remember a denied call, so that it can be approved; its id."""
         with self._lock:
-            self._awaited[awaited.id] = awaited
-            self._awaited.move_to_end(awaited.id)
-            while len(self._awaited) > AWAITED:
-                self._awaited.popitem(last=False)
+            self._waiting.add(awaited)
         return awaited.id
 
     def awaited(self) -> list[Awaited]:
         """Denied calls that could be approved, the latest last."""
         with self._lock:
-            return list(self._awaited.values())
+            return self._waiting.all()
 
     # -- what two operators decide
 
@@ -338,6 +344,11 @@ class Governance:
                 )
         if proposal.kind == "account.standing":
             self._accounts.account(proposal.account)
+            if proposal.details.get("verdict_us", now := self.standings.verdict(proposal.account).at_us) != now:
+                raise StandingError(
+                    "Two operators have said something else of the account since that was proposed.",
+                    hint="look again, and propose it",
+                )
             if proposal.details["standing"] == CLEARED:
                 self.standings.refuse_clearing(proposal.account)
             if proposal.details.get("party_sha256", "") not in ("", self.party_sha256(proposal.account)):
@@ -362,13 +373,14 @@ class Governance:
         elif act.operation == "purpose.add":
             self._purposes[check_word(str(said["purpose"]))] = str(said["meaning"])
         elif act.operation == "policy.activate":
-            # Never in force before it was decided, whatever the act says.
-            start = max(int(said["from_us"]), act.at_us)
-            made = Activation(start, str(said["policy_set"]), by, str(said["reason"]), act.request_id)
-            self._timeline = [each for each in self._timeline if each.from_us < start or each is self._timeline[0]]
-            self._timeline.append(made)
+            # Never in force before it was decided, nor before what began earlier, whatever a clock says: what was in
+            # force stays in the timeline. What was decided to come later still comes.
+            begun = max(each.from_us for each in self._timeline if each.from_us <= max(each.decided_us, act.at_us))
+            start = max(int(said["from_us"]), act.at_us, begun)
+            made = Activation(start, str(said["policy_set"]), by, str(said["reason"]), act.request_id, act.at_us)
+            insort(self._timeline, made, key=lambda each: each.from_us)
         elif act.operation == "call.approve":
-            named = Awaited(act.account, *(str(said.get(each, "")) for each in ("operation", "collection", "image")))
+            named = Awaited.of_act(act.account, said)
             if named.id == said["approval"]:  # and no other call
                 self._approved[named.id] = act.at_us + APPROVED_US
 
@@ -378,9 +390,11 @@ class Governance:
         self.standings.forget(act.at_us)
         self._approved.clear()
         self._on_record.forget(act.at_us)
-        usual = replace(self._timeline[0], from_us=act.at_us, reason="decisions were lost", request_id=act.request_id)
-        self._timeline = [each for each in self._timeline if each.from_us < act.at_us or each is self._timeline[0]]
-        self._timeline.append(usual)
+        self._forgotten.append(act.at_us)
+        start = max(act.at_us, *(each.from_us for each in self._timeline if each.from_us <= each.decided_us))
+        usual = replace(self._timeline[0], from_us=start, reason="decisions were lost", request_id=act.request_id)
+        self._timeline = [each for each in self._timeline if each.from_us <= start]
+        self._timeline.append(replace(usual, decided_us=start))
 
     def _default(self) -> Activation:
         found = next(iter(self._journal.acts((DEFAULT_SET,))), None)
@@ -420,24 +434,11 @@ def _collection_of(params: Mapping[str, Any]) -> str:
     return str(params.get("CollectionId", ""))
 
 
-def _image_of(params: Mapping[str, Any]) -> str:
-    found = []
-    for name in ("Image", "SourceImage", "TargetImage"):
-        image = params.get(name)
-        if isinstance(image, Mapping) and "Bytes" in image:
-            found.append(sha256(image["Bytes"]).hexdigest())
-        elif isinstance(image, Mapping):
-            lies = image.get("S3Object") or {}
-            found.append("s3://" + "/".join(str(lies.get(each, "")) for each in ("Bucket", "Name", "Version")))
-    if not found and "FaceId" in params:
-        found.append(str(params["FaceId"]))
-    return " ".join(found)
-
-
 def _threshold_of(operation: str, params: Mapping[str, Any]) -> int:
     for prefix, name in THRESHOLDS.items():
         if operation.startswith(prefix):
-            return round(float(params.get(name, DEFAULT_THRESHOLD)) * THOUSANDTHS)
+            # Never up: what is asked for must not pass as stricter than it is. By its decimals: 1.001 is 1001.
+            return int(Decimal(str(params.get(name, DEFAULT_THRESHOLD))) * THOUSANDTHS)
     return UNKNOWN
 
 

@@ -85,7 +85,12 @@ class Standings:
         self._accounts = accounts
         self._gates = gates
         self._match = match or (lambda wanted, parties, progress: runner.screen(data, wanted, parties, progress))
-        self._now_us = now_us
+
+        def later() -> int:
+            """A clock set back brings no standing back."""
+            return max(now_us(), journal.last_us())
+
+        self._now_us: Callable[[], int] = later
         self._lock = threading.RLock()
         self._screening = threading.Lock()
         self._record = Record(self._findings, terms)

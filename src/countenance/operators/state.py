@@ -140,6 +140,8 @@ class State:
     """Of the last act that counts."""
     is_whole: bool = True
     """No act is missing, or the office was founded anew since."""
+    is_founded: bool = False
+    """There were two admins who can log in."""
     refounded_without: list[str] = field(default_factory=list)
     """Acts that founded the office anew while others were missing: what was decided before them is not known, and
     counts for nothing (a refusal may be among what is missing)."""
@@ -176,6 +178,8 @@ class State:
             self._refound(act)
         else:
             self._decide(act)
+        able = [each for each in self.operators.values() if each.is_active and each.can_log_in]
+        self.is_founded = self.is_founded or sum(Role.ADMIN in each.roles for each in able) >= FOUNDERS
         return True
 
     def expect(self, number: int) -> None:
@@ -233,9 +237,9 @@ class State:
         return kind in ABOUT_OTHERS and said.get("operator") == handle
 
     def is_founding(self) -> bool:
-        """Whether there are too few admins who can log in for two of them to decide."""
-        able = [each for each in self.operators.values() if each.is_active and each.can_log_in]
-        return self.is_whole and sum(Role.ADMIN in each.roles for each in able) < FOUNDERS
+        """Whether there never were two admins who can log in, since the office was founded (anew): once there were,
+        the host alone makes no more of them."""
+        return self.is_whole and not self.is_founded
 
     def is_locked(self, handle: str, at_us: int) -> bool:
         """Whether a login has to wait after wrong ones."""
@@ -336,7 +340,7 @@ class State:
             self.refounded_without.append(act.request_id)
             for each in [each for each in self.proposals.values() if each.state == "open"]:
                 self._end(each.id, "withdrawn")
-        self.is_whole = True
+        self.is_whole, self.is_founded = True, False
         self.decided.append(act)
 
     def _end(self, proposal: str, state: str, by: str = "") -> None:

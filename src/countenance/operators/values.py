@@ -92,6 +92,10 @@ class Journal(Protocol):
         """Those of some operations, the oldest first."""
         ...
 
+    def last_us(self) -> int:
+        """Time of the last entry, microseconds since 1970: entries never go back, whatever the clock does."""
+        ...
+
     def has_lost(self) -> bool:
         """Whether a recovery could not bring every entry back, as leaves say: acts may be among them."""
         ...

@@ -20,8 +20,9 @@ from countenance.errors import Error
 from countenance.policy.policyset import OBLIGATIONS, Policy, PolicySet, schema
 from countenance.policy.request import Request
 
-REMEMBERED: Final = 4_096
-"""Accounts with their resources, and decisions, that are kept: a few megabytes."""
+REMEMBERED: Final = 512
+"""Accounts with their resources, and decisions, that are kept: half a megabyte usually, and some 50 MB where an account
+gives its collections the longest tags that there can be."""
 STANDING: Final = "standing."
 """Ids of policies about standing begin so: a denial by one of them names nothing but a reference."""
 
