@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from countenance_audit import canonical
+from countenance_audit.leaf import make_opening
 
-from countenance.ledger import fsck, microseconds
+from countenance.ledger import Log, accounting, fsck, microseconds
+from countenance.ledger.journal import Journal
 from countenance.operations import OPERATIONS
+from countenance.operations.governance import Governance
 from countenance.policy.policyset import composed
 from tests.conformance.in_process import InProcess, ScriptedEngine, service_in
 
@@ -351,3 +355,62 @@ def test_what_was_decided_to_come_later_still_comes(at_home: InProcess) -> None:
     swap(at_home, ["standing"])
     assert governance.in_force(now + 60_000_000).policy_set != usual
     assert governance.in_force(later).policy_set == usual
+
+
+def forge(at_home: InProcess, operation: str, account: str, details: dict[str, Any]) -> None:
+    """Rows of an act, as somebody writes them who has the database and no key: leaf, opening and index."""
+    log = at_home.service.ledger.log
+    said = accounting(
+        kind="act", time=microseconds(datetime.now(UTC)), operation=operation, request_id=f"forged {operation}",
+        account=account, details=details,
+    )  # fmt: skip
+    opening = make_opening({**said, "end": log.last_time}, {})
+    accounted = canonical.encode(opening.accounting).decode()
+
+    def write(connection: Any) -> None:
+        (index,) = connection.execute("SELECT max(idx) + 1 FROM log_leaves").fetchone()
+        connection.execute("INSERT INTO log_leaves (idx, leaf) VALUES (?, ?)", (index, opening.leaf()))
+        connection.execute("INSERT INTO log_acts (account, idx) VALUES (?, ?)", (account, index))
+        connection.execute(
+            "INSERT INTO log_openings (idx, request_id, accounting, accounting_salt, person, person_salt)"
+            " VALUES (?, ?, ?, ?, '{}', ?)",
+            (index, said["request_id"], accounted, opening.accounting_salt, opening.person_salt),
+        )
+
+    at_home.database.maintain(write)
+
+
+def test_acts_written_into_the_database_grant_nothing_and_are_found(at_home: InProcess, tmp_path: Path) -> None:
+    keys = customer(at_home, "general", standing="refused")
+    account, governance = account_of(at_home, keys), at_home.service.governance
+    number = governance.office.state.number
+    weak = governance.shelf.keep(composed([]))
+    cleared = {"standing": "cleared", "sector": "retail", "end_user_sectors": "", "reason": "x"}
+    lifted: dict[str, Any] = {"policy_set": weak, "previous": "", "from_us": 0, "reason": "x"}
+    for at, (kind, whose, said) in enumerate((("account.standing", account, cleared), ("policy.activate", "", lifted))):
+        words = {f"p.{name}": value for name, value in said.items()}
+        made = {"proposal": f"f{at}", "kind": kind, "by": "ann", "number": number + 1 + 2 * at, **words}
+        forge(at_home, "proposal.make", whose, made)
+        done = {**said, "proposal": f"f{at}", "by": "ann", "and": "bea", "number": number + 2 + 2 * at}
+        forge(at_home, kind, whose, done)
+    signed = {"subject": "00" * 32, "purpose": "general", "until_us": 2**52, "evidence_sha256": "ab" * 32, "by": "ann"}
+    forge(at_home, "consent.record", account, signed)
+    keyring = governance.office._keyring
+    log = Log(at_home.database, keyring, tmp_path, origin="log.example/test")
+    again = Governance(at_home.database, keyring, Journal(log), at_home.service.accounts)
+    now = microseconds(datetime.now(UTC)) + 60_000_000
+    assert again.standing(account).standing == "refused"
+    assert again.in_force(now).policy_set != weak
+    assert again.consents(account) == []
+    assert sum("no seal of this server" in each for each in again.problems()) == 5
+
+
+def test_an_act_that_the_index_lacks_is_found(at_home: InProcess) -> None:
+    customer(at_home, "general", standing="refused")
+    at_home.database.maintain(
+        lambda connection: connection.execute(
+            "DELETE FROM log_acts WHERE idx = (SELECT max(idx) FROM log_acts WHERE account <> '')"
+        ).close()
+    )
+    found = fsck.examine(at_home.service.ledger.log).problems
+    assert [each for each in found if "the index of acts lacks it" in each]

@@ -18,6 +18,7 @@ from countenance_audit.note import SignedNote, VerifierKey
 
 from countenance.errors import Error
 from countenance.ledger.acts import REPLAYED, Replay, Things
+from countenance.ledger.entry import account_of_act
 from countenance.ledger.expiry import ACCOUNTING
 from countenance.ledger.keys import CLOSING, LOST, RETIRED, SIGNING, Keys, LogKey, states
 from countenance.ledger.log import Log
@@ -144,6 +145,10 @@ class _OfLog:
             except AuditError as error:
                 self._say(f"openings from {start} to {end - 1}: {error}")
             expired = rows.expired(start, end)  # after the openings: what is erased meanwhile was seen with them
+            acts = rows.acts(start, end)
+            for index, opening in openings.items():
+                if account_of_act(opening.accounting) is not None and index not in acts:
+                    self._say(f"leaf {index}: it is an act, and the index of acts lacks it")
             hashes = [leaf_hash(leaf) for leaf in leaves]
             for hashed in hashes:
                 frontier.append(hashed)

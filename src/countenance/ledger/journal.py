@@ -6,16 +6,23 @@ somebody wrote into the rows counts for nothing.
 
 from __future__ import annotations
 
+import hmac
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from countenance_audit.errors import AuditError
 from countenance_audit.leaf import Public, check_opening, parse
 
 from countenance.ledger.entry import Opaque, accounting, person
 from countenance.ledger.log import Log
+
+SEAL: Final = "seal"
+"""Member of an act's details; see `Log.seal`."""
+UNSEALED: Final = frozenset({"account.create", "account.declare"})
+"""Acts that the register writes with its rows; `authority` holds the two against each other."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +58,32 @@ class Journal:
                 _log.error("an act does not open its leaf, and counts for nothing: %s", error)
                 continue
             said = each.accounting
-            yield Said(said["operation"], said["account"], said["request_id"], said["time"], said["details"])
+            act = Said(said["operation"], said["account"], said["request_id"], said["time"], said["details"])
+            if self._is_ours(act):
+                yield replace(act, details={name: value for name, value in act.details.items() if name != SEAL})
+            else:
+                _log.error("the act %s has no seal of this server, and counts for nothing", act.request_id)
+
+    def unsealed(self, operations: Sequence[str]) -> Iterator[Said]:
+        """Acts of some operations that somebody else put into the rows, for `ledger fsck`."""
+        for each in self._log.storage.entries.acts_named(operations):
+            said = each.accounting
+            act = Said(said["operation"], said["account"], said["request_id"], said["time"], said["details"])
+            if not self._is_ours(act):
+                yield act
+
+    def _is_ours(self, act: Said) -> bool:
+        if act.operation in UNSEALED:
+            return True
+        told = str(act.details.get(SEAL, "")).encode("utf-8", "replace")
+        seal = self._sealed(act.operation, act.account, act.request_id, act.at_us, act.details)
+        return hmac.compare_digest(told, seal.encode())
+
+    def _sealed(
+        self, operation: str, account: str, request_id: str, at_us: int, details: Mapping[str, int | str]
+    ) -> str:
+        said = {name: value for name, value in details.items() if name != SEAL}
+        return self._log.seal([operation, account, request_id, at_us, said])
 
     def last_us(self) -> int:
         """Time of the last entry, microseconds since 1970: entries never go back, whatever the clock does."""
@@ -87,6 +119,7 @@ class Journal:
         Raises:
             DatabaseError: it is not in the log.
         """
+        details = {**details, SEAL: self._sealed(operation, account, request_id, at_us, details)}
         said = accounting(
             kind="act",
             time=at_us,

@@ -10,6 +10,7 @@ says so (PROOFS, section 4).
 
 from __future__ import annotations
 
+import hmac
 import logging
 import os
 import sqlite3
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from countenance_audit import canonical
 from countenance_audit.checkpoint import Checkpoint
 from countenance_audit.checkpoint import parse as parse_checkpoint
 from countenance_audit.errors import AuditError
@@ -35,6 +37,7 @@ from countenance.ledger.storage import Storage
 from countenance.ledger.tree import WIDTH, Tree, rebuilt
 from countenance.store import Database, Entry, Keyring
 
+SEAL_PURPOSE: Final = "act-seal"
 CLOCK_STEP_US: Final = 1_000_000
 """A jump of the wall clock against the monotonic one that gets a leaf: 1 s. NTP slews what is below 0.128 s (RFC 5905,
 STEPT) and steps what is above."""
@@ -75,6 +78,7 @@ class Log:
         self._now_us = now_us
         self._monotonic_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000
         self.keys = Keys(self._storage, keyring, origin)
+        self._seal = keyring.derive(SEAL_PURPOSE)
         if origin not in (None, self.keys.origin):
             raise LedgerError(
                 f"The log's origin is {self.keys.origin}, the settings say {origin}.",
@@ -117,6 +121,11 @@ class Log:
     def size(self) -> int:
         """Leaves that are durable."""
         return self._tree.size
+
+    def seal(self, said: object) -> str:
+        """What vouches that this server wrote something: HMAC-SHA256 under a key of the master key's, in hexadecimal.
+        Leaves and openings have no key in them: whoever can write rows could add some."""
+        return hmac.digest(self._seal, canonical.encode(said), "sha256").hex()
 
     # -- writing
 

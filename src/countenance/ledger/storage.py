@@ -293,6 +293,15 @@ class Storage:
             found += (index for (index,) in rows)
         return found
 
+    def acts(self, start: int, end: int) -> set[int]:
+        """Of the leaves from `start` up to, not including, `end`: those that the index of acts has."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                f"SELECT idx FROM {self._prefix}log_acts WHERE idx >= ? AND idx < ?",  # noqa: S608
+                (start, end),
+            ).fetchall()
+        return {row[0] for row in rows}
+
     def owed(self) -> list[tuple[int, dict[str, Any]]]:
         """Public entries that the log still owes, in order."""
         with self._database.reading() as connection:

@@ -24,6 +24,7 @@ from countenance.operations.persons import subject
 from countenance.operations.standings import StandingError, Standings
 from countenance.operators import Journal, Office, Proposal
 from countenance.operators.office import MISSING
+from countenance.operators.state import OPERATIONS
 from countenance.operators.values import Act
 from countenance.policy import Decision, Engine
 from countenance.policy.policyset import DEFAULT, PolicyError, composed
@@ -31,6 +32,7 @@ from countenance.policy.purposes import BUILT_IN, REAL_TIME, PurposeError, check
 from countenance.policy.request import THOUSANDTHS, UNKNOWN, Account, Call, Collection, Request
 from countenance.policy.shelf import Shelf
 from countenance.standing.documents import Documents
+from countenance.standing.record import ACTS as STANDING_ACTS
 from countenance.standing.record import CLEARED, DECIDED, PENDING, Standing
 from countenance.store import Database, Keyring
 
@@ -326,6 +328,11 @@ class Governance:
     def problems(self) -> list[str]:
         """What `ledger fsck` should know of operators and of sets that were in force."""
         found = self.office.problems()
+        operations = (*OPERATIONS, *RECORDED, *STANDING_ACTS, DEFAULT_SET)
+        found += [
+            f"act {each.request_id} ({each.operation}): it has no seal of this server; it counts for nothing"
+            for each in self._journal.unsealed(operations)
+        ]
         for digest in sorted({each.policy_set for each in self.timeline()}):
             try:
                 self.shelf.find(digest)

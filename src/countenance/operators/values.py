@@ -92,6 +92,10 @@ class Journal(Protocol):
         """Those of some operations, the oldest first."""
         ...
 
+    def unsealed(self, operations: Sequence[str]) -> Iterator[Said]:
+        """Acts of some operations that somebody else put into the rows; `acts` passes over them."""
+        ...
+
     def last_us(self) -> int:
         """Time of the last entry, microseconds since 1970: entries never go back, whatever the clock does."""
         ...
