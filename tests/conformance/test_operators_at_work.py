@@ -20,6 +20,7 @@ from countenance.operations.lists import StandingError
 from countenance.operators import ProposalError, SessionError
 from countenance.policy import Engine, PolicyError, cases
 from countenance.policy.policyset import composed
+from countenance.policy.purposes import PurposeError
 from tests.conformance.in_process import InProcess, ScriptedEngine, code_of, service_in
 from tests.unit.accounts.declarations import CUSTOMER
 
@@ -210,6 +211,22 @@ def test_a_customer_has_no_key_for_the_owners_work(house: InProcess, people: dic
     account = do(house, "account.create", people["cyd"], name="Acme", party=CUSTOMER)["account_id"]
     with pytest.raises(AdministrationError, match="for the owner's account"):
         do(house, "key.create", people["cyd"], account_id=account, purpose="owner")
+
+
+def test_a_purpose_that_policies_exempt_is_allowed_by_two(house: InProcess, people: dict[str, str]) -> None:
+    account = do(house, "account.create", people["cyd"], name="Force", party=CUSTOMER)["account_id"]
+    wanted = {"account_id": account, "purpose": "missing-person"}
+    for nobody in ({}, {"session_token": people["ann"]}):
+        with pytest.raises(PurposeError, match="Two operators allow"):
+            house.pipeline.administer("key.create", {**wanted, **nobody})
+    with pytest.raises(PurposeError, match="nobody's leave"):
+        do(house, "purpose.allow", people["ann"], account_id=account, purpose="attendance", reason="x")
+    made = do(house, "purpose.allow", people["ann"], **wanted, reason="order 7")["proposal"]
+    do(house, "proposal.approve", people["bea"], proposal=made)
+    assert do(house, "key.create", people["cyd"], **wanted)["purpose"] == "missing-person"
+    other = do(house, "account.create", people["cyd"], name="Other", party=CUSTOMER)["account_id"]
+    with pytest.raises(PurposeError, match="Two operators allow"):
+        do(house, "key.create", people["cyd"], account_id=other, purpose="missing-person")
 
 
 def test_the_example_of_the_page_does_what_it_says() -> None:

@@ -50,6 +50,9 @@ def test_the_moratorium_lifted_and_back(house: Two, tmp_path: Path, people: Peop
     both = {"SourceImage": {"Bytes": photograph}, "TargetImage": {"Bytes": photograph}}
     force = opened(house, tmp_path, "Force", "--sector", "police")
     police = client(house, force, "criminal-investigation")
+    alone = house.run("host", "key", "create", force, "--purpose", "missing-person", check=False)
+    assert "Two operators allow" in alone.stderr
+    house.decide("purpose", "allow", force, "missing-person", reason="order 7")
     missing = client(house, force, "missing-person")
     reseller = client(
         house,

@@ -333,6 +333,7 @@ TEXTS = {
     "proposal.list": (),
     "proposal.withdraw": ("proposal",),
     "purpose.add": ("purpose",),
+    "purpose.allow": ("account_id", "purpose"),
     "purpose.list": (),
     "session.login": ("operator", "password", "one_time"),
     "session.logout": (),

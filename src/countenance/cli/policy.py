@@ -234,3 +234,17 @@ def purpose_list(data_dir: Path | None, as_json: bool) -> None:
 def purpose_add(word: str, meaning: str, reason: str, data_dir: Path | None, as_json: bool) -> None:
     """Propose a word for the vocabulary. Another operator decides."""
     proposed(ask(data_dir, "purpose.add", purpose=word, meaning=meaning, reason=reason), as_json=as_json)
+
+
+@purpose.command(
+    "allow", epilog=example("countenance purpose allow 123456789012 missing-person --reason 'order of 3 May, file 7'")
+)
+@click.argument("account_id", metavar="ACCOUNT")
+@click.argument("word", metavar="WORD")
+@reason_option
+@data_option
+@json_option
+def purpose_allow(account_id: str, word: str, reason: str, data_dir: Path | None, as_json: bool) -> None:
+    """Propose that an account may have keys for a purpose that policies exempt. Another operator decides."""
+    answer = ask(data_dir, "purpose.allow", account_id=account_id, purpose=word, reason=reason)
+    proposed(answer, as_json=as_json)

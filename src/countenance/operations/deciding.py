@@ -19,7 +19,7 @@ from countenance.operations.instruction import (
 )
 from countenance.operators.state import HOST, SILENCE_US
 from countenance.operators.values import check_handle, check_roles
-from countenance.policy.purposes import BUILT_IN, LONGEST, PurposeError, check_sector, check_word
+from countenance.policy.purposes import BUILT_IN, EXEMPT, LONGEST, PurposeError, check_sector, check_word
 from countenance.standing.record import CLEARED, VERDICTS
 
 LONGEST_TEXT: Final = 200
@@ -239,6 +239,17 @@ def purpose_add(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     return proposed(on, "purpose.add", "", {"purpose": word, "meaning": meaning}, params)
 
 
+def purpose_allow(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Proposes that an account may have keys for a purpose that policies exempt."""
+    account = on.accounts.account(required(params, "account_id")).account_id
+    word = required(params, "purpose")
+    if word not in EXEMPT:
+        raise PurposeError(
+            f"Keys for {word[:40]!r} need nobody's leave.", hint=f"policies exempt {', '.join(sorted(EXEMPT))}"
+        )
+    return proposed(on, "purpose.allow", account, {"purpose": word}, params)
+
+
 VERBS: Final = {
     "account.standing": account_standing,
     "approval.give": approval_give,
@@ -255,6 +266,7 @@ VERBS: Final = {
     "proposal.list": proposal_list,
     "proposal.withdraw": proposal_withdraw,
     "purpose.add": purpose_add,
+    "purpose.allow": purpose_allow,
     "purpose.list": purpose_list,
     "session.login": session_login,
     "session.logout": session_logout,

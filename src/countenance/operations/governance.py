@@ -28,7 +28,7 @@ from countenance.operators.state import OPERATIONS
 from countenance.operators.values import Act
 from countenance.policy import Decision, Engine
 from countenance.policy.policyset import DEFAULT, PolicyError, composed
-from countenance.policy.purposes import BUILT_IN, REAL_TIME, PurposeError, check_word
+from countenance.policy.purposes import BUILT_IN, EXEMPT, REAL_TIME, PurposeError, check_word
 from countenance.policy.request import THOUSANDTHS, UNKNOWN, Account, Call, Collection, Request
 from countenance.policy.shelf import Shelf
 from countenance.standing.documents import Documents
@@ -105,6 +105,7 @@ class Governance:
         self.shelf = Shelf(database)
         self.office = Office(database, keyring, journal, now_us=now_us, party_of=accounts.identified)
         self._purposes: dict[str, str] = {}
+        self._allowed: set[tuple[str, str]] = set()
         self._timeline: list[Activation] = [self._default()]
         self._approved: dict[str, int] = {}
         self._waiting = Waiting()
@@ -143,6 +144,17 @@ class Governance:
         """The word, when keys may be issued for it. Raises PurposeError."""
         if word not in self.purposes():
             raise PurposeError(f"There is no purpose {word[:64]!r}.", hint="`countenance purpose list` shows them")
+        return word
+
+    def check_allowed(self, account_id: str, word: str) -> str:
+        """The word, when an account may have keys for it. Raises PurposeError for one that policies exempt, and two
+        operators have not allowed to the account."""
+        with self._lock:
+            if word in EXEMPT and (account_id, word) not in self._allowed:
+                raise PurposeError(
+                    f"Two operators allow an account the purpose {word} first: policies exempt it.",
+                    hint=f"countenance purpose allow {account_id} {word} --reason '...'",
+                )
         return word
 
     def timeline(self) -> list[Activation]:
@@ -379,6 +391,8 @@ class Governance:
             self.standings.note(act)
         elif act.operation == "purpose.add":
             self._purposes[check_word(str(said["purpose"]))] = str(said["meaning"])
+        elif act.operation == "purpose.allow":
+            self._allowed.add((act.account, str(said["purpose"])))
         elif act.operation == "policy.activate":
             # Never in force before it was decided, nor before what began earlier, whatever a clock says: what was in
             # force stays in the timeline. What was decided to come later still comes.
@@ -396,6 +410,7 @@ class Governance:
         the program comes with."""
         self.standings.forget(act.at_us)
         self._approved.clear()
+        self._allowed.clear()
         self._on_record.forget(act.at_us)
         self._forgotten.append(act.at_us)
         start = max(act.at_us, *(each.from_us for each in self._timeline if each.from_us <= each.decided_us))

@@ -136,7 +136,7 @@ def key_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         )
     issued = on.accounts.create_key(
         account.account_id,
-        purpose=purpose,
+        purpose=on.governance.check_allowed(account.account_id, purpose),
         holder=optional(params, "holder", "") or "",
         request_id=on.request_id,
         at=on.at,

@@ -42,6 +42,7 @@ TRUSTED: Final[Mapping[str, frozenset[Role]]] = {
     "list.retire": _DECIDE,
     "policy.activate": _DECIDE,
     "purpose.add": _DECIDE,
+    "purpose.allow": _DECIDE,
     "operator.create": _ADMIN,
     "operator.suspend": _ADMIN,
     "operator.resume": _ADMIN,

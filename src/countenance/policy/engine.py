@@ -23,6 +23,8 @@ from countenance.policy.request import Request
 REMEMBERED: Final = 512
 """Accounts with their resources, and decisions, that are kept: half a megabyte usually, and some 50 MB where an account
 gives its collections the longest tags that there can be."""
+LONGEST: Final = 2**63 - 1
+"""The largest whole number of Cedar's; a time beyond it is no time, and has to be found to be none."""
 STANDING: Final = "standing."
 """Ids of policies about standing begin so: a denial by one of them names nothing but a reference."""
 
@@ -74,7 +76,8 @@ class Engine:
             if self._parsed is None:
                 raise Undecided(self.reason or "there is no policy set in force")
             question, entities = request.question(), orjson.dumps(request.entities(), option=orjson.OPT_SORT_KEYS)
-            if self._keeps and type(question["context"].get("time")) is int:
+            moment = question["context"].get("time")
+            if self._keeps and type(moment) is int and 0 <= moment <= LONGEST:
                 timeless = {**question, "context": {**question["context"], "time": 0}}
                 # As text: among values, 1 and true and 1.0 are equal.
                 allowed, policies = self._known(orjson.dumps(timeless, option=orjson.OPT_SORT_KEYS), entities)

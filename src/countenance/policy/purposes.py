@@ -56,6 +56,8 @@ SECTORS: Final[Mapping[str, str]] = {
     "other": "none of these, as somebody found",
 }
 """What an account's verified sector can be: a word that means the same to operators and to policies."""
+EXEMPT: Final = frozenset({"missing-person", "trafficking-victim"})
+"""Purposes that the moratorium exempts: two operators allow them to an account, one by one, before a key is issued."""
 REAL_TIME: Final = "real-time-identification"
 _WORD: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST: Final = 64

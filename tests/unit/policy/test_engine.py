@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from countenance.operations import OPERATIONS
@@ -100,6 +100,8 @@ def test_one_attribute_too_many_is_a_denial(part: str, name: str, value: object)
 
 
 @given(st.sampled_from([each.name for each in fields(CALL)]), _odd)
+@example("time", 2**63)
+@example("time", -(2**63) - 1)
 def test_an_attribute_of_another_type_is_a_denial(name: str, value: object) -> None:
     if type(value) is type(getattr(CALL, name)) and (not isinstance(value, int) or abs(value) < 2**63):
         return
