@@ -121,7 +121,7 @@ def authenticate(service: Service, call: Call) -> None:
         credentials.party,
         credentials.jurisdiction,
         credentials.is_owner,
-        credentials.party_sha256,
+        credentials.declaration,
     )
 
 
@@ -147,7 +147,7 @@ def permit(service: Service, call: Call) -> None:
     if call.operation not in OPERATIONS:
         return  # refused by name below, whoever asks
     who = Asking(
-        caller.account_id, caller.purpose, caller.jurisdiction, is_owner=caller.is_owner, party=caller.party_sha256
+        caller.account_id, caller.purpose, caller.jurisdiction, is_owner=caller.is_owner, declaration=caller.declaration
     )
     headers = {ALL_FACES_HEADER: _header(call.http, ALL_FACES_HEADER)}
     request, awaited = service.governance.asked(service.gallery, who, call.operation, call.params, moment, headers)

@@ -173,7 +173,7 @@ def test_who_declares_somebody_else_is_not_cleared_any_more(house: InProcess, pe
     do(house, "proposal.approve", people["bea"], proposal=proposal)
     assert cleared()
     waiting = do(house, "account.standing", people["ann"], **words)["proposal"]
-    other = {**CUSTOMER, "legal_name": "Somebody Else B.V."}
+    other = {**CUSTOMER, "owners": [{"name": "Zoe Other", "person": True, "share": "60"}]}  # a person's name
     do(house, "account.declare", account_id=account, party=other)
     assert not cleared()
     told = do(house, "account.standing", people["aud"], account_id=account)

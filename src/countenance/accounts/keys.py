@@ -142,7 +142,7 @@ class Keys:
                 party.identified() if party else (),
                 jurisdiction=party.jurisdiction if party else "",
                 is_owner=account.is_owner,
-                party_sha256=party.digest() if party else "",
+                declaration=declared.key if declared else "",
             )
             self._in_force[access_key_id] = credentials
             return credentials

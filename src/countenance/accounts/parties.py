@@ -26,6 +26,11 @@ class Declared:
     granted_by: str
     """The request id of the act."""
 
+    @property
+    def key(self) -> str:
+        """Which declaration it is: its version and digest. The digest alone leaves out the names of persons."""
+        return f"{self.version}/{self.party.digest()}"
+
 
 def insert(connection: sqlite3.Connection, account_id: str, party: Party, *, request_id: str, at: datetime) -> Declared:
     """Record the next version."""

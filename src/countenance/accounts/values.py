@@ -64,8 +64,8 @@ class Credentials:
     """Of that party: ISO 3166-1 alpha-2."""
     is_owner: bool = False
     """The account is the owner's, as the log has it."""
-    party_sha256: str = ""
-    """Digest of the declaration; empty while there is none."""
+    declaration: str = ""
+    """`Declared.key` of what is declared; empty while nothing is."""
 
     def __repr__(self) -> str:
         return f"Credentials({self.key.access_key_id})"

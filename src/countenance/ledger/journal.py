@@ -89,15 +89,16 @@ class Journal:
         """Time of the last entry, microseconds since 1970: entries never go back, whatever the clock does."""
         return self._log.last_time
 
-    def has_lost(self) -> bool:
-        """Whether a recovery could not bring every entry back, as leaves of this log and of those that ended say."""
-        rows = self._log.storage
+    def lost_us(self) -> int:
+        """When a recovery last could not bring every entry back, as leaves of this log and of those that ended say;
+        microseconds since 1970, 0 for never."""
+        rows, last = self._log.storage, 0
         for each in (*(rows.of_closed(ended) for ended in rows.closed()), rows):
             for leaf in each.public_leaves(each.last_size()):
                 found = parse(leaf)
                 if isinstance(found, Public) and found.kind == "recovery" and found.content["lost"]:
-                    return True
-        return False
+                    last = max(last, found.time)
+        return last
 
     def append(
         self,

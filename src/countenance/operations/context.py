@@ -57,8 +57,8 @@ class Caller:
     jurisdiction: str = ""
     """Of the account's party."""
     is_owner: bool = False
-    party_sha256: str = ""
-    """Digest of what the account's party declares."""
+    declaration: str = ""
+    """Which declaration the account has: `accounts.Declared.key`."""
 
 
 @dataclass(slots=True)

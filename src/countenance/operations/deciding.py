@@ -20,7 +20,7 @@ from countenance.operations.instruction import (
 from countenance.operators.state import HOST, SILENCE_US
 from countenance.operators.values import check_handle, check_roles
 from countenance.policy.purposes import BUILT_IN, EXEMPT, LONGEST, PurposeError, check_sector, check_word
-from countenance.standing.record import CLEARED, VERDICTS
+from countenance.standing.record import CLEARED, PENDING, VERDICTS
 
 LONGEST_TEXT: Final = 200
 
@@ -200,7 +200,9 @@ def account_standing(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
             "by": list(known.by),
             "reason": known.reason,
         }
-    standing = optional(params, "standing", known.standing) or known.standing
+    # Who only verifies a sector clears nobody anew.
+    usual = known.standing if known.is_about(on.governance.declaration(account)) else PENDING
+    standing = optional(params, "standing", usual) or usual
     if standing not in VERDICTS:
         raise AdministrationError(f"There is no standing {standing[:40]!r}.", hint=f"there are {', '.join(VERDICTS)}")
     sectors = params.get("end_user_sectors", list(known.end_user_sectors))
@@ -211,7 +213,7 @@ def account_standing(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     if sector:
         check_sector(sector)
     details: dict[str, int | str] = {"standing": standing, "sector": sector, "end_user_sectors": ",".join(words)}
-    details["party_sha256"] = on.governance.party_sha256(account)
+    details["declaration"] = on.governance.declaration(account)
     details["verdict_us"] = known.at_us  # what it replaces
     if standing == CLEARED:
         on.governance.standings.refuse_clearing(account)

@@ -76,8 +76,8 @@ class Asking:
     purpose: str
     jurisdiction: str
     is_owner: bool
-    party: str = ""
-    """Digest of the declaration."""
+    declaration: str = ""
+    """Which declaration the account has; see `accounts.Declared`."""
 
 
 class Governance:
@@ -130,10 +130,10 @@ class Governance:
         """Of an account now, and why."""
         return self.standings.standing(account_id)
 
-    def party_sha256(self, account_id: str) -> str:
-        """Digest of what an account's party declares; "" while it is undeclared."""
+    def declaration(self, account_id: str) -> str:
+        """Which declaration an account has, `accounts.Declared.key`; "" while it is undeclared."""
         declared = self._accounts.party(account_id)
-        return declared.party.digest() if declared else ""
+        return declared.key if declared else ""
 
     def purposes(self) -> dict[str, str]:
         """Word -> what it means."""
@@ -252,14 +252,16 @@ class Governance:
             headers: those that change what the call does.
         """
         account_id, verdict = who.account, self.standings.verdict(who.account)
-        is_cleared = self.standings.is_cleared(account_id, who.party)
+        is_cleared = self.standings.is_cleared(account_id, who.declaration)
+        # What was verified was verified of a declaration; and whoever is not cleared does not learn what was found.
+        is_verified = is_cleared or (who.is_owner and verdict.is_about(who.declaration))
         account = Account(
             id=account_id,
             owner=who.is_owner,
             standing=CLEARED if is_cleared else PENDING,
-            sector=verdict.sector,
+            sector=verdict.sector if is_verified else "",
             jurisdiction=who.jurisdiction,
-            end_user_sectors=verdict.end_user_sectors,
+            end_user_sectors=verdict.end_user_sectors if is_verified else (),
         )
         name = _collection_of(params)
         collection, references = self._collection(gallery, account_id, name)
@@ -370,7 +372,7 @@ class Governance:
                 )
             if proposal.details["standing"] == CLEARED:
                 self.standings.refuse_clearing(proposal.account)
-            if proposal.details.get("party_sha256", "") not in ("", self.party_sha256(proposal.account)):
+            if proposal.details.get("declaration", declared := self.declaration(proposal.account)) != declared:
                 raise StandingError(
                     "The account has declared something else since that was proposed.",
                     hint="look again, and propose it",

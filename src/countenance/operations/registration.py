@@ -75,15 +75,15 @@ def account_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     party = Party.from_json(params["party"])
     party.check_agreed()
     account = on.accounts.create_account(name, party=party, request_id=on.request_id, at=on.at, by=on.by)
-    _heard(on, account, party)
+    _heard(on, account)
     return _account(account, on.accounts.party(account.account_id))
 
 
-def _heard(on: Instruction, account: Account, party: Party) -> None:
+def _heard(on: Instruction, account: Account) -> None:
     """Standing follows what is declared."""
     on.governance.standings.declared(
         account.account_id,
-        party.digest(),
+        on.governance.declaration(account.account_id),
         is_owner=account.is_owner,
         at_us=microseconds(on.at),
         request_id=on.request_id,
@@ -117,7 +117,7 @@ def account_declare(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     if not account.is_owner:
         party.check_agreed()
     declared = on.accounts.declare(account.account_id, party, request_id=on.request_id, at=on.at, by=on.by)
-    _heard(on, account, party)
+    _heard(on, account)
     return {"account_id": account.account_id, **_declared(declared)}
 
 

@@ -125,12 +125,12 @@ class Standings:
         with self._lock:
             return self._record.standing(account, self._at(at_us), gates=self._gates)
 
-    def is_cleared(self, account: str, party_sha256: str) -> bool:
+    def is_cleared(self, account: str, declaration: str) -> bool:
         """Whether an account that declares something may call. Who declares somebody else is somebody else."""
         with self._lock:
             now = self._at(None)
             verdict = self._record.verdict(account, now)
-            if verdict.standing != CLEARED or verdict.party_sha256 not in ("", party_sha256):
+            if verdict.standing != CLEARED or not verdict.is_about(declaration):
                 return False
             return self._record.standing(account, now, gates=self._gates).standing == CLEARED
 
@@ -161,9 +161,9 @@ class Standings:
             f"The account has no case {wanted[:40]!r}.", hint="`countenance case list` shows those there are"
         )
 
-    def declared(self, account: str, party_sha256: str, *, is_owner: bool, at_us: int, request_id: str) -> None:
+    def declared(self, account: str, declaration: str, *, is_owner: bool, at_us: int, request_id: str) -> None:
         """Takes account of a declaration that the register has recorded."""
-        said: dict[str, int | str] = {"party_sha256": party_sha256, "owner": int(is_owner)}
+        said: dict[str, int | str] = {"party_sha256": declaration, "owner": int(is_owner)}
         with self._lock:
             self._record.take(_Done("account.declare", account, request_id, at_us, said))
 
@@ -402,7 +402,7 @@ class Standings:
 
     def _party(self, account: str) -> str:
         declared = self._accounts.party(account)
-        return declared.party.digest() if declared else ""
+        return declared.key if declared else ""
 
     def _findings(self, report: str) -> Sequence[Mapping[str, Any]]:
         try:

@@ -126,7 +126,7 @@ class Records:
             return
         if told is not None:
             state.expect(told)
-        elif self._journal.has_lost() and not state.refounded_without:
+        elif self._journal.lost_us() > max(0, state.refounded_us):
             state.expect(state.number + 1)
         if state.is_whole and (told or 0) < state.number:
             self._tally.write(state.number)

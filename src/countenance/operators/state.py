@@ -28,8 +28,8 @@ WRONG_LOGINS: Final = 5
 LOCKED_US: Final = 15 * 60_000_000
 LONGEST_LOCK_US: Final = 86_400_000_000
 """After so many wrong logins in a row the next has to wait a quarter of an hour, after as many more twice that, and so
-on up to a day: a wait that grows, as NIST SP 800-63B section 5.2.2 has it. PCI DSS 4.0 (8.3.4) locks after ten at the
-latest. It ends by itself: whoever guesses must not be able to keep every operator out for good."""
+on up to a day: a wait that grows, as NIST SP 800-63B section 5.2.2 has it. It ends by itself: whoever guesses must not
+be able to keep every operator out for good."""
 
 REFOUND: Final = "operator.refound"
 _DECIDE: Final = frozenset({Role.ADMIN, Role.COMPLIANCE})
@@ -143,6 +143,8 @@ class State:
     """No act is missing, or the office was founded anew since."""
     is_founded: bool = False
     """There were two admins who can log in."""
+    refounded_us: int = -1
+    """When the office was last founded anew while acts were missing."""
     refounded_without: list[str] = field(default_factory=list)
     """Acts that founded the office anew while others were missing: what was decided before them is not known, and
     counts for nothing (a refusal may be among what is missing)."""
@@ -339,6 +341,7 @@ class State:
         self.ended = dict.fromkeys(self.operators, act.at_us)
         if not self.is_whole:
             self.refounded_without.append(act.request_id)
+            self.refounded_us = act.at_us
             for each in [each for each in self.proposals.values() if each.state == "open"]:
                 self._end(each.id, "withdrawn")
         self.is_whole, self.is_founded = True, False

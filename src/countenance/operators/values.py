@@ -100,8 +100,9 @@ class Journal(Protocol):
         """Time of the last entry, microseconds since 1970: entries never go back, whatever the clock does."""
         ...
 
-    def has_lost(self) -> bool:
-        """Whether a recovery could not bring every entry back, as leaves say: acts may be among them."""
+    def lost_us(self) -> int:
+        """When a recovery last could not bring every entry back, as leaves say: acts may be among them. Microseconds
+        since 1970; 0 for never."""
         ...
 
     def append(

@@ -81,8 +81,12 @@ class Verdict:
     at_us: int = 0
     reason: str = ""
     by: tuple[str, ...] = ()
-    party_sha256: str = ""
-    """Of the declaration that they looked at; "" of acts from before that was said."""
+    declaration: str | None = None
+    """Which declaration they looked at, "" for none; None of acts that do not say."""
+
+    def is_about(self, declaration: str) -> bool:
+        """Whether it is about an account that declares this."""
+        return self.declaration in (None, declaration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,13 +227,14 @@ class Record:
                 act.at_us,
                 str(said.get("reason", "")),
                 by,
-                str(said.get("party_sha256", "")),
+                str(said["declaration"]) if "declaration" in said else None,
             )
             insort(account.verdicts, verdict, key=_when)
         elif act.operation in ("account.create", "account.declare"):
             account.is_owner = account.is_owner or bool(said.get("owner", 0))
             if "party_sha256" in said:
-                insort(account.parties, (act.at_us, str(said["party_sha256"])), key=_first)
+                version = f"{said['party_version']}/" if "party_version" in said else ""
+                insort(account.parties, (act.at_us, f"{version}{said['party_sha256']}"), key=_first)
         elif act.operation == "screening.done":
             insort(
                 account.screenings,
@@ -373,7 +378,7 @@ class Record:
         return found if found is not None and self._counts(found.at_us, at_us) else Verdict()
 
     def party(self, account: str, at_us: int) -> str:
-        """Hash of the declaration that an account has at a moment; "" without one."""
+        """Which declaration an account has at a moment, by version and digest; "" without one."""
         known = self._accounts.get(account)
         found = _last(known.parties, at_us, lambda each: each[0]) if known else None
         return found[1] if found else ""
@@ -446,7 +451,7 @@ class Record:
         if verdict.standing != CLEARED:
             return Standing(verdict.standing, (verdict.reason,) if verdict.reason else ())
         against = list(self._against(account, at_us)) if gates else []
-        if verdict.party_sha256 not in ("", self.party(account, at_us)):
+        if not verdict.is_about(self.party(account, at_us)):
             against.append((REVIEW, "it declared something else since it was cleared"))
         for worst in (REFUSED, SUSPENDED, REVIEW):
             if why := tuple(reason for standing, reason in against if standing == worst):

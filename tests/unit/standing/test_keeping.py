@@ -88,7 +88,7 @@ def screened(report: str, at_us: int, party: str = "p1") -> Act:
 
 def verdict(standing: str, at_us: int, party: str = "p1") -> Act:
     said = {"standing": standing, "sector": "", "end_user_sectors": "", "reason": "x", "by": "a", "and": "b"}
-    return Act("account.standing", at_us, {**said, "party_sha256": party})
+    return Act("account.standing", at_us, {**said, "declaration": party})
 
 
 def judged(case: str, judgement: str, at_us: int) -> Act:
