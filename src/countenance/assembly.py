@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,15 @@ from countenance.operations.standings import Standings, sources_of
 from countenance.recognition import build_engine, modelpack, use_calling_thread_only
 from countenance.samples import Daily, Samples
 from countenance.sources import FolderSource, GrantedSource, ImageSource, S3Source
+from countenance.standing import places, rules
 from countenance.standing.documents import Documents
+from countenance.standing.places import Places
 from countenance.standing.record import DAY_US, Terms
 from countenance.store import Database, Entry, Keyring, sync_folder
 from countenance.store.ownership import Ownership
+
+MOST_LABELLED = 1_000
+"""Collections of an account whose tags are looked at for red flags."""
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +138,10 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         register.samples.sweep()
         stack.callback(_retention(settings, register).stop)
         stack.callback(_expiry(register, gallery).stop)
-        stack.callback(_screening(register).stop)
+        screening = _screening(register)
+        stack.callback(screening.stop)
+        register.governance.standings.stirred = screening.wake
+        register.governance.standings.looking.labels_of = partial(_labels, gallery)
         if settings.ledger_timestamp_url is not None:
             stamping = _timestamping(settings, register.ledger.log)
             stamping.start()
@@ -148,6 +157,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             samples=register.samples,
             governance=register.governance,
             region=settings.region,
+            places=_places(settings),
         )
         yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
 
@@ -236,6 +246,8 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
                 interval_us=settings.screening_interval_days * DAY_US,
             ),
             sources=sources_of(settings.lists),
+            rules=rules.load(settings.rules),
+            calls=log.storage.entries.answered,
         )
         governance = Governance(database, keyring, journal, accounts, standings=standings)
         yield Register(
@@ -292,6 +304,21 @@ def _expiry(register: Register, gallery: SqliteGallery) -> Daily:
         return persons.expire(gallery, register.database, days_of, accounts, entry_of, now=at, stopping=stopping)
 
     return Daily(expire, name="collection retention")
+
+
+def _places(settings: Settings) -> Places:
+    return places.load(settings.places) if settings.places is not None else Places()
+
+
+def _labels(gallery: SqliteGallery, account: str) -> list[str]:
+    """Values of the tags of an account's collections, the first of them."""
+    found: list[str] = []
+    for each in gallery.collections(account, after_uid=None, limit=MOST_LABELLED):
+        try:
+            found += gallery.tags(account, each.collection_id).values()
+        except Error:
+            continue  # deleted meanwhile
+    return found
 
 
 def _screening(register: Register) -> Daily:

@@ -125,6 +125,15 @@ def authenticate(service: Service, call: Call) -> None:
     )
 
 
+def locate(service: Service, call: Call) -> None:
+    """The country that the call came from: in its entry, and once on record when it does not fit the account."""
+    caller, country = call.caller, service.places.country_of(call.http.peer) if call.http.peer else ""
+    assert caller is not None  # authenticate ran: STEPS is a literal
+    if country:
+        call.trace.details["country"] = country
+        service.governance.standings.called_from(caller.account_id, caller.declaration, country)
+
+
 def name_operation(service: Service, call: Call) -> None:
     """Target header -> one of the operations of the service model."""
     call.operation = request.operation_of(call.http)
@@ -206,6 +215,7 @@ def keep_sample(service: Service, call: Call) -> None:
 
 STEPS: tuple[Callable[[Service, Call], None], ...] = (
     authenticate,
+    locate,
     name_operation,
     decode,
     constrain,

@@ -40,7 +40,9 @@ from countenance.pipeline import Outcome, Pipeline
 from countenance.recognition import Calibration, ImageUnreadable
 from countenance.samples import Samples
 from countenance.sources import FolderSource, GrantedSource
+from countenance.standing import rules
 from countenance.standing.documents import Documents
+from countenance.standing.places import Places
 from countenance.store import Database, Entry, Keyring
 from countenance.wire.http import HttpRequest, HttpResponse
 
@@ -116,6 +118,8 @@ class InProcess:
         self.model = service_model()
         self.request_id = "00000000-0000-4000-8000-000000000000"
         """Of every call; a test that wants to tell them apart sets it in between."""
+        self.peer = ""
+        """Address that calls come from."""
 
     def decided(self, kind: str, account: str, details: dict[str, int | str]) -> Act:
         """Something that two operators decide."""
@@ -142,7 +146,7 @@ class InProcess:
         SigV4Auth(Credentials(*self.credentials), "rekognition", REGION).add_auth(request)
         lines = [(name.lower(), value) for name, value in request.headers.items()]
         lines.append(("host", urlsplit(URL).netloc))
-        http = HttpRequest("POST", "/", "", tuple(lines), body, datetime.now(UTC))
+        http = HttpRequest("POST", "/", "", tuple(lines), body, datetime.now(UTC), self.peer)
         return self.pipeline.handle(http, self.request_id)
 
     def call(self, operation: str, params: dict[str, Any], more: dict[str, str] | None = None) -> HttpResponse:
@@ -187,10 +191,16 @@ def code_of(answer: HttpResponse) -> str:
 
 @contextmanager
 def service_in(
-    folder: Path, engine: Any, *, samples: bool = False, screens: bool = False, match: Any = None
+    folder: Path,
+    engine: Any,
+    *,
+    samples: bool = False,
+    screens: bool = False,
+    match: Any = None,
+    places: Places | None = None,
 ) -> Iterator[InProcess]:
     """A service with its store in `folder` whose engine is `engine`; with `samples`, those of matches are kept; with
-    `screens`, nobody is cleared without having been screened, by `match` if it is given."""
+    `screens`, nobody is cleared without having been screened, by `match` if it is given, and by the program's rules."""
     keyring = Keyring.open(folder / "master.key", create=True)
     database = Database(folder / "countenance.db")
     gallery = None
@@ -202,7 +212,16 @@ def service_in(
         source = GrantedSource(FolderSource(folder / "buckets", max_bytes=15 << 20), accounts.may_read_bucket)
         cursors = Cursors(keyring.derive("pagination"))
         journal = Journal(ledger.log)
-        standings = Standings(Documents(database), journal, accounts, folder, gates=screens, match=match)
+        standings = Standings(
+            Documents(database),
+            journal,
+            accounts,
+            folder,
+            gates=screens,
+            match=match,
+            rules=rules.built_in() if screens else (),
+            calls=ledger.log.storage.entries.answered,
+        )
         service = Service(
             engine=engine,
             gallery=gallery,
@@ -214,6 +233,7 @@ def service_in(
             samples=Samples(database, keyring, folder, keeps=samples, max_bytes=1 << 20),
             governance=Governance(database, keyring, journal, accounts, standings=standings),
             region=REGION,
+            places=places or Places(),
         )
         yield InProcess(service, database)
     finally:

@@ -37,7 +37,7 @@ ABOVE = {
             "source": "Luxembourg register, extract of 2019",
         }
     ],
-    "parties": {"name:inforos, ooo": {"name": "InfoRos, OOO", "jurisdiction": "RU"}},
+    "parties": {"name:inforos, ooo": {"name": "InfoRos, OOO"}},
 }
 
 

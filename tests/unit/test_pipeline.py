@@ -100,6 +100,7 @@ def test_the_steps_run_in_their_order(house: InProcess) -> None:
     assert code_of(house.call("DetectLabels", {"Image": {"Bytes": b"x"}})) == "UnknownOperationException"
     assert [step.__name__ for step in pipeline.STEPS] == [
         "authenticate",
+        "locate",
         "name_operation",
         "decode",
         "constrain",

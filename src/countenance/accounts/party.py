@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import date
 from hashlib import sha256
 from typing import Any, Final
 
@@ -29,10 +30,17 @@ MOST_INVOLVED: Final = 20
 """Owners, and end users: each is in the entry of every call."""
 MOST_IDENTIFIERS: Final = 5
 """Of one of them."""
+MOST_NAMES: Final = 5
+"""Further names of a party: each is in the entry of every call."""
+MOST_COUNTRIES: Final = 50
+MOST_CALLS: Final = 10**12
 WHOLE: Final = 10_000
 """100 % in hundredths of a per cent."""
+ADDRESS_KINDS: Final = ("registered", "business", "representative", "residential")
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
+_EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s.]+(?:[.][^@\s.]+)+")
+_PHONE: Final = re.compile(r"[+][0-9][0-9 ()./-]{5,28}")
 _SHARE: Final = re.compile(r"([0-9]{1,3})(?:[.]([0-9]{1,2}))?")
 _OF_INVOLVED: Final = ("lei", "reg", "domain")
 
@@ -52,13 +60,15 @@ class Involved:
     """Scheme and normal form."""
     share: int | None = None
     """Hundredths of a per cent, for owners."""
+    country: str | None = None
+    """Where it is, ISO 3166-1 alpha-2."""
 
     @classmethod
     def from_json(cls, value: object, where: str) -> Involved:
-        """From {name, person, identifiers, share}, all but the name optional. Raises PartyError."""
-        if not isinstance(value, Mapping) or value.keys() - {"name", "person", "identifiers", "share"}:
+        """From {name, person, identifiers, share, country}, all but the name optional. Raises PartyError."""
+        if not isinstance(value, Mapping) or value.keys() - {"name", "person", "identifiers", "share", "country"}:
             raise PartyError(
-                f"{where} is not an object of name, person, identifiers and share.",
+                f"{where} is not an object of name, person, identifiers, share and country.",
                 hint='such as {"name": "Acme Holding B.V.", "identifiers": ["reg:NL-KVK:27124701"], "share": "25.5"}',
             )
         person, named = value.get("person", False), value.get("identifiers", [])
@@ -67,22 +77,59 @@ class Involved:
         if not isinstance(named, Sequence) or isinstance(named, str) or len(named) > MOST_IDENTIFIERS:
             raise PartyError(f"{where}: identifiers is not a list of at most {MOST_IDENTIFIERS}.")
         found = tuple(_identifier(each, where) for each in named)
-        return cls(_name(value.get("name"), f"{where}: the name"), person, found, _share(value.get("share"), where))
+        return cls(
+            _name(value.get("name"), f"{where}: the name"),
+            person,
+            found,
+            _share(value.get("share"), where),
+            _country(value["country"], where) if value.get("country") is not None else None,
+        )
 
     def to_json(self, *, with_names: bool = True) -> dict[str, Any]:
-        """The same, with every member."""
-        return {
+        """The same, with every member but a country that is not known."""
+        content: dict[str, Any] = {
             "name": self.name if with_names or not self.is_person else None,
             "person": self.is_person,
             "identifiers": [f"{scheme}:{value}" for scheme, value in self.identifiers],
             "share": None if self.share is None else f"{self.share // 100}.{self.share % 100:02d}",
         }
+        return content if self.country is None else {**content, "country": self.country}
 
     def identified(self, role: str) -> Iterator[Identified]:
         """What identifies it, in a role; a person's name does not."""
         yield from ((role, scheme, value) for scheme, value in self.identifiers)
         if not self.is_person:
             yield role, "name", self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a party is, or says that it can be reached."""
+
+    text: str
+    country: str
+    """ISO 3166-1 alpha-2."""
+    kind: str = "business"
+    """One of ADDRESS_KINDS."""
+
+    @classmethod
+    def from_json(cls, value: object, where: str) -> Address:
+        """From {text, country, kind}, the kind optional. Raises PartyError."""
+        if not isinstance(value, Mapping) or value.keys() - {"text", "country", "kind"}:
+            raise PartyError(
+                f"{where} is not an object of text, country and kind.",
+                hint='such as {"text": "Keizersgracht 1, 1015 CC Amsterdam", "country": "NL", "kind": "registered"}',
+            )
+        kind = value.get("kind", "business")
+        if kind not in ADDRESS_KINDS:
+            raise PartyError(
+                f"{where}: there is no such kind of address.", hint=f"there are {', '.join(ADDRESS_KINDS)}"
+            )
+        return cls(_text(value.get("text"), f"{where}: the text"), _country(value.get("country"), where), kind)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same, with every member."""
+        return {"text": self.text, "country": self.country, "kind": self.kind}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +158,18 @@ class Party:
     """Of the contract or order; the document is not kept here."""
     terms_version: str | None = None
     terms_sha256: str | None = None
+    other_names: tuple[str, ...] = ()
+    """Trade names, former names, names in other scripts."""
+    incorporated_on: str | None = None
+    """ISO 8601, to the day."""
+    addresses: tuple[Address, ...] = ()
+    used_in: tuple[str, ...] = ()
+    """Countries in which the answers are used, ISO 3166-1 alpha-2; empty: where the party is."""
+    email: str | None = None
+    phone: str | None = None
+    """Of whom to ask, in international form. Both may be a person's: they are not part of the digest."""
+    monthly_calls: int | None = None
+    """How many calls a month are expected, at most."""
 
     @classmethod
     def from_json(cls, content: object) -> Party:
@@ -151,16 +210,38 @@ class Party:
             contract_sha256=_hash(given, "contract_sha256"),
             terms_version=_optional(given, "terms_version"),
             terms_sha256=_hash(given, "terms_sha256"),
+            other_names=tuple(_name(each, "other_names") for each in _list(given, "other_names", MOST_NAMES)),
+            incorporated_on=_day(given, "incorporated_on"),
+            addresses=tuple(
+                Address.from_json(each, f"addresses[{at}]")
+                for at, each in enumerate(_list(given, "addresses", MOST_INVOLVED))
+            ),
+            used_in=tuple(dict.fromkeys(_country(each, "used_in") for each in _list(given, "used_in", MOST_COUNTRIES))),
+            email=_matching(given, "email", _EMAIL, "an address of electronic mail", "desk@example.org"),
+            phone=_matching(given, "phone", _PHONE, "a telephone number in international form", "+31 20 123 4567"),
+            monthly_calls=_whole(given, "monthly_calls"),
         )
 
     def to_json(self, *, with_names: bool = True) -> dict[str, Any]:
-        """Every member; without the names of persons, null stands in their place."""
-        content: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        """Every member, those of LATER only where something is said; without the names of persons, null stands in
+        their place, and what may reach one of them is left out."""
+        content: dict[str, Any] = {
+            each.name: value
+            for each in fields(self)
+            if (value := getattr(self, each.name)) not in (None, ()) or each.name not in LATER
+        }
+        if self.addresses:
+            content["addresses"] = [each.to_json() for each in self.addresses]
+        for name in ("other_names", "used_in"):
+            if name in content:
+                content[name] = list(content[name])
         content["owners"] = [each.to_json(with_names=with_names) for each in self.owners]
         content["end_users"] = [each.to_json(with_names=with_names) for each in self.end_users]
         content["payer"] = self.payer.to_json(with_names=with_names) if self.payer else None
         if not with_names:
             content["signatory"] = None
+            content.pop("email", None)
+            content.pop("phone", None)
         return content
 
     def check_agreed(self) -> None:
@@ -193,6 +274,7 @@ class Party:
     def _identified(self) -> Iterator[Identified]:
         mine = Involved(self.legal_name, identifiers=tuple(self._own()))
         yield from mine.identified("party")
+        yield from (("party", "name", each) for each in self.other_names)
         yield from (self.payer or mine).identified("payer")
         for each in self.owners:
             yield from each.identified("owner")
@@ -209,6 +291,8 @@ MEMBERS: Final = tuple(each.name for each in fields(Party))
 ALWAYS: Final = ("legal_name", "jurisdiction", "sector", "end_use")
 AGREED: Final = ("signatory", "contract_sha256", "terms_version", "terms_sha256")
 """What every account but the owner's has: PROOFS section 7, account opening."""
+LATER: Final = frozenset({"other_names", "incorporated_on", "addresses", "used_in", "email", "phone", "monthly_calls"})
+"""Members that declarations did not have at first: the digest of one that says none of them is what it was."""
 IN_DETAILS: Final = (
     "legal_name",
     "jurisdiction",
@@ -219,6 +303,48 @@ IN_DETAILS: Final = (
     "terms_version",
     "terms_sha256",
 )
+
+
+def _list(given: Mapping[str, object], name: str, most: int) -> Sequence[object]:
+    value = given.get(name, [])
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) > most:
+        raise PartyError(f"{name} is not a list of at most {most}.")
+    return value
+
+
+def _country(value: object, what: str) -> str:
+    found = jurisdiction(value) if isinstance(value, str) else None
+    if found is None or len(found) != 2:
+        raise PartyError(f"{what}: {str(value)[:20]!r} is no code of a country.", hint="ISO 3166-1 alpha-2: as in NL")
+    return found
+
+
+def _day(given: Mapping[str, object], name: str) -> str | None:
+    if name not in given:
+        return None
+    text = _text(given[name], name)
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise PartyError(f"{name}: {text[:20]!r} is no day.", hint="as in 2021-05-01") from None
+
+
+def _matching(given: Mapping[str, object], name: str, form: re.Pattern[str], what: str, example: str) -> str | None:
+    if name not in given:
+        return None
+    text = _text(given[name], name)
+    if not form.fullmatch(text):
+        raise PartyError(f"{name} is not {what}.", hint=f"as in {example}")
+    return text
+
+
+def _whole(given: Mapping[str, object], name: str) -> int | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MOST_CALLS:
+        raise PartyError(f"{name} is not a whole number from 1 to {MOST_CALLS}.")
+    return value
 
 
 def _involved(value: object, what: str) -> tuple[Involved, ...]:

@@ -19,9 +19,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _HASH: Final = re.compile(r"[0-9a-fA-F]{64}")
-_INVOLVED: Final = "NAME[;person][;share=PERCENT][;SCHEME:IDENTIFIER]..."
+_INVOLVED: Final = "NAME[;person][;share=PERCENT][;country=CODE][;SCHEME:IDENTIFIER]..."
+_ADDRESS: Final = "CODE;TEXT[;registered|business|representative|residential]"
 _DOCUMENTS: Final = {"contract": "contract_sha256", "terms_file": "terms_sha256"}
 _LISTS: Final = {"owners", "end_users"}
+_PLAIN_LISTS: Final = {"other_names", "used_in"}
 _PARTY_OPTIONS: Final = (
     click.option("--party", "party_file", type=_FILE, metavar="FILE", help="All of this as a JSON file."),
     click.option("--legal-name", help="As the register has it."),
@@ -34,6 +36,13 @@ _PARTY_OPTIONS: Final = (
     click.option("--payer", metavar=_INVOLVED, help="Who pays, when that is not the party."),
     click.option("--payment-reference", help="By which payments are found."),
     click.option("--sector", help="What it does, such as logistics."),
+    click.option("--other-name", "other_names", multiple=True, metavar="NAME", help="Another name of it."),
+    click.option("--incorporated-on", metavar="DAY", help="Since when it exists: 2021-05-01."),
+    click.option("--address", "addresses", multiple=True, metavar=_ADDRESS, help="Where it is."),
+    click.option("--used-in", multiple=True, metavar="CODE", help="A country in which it will use the answers."),
+    click.option("--email", help="Whom to write to."),
+    click.option("--phone", help="Whom to call: +31 20 123 4567."),
+    click.option("--monthly-calls", type=int, metavar="COUNT", help="How many calls a month it expects, at most."),
     click.option("--end-use", help="What was agreed that it will use the account for."),
     click.option("--signatory", metavar="NAME", help="Who signed."),
     click.option("--contract", metavar="FILE|SHA256", help="The contract or order; only its hash is kept."),
@@ -66,6 +75,10 @@ def party_of(given: dict[str, Any]) -> dict[str, Any]:
             content[_DOCUMENTS[name]] = _hash_of(value, name)
         elif name in _LISTS:
             content[name] = [_involved(each) for each in value]
+        elif name == "addresses":
+            content[name] = [_address(each) for each in value]
+        elif name in _PLAIN_LISTS:
+            content[name] = list(value)
         else:
             content[name] = _involved(value) if name == "payer" else value
     return content
@@ -115,6 +128,13 @@ def _hash_of(document: str, name: str) -> str:
     )
 
 
+def _address(text: str) -> dict[str, Any]:
+    country, *more = (part.strip() for part in text.split(";"))
+    if not more:
+        raise click.BadParameter(f"{text} is no {_ADDRESS}.", param_hint="--address")
+    return dict(zip(("country", "text", "kind"), (country, *more[:2]), strict=False))
+
+
 def _involved(text: str) -> dict[str, Any]:
     name, *more = (part.strip() for part in text.split(";"))
     found: dict[str, Any] = {"name": name, "identifiers": []}
@@ -123,6 +143,8 @@ def _involved(text: str) -> dict[str, Any]:
             found["person"] = True
         elif part.startswith("share="):
             found["share"] = part.removeprefix("share=").removesuffix("%")
+        elif part.startswith("country="):
+            found["country"] = part.removeprefix("country=")
         else:
             found["identifiers"].append(part)
     return found

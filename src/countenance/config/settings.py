@@ -210,6 +210,24 @@ class Settings:
         whole(1, 3_650),
         "Days that a screening counts. After half of them the server screens again by itself.",
     )
+    rules: Path | None = setting(
+        None,
+        PATH,
+        "More red flags and rules of nexus, as TOML in the form of the program's own; one of the same id takes its "
+        "place. See docs/standing/rules.md.",
+    )
+    places: Path | None = setting(
+        None,
+        PATH,
+        "Which country which addresses of the internet are in: lines NETWORK,COUNTRY, or the statistics of a regional "
+        "registry. With it, each call's entry has the country it came from, and calls from countries that an account "
+        "does not say it is in lead to a screening. Addresses themselves are kept nowhere.",
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        NAMES,
+        "Networks of reverse proxies, such as 127.0.0.1/32, whose X-Forwarded-For is believed.",
+    )
     owner_party: Path | None = setting(
         None,
         PATH,
@@ -271,6 +289,9 @@ class Settings:
             yield f"region {self.region!r} cannot be part of an ARN", "letters, digits, hyphens: eu-west-2"
         if (self.ledger_timestamp_url is None) != (self.ledger_timestamp_roots is None):
             yield "ledger_timestamp_url and ledger_timestamp_roots belong together", "set both or neither"
+        for network in self.trusted_proxies:
+            if not is_network(network):
+                yield f"trusted_proxies holds {network!r}", "an address or a network: 127.0.0.1 or 10.0.0.0/8"
         for origin in self.cors_origins:
             if origin != "*" and not re.fullmatch(r"https?://[^/?#@\s]+", origin):
                 yield f"cors_origins holds {origin!r}", "an origin is scheme://host:port, without a path"
@@ -311,6 +332,15 @@ def _certificate_problems(cert: Path, key: Path) -> Iterator[tuple[str, str]]:
             f"tls_cert {cert} and tls_key {key} cannot be used together: {reason}",
             "both in PEM, the key without a passphrase and made for the certificate",
         )
+
+
+def is_network(text: str) -> bool:
+    """Whether it is an address, or a network in CIDR notation."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

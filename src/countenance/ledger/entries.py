@@ -16,6 +16,7 @@ from countenance_audit.leaf import Opening
 
 from countenance.store import Database
 
+HOUR_US: Final = 3_600_000_000
 PORTION: Final = 65_536
 """Openings looked at in one statement, so that a reader does not hold the write-ahead log for long."""
 
@@ -68,6 +69,32 @@ class Entries:
                 ).fetchall()
             for index, accounting in rows:
                 yield {"index": index, "accounting": canonical.decode(accounting)}
+
+    def answered(self, since_us: int) -> Iterator[tuple[str, int, int]]:
+        """Account, hour since 1970 and how many calls were answered in it, of the present log, from a time on; an hour
+        can come in several parts.
+
+        Args:
+            since_us: microseconds since 1970. Entries are in the order of time: what came before is not looked at.
+        """
+        with self._database.reading() as connection:
+            (last,) = connection.execute("SELECT max(idx) FROM log_openings").fetchone()
+        for start in range((last or 0) // PORTION * PORTION, -1, -PORTION):
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    f"SELECT json_extract(accounting, '$.account'), json_extract(accounting, '$.end') / {HOUR_US},"  # noqa: S608
+                    " count(*) FROM log_openings WHERE idx >= ? AND idx < ? AND json_extract(accounting, '$.end') >= ?"
+                    " AND json_extract(accounting, '$.kind') = 'call' AND json_extract(accounting, '$.code') = 'OK'"
+                    " GROUP BY 1, 2",
+                    (start, start + PORTION, since_us),
+                ).fetchall()
+                first = connection.execute(
+                    "SELECT json_extract(accounting, '$.end') FROM log_openings WHERE idx >= ? ORDER BY idx LIMIT 1",
+                    (start,),
+                ).fetchone()
+            yield from ((str(account), int(hour), int(count)) for account, hour, count in rows)
+            if first is not None and first[0] is not None and first[0] < since_us:
+                return
 
     def decided(self, since_us: int) -> Iterator[dict[str, Any]]:
         """The accounting section of every call that a policy decided, of the present log, from a time on.

@@ -18,6 +18,7 @@ from countenance.operations.pagination import Cursors
 from countenance.recognition import Engine
 from countenance.samples import Samples
 from countenance.sources import ImageSource
+from countenance.standing.places import Places
 from countenance.store import Database, Entry
 
 
@@ -41,6 +42,8 @@ class Service:
     """What calls are decided by, and who decided that."""
     region: str
     """The region in every ARN of this server."""
+    places: Places = field(default_factory=Places)
+    """Which country an address is in, as far as the operator brought a table."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from countenance.accounts import Declared, Party
-from countenance.operations.subjects import OWNER, PARTY, Subject, keys_of, subject_of
+from countenance.operations.subjects import CHAIN, FORMER, OWNER, PARTY, Subject, keys_of, subject_of
 from countenance.standing.findings import Finding, digest, finding
 from countenance.standing.listed import Identifier, Schema
 from countenance.standing.matching import Hit, Tier
@@ -20,12 +20,14 @@ from countenance.standing.ownership import REGIMES, TESTS, Graph, Interval, Reco
 from countenance.standing.ownership.integrated import WARNING, integrated
 from countenance.standing.ownership.interval import UNKNOWN, WHOLE
 from countenance.standing.ownership.regimes import EU, OFAC, UK, Reached, hidden
+from countenance.standing.ownership.statements import known
 
-CHAIN: Final = "chain"
-"""Role of somebody who is named by statements only."""
+FORMER_DAYS: Final = 730
+"""How long somebody who held something is still looked at: rule R10 asks for two years."""
 _OF_REGIME: Final = {OFAC: "ofac", EU: "eu", UK: "uk"}
 """How the names of lists begin that a regime's test is about. Other lists (the UN's, an operator's own) count for all
 of them."""
+OF_OWNERS: Final = (OWNER, CHAIN)
 _HUNDREDTHS: Final = WHOLE // 10_000
 """Millionths in a hundredth of a per cent, which declarations give shares in."""
 
@@ -50,7 +52,7 @@ class Chains:
 
     def further(self, party: Party, found: Sequence[Subject], now_us: int) -> list[Subject]:
         """Whom statements name above a party, and its declaration does not."""
-        graph = _graph(party, self.on(_day(now_us), now_us))
+        graph = _graph(party, self.on(day_of(now_us), now_us))
         named = {key for each in found for key in each.keys}
         above, new = set[str](), [PARTY, *sorted(named)]
         while new:
@@ -58,15 +60,31 @@ class Chains:
                 if each.owner not in above and each.owner != PARTY:
                     above.add(each.owner)
                     new.append(each.owner)
-        return [self._subject(node) for node in sorted(above) if node not in named]
+        return [self._subject(node, CHAIN) for node in sorted(above) if node not in named]
 
-    def _subject(self, node: str) -> Subject:
+    def former(self, party: Party, found: Sequence[Subject], now_us: int) -> list[Subject]:
+        """Who held something in a party, or in somebody found, until lately."""
+        named = {key for each in found for key in each.keys}
+        nodes = {each.owner for each in self.ended(party, named, now_us)}
+        return [self._subject(node, FORMER) for node in sorted(nodes - named)]
+
+    def ended(self, party: Party, named: set[str], now_us: int) -> list[Statement]:
+        """Holdings in a party, or in nodes, that were over by a day, and not long."""
+        until = day_of(now_us)
+        since, own = until - timedelta(days=FORMER_DAYS), set(_own(party))
+        return [
+            each
+            for each in known(self.recorded, now_us)
+            if each.valid_to and since <= each.valid_to <= until and (each.owned in named or each.owned in own)
+        ]
+
+    def _subject(self, node: str, role: str) -> Subject:
         said = self.parties.get(node, {})
         schema = Schema.PERSON if said.get("is_person") else Schema.LEGAL_ENTITY
         name = str(said.get("name") or node.removeprefix("name:"))
         country = str(said.get("jurisdiction") or "").lower()[:2]
         found = [Identifier(*(str(part) for part in each)) for each in said.get("identifiers", ())]
-        return subject_of(CHAIN, name, schema, found, (country,) if country else (), (node,))
+        return subject_of(role, name, schema, found, (country,) if country else (), (node,))
 
 
 def chains_of(documents: Iterable[tuple[int, str, Mapping[str, Any]]]) -> Chains:
@@ -102,20 +120,18 @@ def seen_through(
         found: whom the declaration and the chains name.
         hits: those of each, by the first of its keys.
     """
-    party = declared.party
-    graph = _graph(party, [*_declared(declared, found), *chains.on(_day(now_us), now_us)])
-    graph = _one_node_each(graph, found)
+    graph = graph_of(declared, found, chains, now_us)
     findings, notes = [], []
     listed_anywhere = set()
     for regime in REGIMES:
         listed = {}
         for who in found:
             about = [each for each in hits[who.key] if _is_of(regime, each.list_id)]
-            if about and who.role in (OWNER, CHAIN):
+            if about and who.role in OF_OWNERS:
                 tiers = {each.tier for each in about}
                 listed[who.key] = str(Tier.BLOCK if Tier.BLOCK in tiers else Tier.REVIEW)
         listed_anywhere |= set(listed)
-        for each in TESTS[regime](graph, listed, _day(now_us)):
+        for each in TESTS[regime](graph, listed, day_of(now_us)):
             if each.node == PARTY:
                 findings.append(_finding(regime, each, found, hits))
     for holder in sorted(listed_anywhere):
@@ -125,6 +141,12 @@ def seen_through(
             notes.append({"kind": "effective share", "of": holder, "share": share.to_json(), "is_in_band": in_band})
     notes.append({"kind": "ownership that nobody is named for", "share": hidden(graph, PARTY).to_json()})
     return Seen(findings, notes, REGIMES)
+
+
+def graph_of(declared: Declared, found: Sequence[Subject], chains: Chains, now_us: int) -> Graph:
+    """Who holds what above an account's party, which is the node PARTY; everybody else is their first key."""
+    statements = [*_declared(declared, found), *chains.on(day_of(now_us), now_us)]
+    return _one_node_each(_graph(declared.party, statements), found)
 
 
 def _finding(regime: str, reached: Reached, found: Sequence[Subject], hits: Mapping[str, Sequence[Hit]]) -> Finding:
@@ -162,8 +184,12 @@ def _declared(declared: Declared, found: Sequence[Subject]) -> list[Statement]:
 
 def _graph(party: Party, statements: Iterable[Statement]) -> Graph:
     """Statements about the party under whatever it is called are about PARTY."""
-    own = set(keys_of(party.legal_name, [("lei", party.lei), ("reg", party.registration)]))
+    own = set(_own(party))
     return Graph(_renamed(each, lambda node: PARTY if node in own else node) for each in statements)
+
+
+def _own(party: Party) -> tuple[str, ...]:
+    return keys_of(party.legal_name, [("lei", party.lei), ("reg", party.registration)])
 
 
 def _one_node_each(graph: Graph, found: Sequence[Subject]) -> Graph:
@@ -181,5 +207,6 @@ def _is_of(regime: str, list_id: str) -> bool:
     return not any(list_id.startswith(prefix) for prefix in others)
 
 
-def _day(at_us: int) -> date:
+def day_of(at_us: int) -> date:
+    """The day of a moment, UTC."""
     return datetime.fromtimestamp(at_us / 1_000_000, UTC).date()

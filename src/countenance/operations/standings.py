@@ -19,16 +19,18 @@ from typing import Any, Protocol
 from countenance.accounts import Accounts
 from countenance.errors import Error
 from countenance.operations.lists import SERVER, Lists, Source, StandingError, sources_of
-from countenance.operations.lookthrough import Chains, chains_of, seen_through
+from countenance.operations.lookthrough import Chains, chains_of, day_of
+from countenance.operations.reports import Around, Looking, report_of, report_of_use
 from countenance.operations.subjects import Subject, subjects
 from countenance.operators import Journal, Proposal
 from countenance.operators.values import Said
 from countenance.standing import runner
 from countenance.standing.documents import DocumentMissing, Documents
-from countenance.standing.findings import Finding, digest, of_hit, outcome
+from countenance.standing.findings import digest, outcome
 from countenance.standing.listed import ScreenedParty
 from countenance.standing.matching import Hit
 from countenance.standing.record import ACTS, CLEARED, DAY_US, DECIDED, Case, Record, Standing, Terms, Verdict
+from countenance.standing.rules import Rule, digest_of, fitting, in_force
 from countenance.standing.runner import Progress, Wanted
 from countenance.standing.snapshots import Snapshots
 
@@ -63,6 +65,8 @@ class Standings:
         gates: whether an account needs a screening to be cleared; False takes the operators' word for it, for tests of
             other things.
         match: compares parties with lists; None does it in processes of its own.
+        rules: red flags and nexus; those that hold on the day of a screening count in it.
+        calls: account, hour since 1970 and count of answered calls since a moment: for how accounts are used.
     """
 
     def __init__(
@@ -76,6 +80,8 @@ class Standings:
         gates: bool = True,
         sources: Sequence[Source] = (),
         match: Matching | None = None,
+        rules: Sequence[Rule] = (),
+        calls: Callable[[int], Iterable[tuple[str, int, int]]] = lambda since_us: (),
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self.documents = documents
@@ -84,6 +90,11 @@ class Standings:
         self._journal = journal
         self._accounts = accounts
         self._gates = gates
+        self._rules = tuple(rules)
+        self.looking = Looking(accounts, data, calls)
+        self._met: set[tuple[str, str, str]] = set()
+        self.stirred: Callable[[], None] = lambda: None
+        """Called when somebody has to be screened soon; the server, which does it, sets it."""
         self._match = match or (lambda wanted, parties, progress: runner.screen(data, wanted, parties, progress))
 
         def later() -> int:
@@ -166,6 +177,27 @@ class Standings:
         said: dict[str, int | str] = {"party_sha256": declaration, "owner": int(is_owner)}
         with self._lock:
             self._record.take(_Done("account.declare", account, request_id, at_us, said))
+
+    def called_from(self, account: str, declaration: str, country: str) -> None:
+        """Takes account of where a call came from: once for each country that the account does not say it is in.
+
+        Args:
+            declaration: which declaration the account has; somebody undeclared says nothing that could not fit.
+            country: ISO 3166-1 alpha-2 in upper case, "" when it is not known.
+        """
+        met = (account, declaration, country)
+        if not country or not declaration or met in self._met:
+            return
+        declared = self._accounts.party(account)
+        if declared is not None:
+            party = declared.party
+            said = fitting(party.jurisdiction, party.used_in, [each.country for each in party.addresses])
+            with self._lock:
+                if country not in said and country not in self._record.countries(account, self._now_us()):
+                    details: dict[str, int | str] = {"country": country, "said": ",".join(sorted(said))}
+                    self._do("account.country", account, details, str(uuid.uuid4()))
+                    self.stirred()
+        self._met.add(met)
 
     def forget(self, before_us: int) -> None:
         """What two operators decided before a moment counts for nothing."""
@@ -283,20 +315,35 @@ class Standings:
         with self._screening:
             now = self._now_us()
             wanted, chains = self.lists.wanted(), self.chains()
-            if not wanted:
+            owners = {each.account_id for each in self._accounts.accounts() if each.is_owner}
+            accounts = list(accounts)
+            if not wanted and not owners.issuperset(accounts):
                 raise StandingError(
                     "There is no list to screen with.", hint="`countenance list import` or `list update` comes first"
                 )
             with self._lock:
                 lists = self._record.lists_digest(now)
-            people = {account: self._subjects(account, chains, now) for account in accounts}
+            rules = in_force(self._rules, day_of(now))
+            people = {account: self._subjects(account, chains, now) for account in accounts if account not in owners}
             people = {account: found for account, found in people.items() if found}
+            people |= {account: [] for account in accounts if account in owners}
+            around = self.looking.around(accounts, wanted, now) if rules else Around()
             different = {each.screened.party_id: each.screened for found in people.values() for each in found}
             self.progress = Progressing(cause, 0, len(different), now)
-            hits = self._hits(wanted, list(different.values()), progress)
+            hits = self._hits(wanted, list(different.values()), progress) if different else {}
             outcomes = {}
             for account, found in people.items():
-                report = self._report(account, found, hits, chains, now)
+                with self._lock:
+                    verdict, countries = self._record.verdict(account, now), self._record.countries(account, now)
+                declared = self._accounts.party(account)
+                if account in owners or declared is None:
+                    report = report_of_use(account, declared, around, rules, countries=countries, now_us=now)
+                else:
+                    sector = verdict.sector if verdict.is_about(declared.key) else ""
+                    report = report_of(
+                        account, declared, found, hits, chains, around, rules,
+                        sector=sector, countries=countries, now_us=now,
+                    )  # fmt: skip
                 inputs = {
                     "v": 1,
                     "account": account,
@@ -305,6 +352,7 @@ class Standings:
                         asdict(each) | {"only": None if each.only is None else digest(list(each.only))}
                         for each in wanted
                     ],
+                    "rules": sorted(each.digest for each in rules),
                     "statements": sorted(chains.documents),
                     "subjects": [
                         {"role": each.role, "key": each.key, "party": each.screened.party_id} for each in found
@@ -319,6 +367,7 @@ class Standings:
                     "outcome": outcomes[account],
                     "findings": len(report["findings"]),
                     "lists": lists,
+                    "rules": digest_of(rules),
                     "cause": cause,
                     "by": by,
                 }
@@ -334,17 +383,28 @@ class Standings:
         return None if latest is None else dict(self.documents.find(latest.report_sha256))
 
     def due(self) -> list[tuple[str, str]]:
-        """Accounts that have to be screened again, and why: declaration, list or interval."""
+        """Accounts that have to be screened again, and why: declaration, list, rules, place or interval."""
         now, found = self._at(None), []
+        rules = digest_of(in_force(self._rules, day_of(now)))
         with self._lock:
             lists = self._record.lists_digest(now)
             for each in self._accounts.accounts():
+                last, seen = (
+                    self._record.screening(each.account_id, now),
+                    self._record.seen_at(each.account_id, now),
+                )
                 if each.is_owner:
-                    continue
-                last = self._record.screening(each.account_id, now)
-                if last is None:
+                    if seen > (last.at_us if last else 0):
+                        found.append((each.account_id, "place"))
+                    elif last and now - last.at_us > self._record.terms.interval_us // 2:
+                        found.append((each.account_id, "interval"))
+                elif last is None:
                     continue  # it is screened when somebody wants to clear it
-                if last.party_sha256 != self._record.party(each.account_id, now):
+                elif seen > last.at_us:
+                    found.append((each.account_id, "place"))
+                elif last.rules != rules:
+                    found.append((each.account_id, "rules"))
+                elif last.party_sha256 != self._record.party(each.account_id, now):
                     found.append((each.account_id, "declared"))
                 elif last.lists != lists:
                     found.append((each.account_id, "list"))
@@ -369,7 +429,8 @@ class Standings:
         if declared is None:
             return []
         found = subjects(declared.party)
-        return found + chains.further(declared.party, found, now)
+        found += chains.further(declared.party, found, now)
+        return found + chains.former(declared.party, found, now)
 
     def _hits(
         self, wanted: Sequence[Wanted], parties: Sequence[ScreenedParty], progress: Progress | None
@@ -381,24 +442,6 @@ class Standings:
 
         found = self._match(wanted, parties, tell)
         return {party.party_id: hits for party, hits in zip(parties, found, strict=True)}
-
-    def _report(
-        self, account: str, found: Sequence[Subject], hits: Mapping[str, tuple[Hit, ...]], chains: Chains, now: int
-    ) -> dict[str, Any]:
-        declared = self._accounts.party(account)
-        assert declared is not None  # `_subjects` looked
-        made: list[Finding] = [of_hit(who.role, who.name, hit) for who in found for hit in hits[who.screened.party_id]]
-        seen = seen_through(declared, found, {who.key: hits[who.screened.party_id] for who in found}, chains, now)
-        made += seen.findings
-        rests_on = sorted(
-            {f"{hit.scorer} {hit.config_hash}" for each in hits.values() for hit in each} | set(seen.rests_on)
-        )
-        return {
-            "v": 1,
-            "findings": sorted(made, key=lambda each: each["about"]),
-            "notes": seen.notes,
-            "rests_on": rests_on,
-        }
 
     def _party(self, account: str) -> str:
         declared = self._accounts.party(account)

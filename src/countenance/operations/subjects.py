@@ -18,6 +18,8 @@ REGISTERS: Final = {"RU-OGRN": "ogrnCode", "RU-INN": "innCode"}
 """Registers whose numbers have a property of their own in the FollowTheMoney model; others are registration numbers."""
 PARTY: Final = "party"
 OWNER: Final = "owner"
+CHAIN: Final = "chain"
+FORMER: Final = "former"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class Subject:
     """Somebody who is screened for an account.
 
     Attributes:
-        role: party, owner, end-user, payer or signatory; "chain" of whom only statements name.
+        role: party, owner, end-user, payer or signatory; "chain" of whom only statements name, "former" of who held
+            something in the chain until lately.
         name: as declared.
         keys: what stands for them in statements of ownership; see `keys_of`.
     """
@@ -49,7 +52,7 @@ def subjects(party: Party) -> list[Subject]:
 def _subjects(party: Party) -> Iterator[Subject]:
     own = [("lei", party.lei), ("reg", party.registration)]
     country = party.jurisdiction[:2].lower()
-    yield _subject(PARTY, party.legal_name, Schema.LEGAL_ENTITY, own, (country,))
+    yield _subject(PARTY, party.legal_name, Schema.LEGAL_ENTITY, own, (country,), party.other_names)
     for role, several in ((OWNER, party.owners), ("end-user", party.end_users)):
         for each in several:
             yield _involved(role, each)
@@ -61,16 +64,21 @@ def _subjects(party: Party) -> Iterator[Subject]:
 
 def _involved(role: str, each: Involved) -> Subject:
     schema = Schema.PERSON if each.is_person else Schema.LEGAL_ENTITY
-    return _subject(role, each.name, schema, each.identifiers, ())
+    return _subject(role, each.name, schema, each.identifiers, (each.country.lower(),) if each.country else ())
 
 
 def _subject(
-    role: str, name: str, schema: Schema, named: Iterable[tuple[str, str | None]], countries: tuple[str, ...]
+    role: str,
+    name: str,
+    schema: Schema,
+    named: Iterable[tuple[str, str | None]],
+    countries: tuple[str, ...],
+    others: tuple[str, ...] = (),
 ) -> Subject:
     named = list(named)
     found = [one for scheme, value in named if value and (one := identifier_of(scheme, value)) is not None]
     homes = countries or tuple(sorted({each.country for each in found if each.country}))
-    return subject_of(role, name, schema, found, homes, keys_of(name, named))
+    return subject_of(role, name, schema, found, homes, keys_of(name, named), others)
 
 
 def subject_of(
@@ -80,10 +88,14 @@ def subject_of(
     identifiers: Sequence[Identifier],
     countries: tuple[str, ...],
     keys: tuple[str, ...],
+    others: tuple[str, ...] = (),
 ) -> Subject:
     """Somebody, with an id for the matcher that is the same for the same content."""
     said = [str(schema), name, list(countries), [[each.scheme, each.value, each.country] for each in identifiers]]
-    return Subject(role, name, keys, ScreenedParty(digest(said), schema, (name,), countries, tuple(identifiers)))
+    if others:
+        said.append(list(others))
+    screened = ScreenedParty(digest(said), schema, (name, *others), countries, tuple(identifiers))
+    return Subject(role, name, keys, screened)
 
 
 def identifier_of(scheme: str, value: str) -> Identifier | None:

@@ -26,12 +26,18 @@ class Daily:
         self._act = act
         self._every_s = every_s
         self._stopping = threading.Event()
+        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    def wake(self) -> None:
+        """Run soon, and not only tomorrow."""
+        self._woken.set()
 
     def stop(self) -> None:
         """End after the current portion."""
         self._stopping.set()
+        self._woken.set()
         self._thread.join()
 
     def _run(self) -> None:
@@ -42,4 +48,5 @@ class Daily:
                 _log.error("%s stopped and is tried again tomorrow: %s", self._thread.name, error)
             except Exception:  # noqa: BLE001 -- a thread that dies would leave a duty undone without a word
                 _log.exception("%s failed and is tried again tomorrow", self._thread.name)
-            self._stopping.wait(self._every_s)
+            self._woken.wait(self._every_s)
+            self._woken.clear()

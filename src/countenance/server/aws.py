@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from countenance.pipeline import Pipeline
 from countenance.server.metrics import Metrics
+from countenance.server.peer import Peer
 from countenance.wire import faults
 from countenance.wire.http import HttpRequest, HttpResponse
 
@@ -77,6 +78,7 @@ class AwsDoor:
         workers: threads for calls.
         max_body_bytes: cap on a request's body.
         body_timeout_s: how long a client may take to send it.
+        trusted_proxies: networks whose X-Forwarded-For is believed.
     """
 
     def __init__(
@@ -87,12 +89,14 @@ class AwsDoor:
         workers: int,
         max_body_bytes: int,
         body_timeout_s: float,
+        trusted_proxies: Sequence[str] = (),
     ) -> None:
         self._pipeline = pipeline
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="call")
+        self._peer = Peer(trusted_proxies)
         self._held_bytes = 0  # touched on the event loop only
 
     def close(self) -> None:
@@ -128,6 +132,7 @@ class AwsDoor:
                 ),
                 body=received.taken(),
                 received_at=datetime.now(UTC),
+                peer=self._peer.of(request),
             )
             with self._metrics.in_flight.track_inprogress():
                 answer = await asyncio.get_running_loop().run_in_executor(self._threads, work, http, request_id)

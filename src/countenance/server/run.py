@@ -124,6 +124,7 @@ async def _answer(settings: Settings, assembled: Assembled, listener: socket.soc
         workers=settings.worker_threads,
         max_body_bytes=settings.max_body_bytes,
         body_timeout_s=settings.body_timeout_s,
+        trusted_proxies=settings.trusted_proxies,
     )
     readiness = Readiness(assembled)
     server = _server(

@@ -29,6 +29,7 @@ AGAIN_US: Final = DAY_US
 """How long a new list or rule may wait until everybody was screened with it: a day, as the lists' publishers take."""
 
 ACTS: Final = (
+    "account.country",
     "account.create",
     "account.declare",
     "list.seen",
@@ -130,6 +131,8 @@ class Screening:
     cause: str
     at_us: int
     act: str
+    rules: str = ""
+    """Digest of the rules that were in force; "" of acts from before there were any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +189,7 @@ class _Account:
     verdicts: list[Verdict] = field(default_factory=list)
     parties: list[tuple[int, str]] = field(default_factory=list)
     screenings: list[Screening] = field(default_factory=list)
+    countries: list[tuple[int, str]] = field(default_factory=list)
     is_owner: bool = False
     memo: tuple[int, list[Case]] | None = None
     """The cases by all acts so far, and when the last of these was: asked for on every call."""
@@ -248,10 +252,13 @@ class Record:
                     str(said["cause"]),
                     act.at_us,
                     act.request_id,
+                    str(said.get("rules", "")),
                 ),
                 key=_when,
             )
             account.memo = None
+        elif act.operation == "account.country":
+            insort(account.countries, (act.at_us, str(said["country"])), key=_first)
         elif act.operation == "case.judge":
             attachments = tuple(each for each in str(said.get("attachments", "")).split(",") if each)
             judged = Judgement(
@@ -393,6 +400,17 @@ class Record:
         known = self._accounts.get(account)
         return list(known.screenings) if known else []
 
+    def countries(self, account: str, at_us: int) -> tuple[str, ...]:
+        """Where calls of an account came from that its declarations did not say, each once, in the order of time."""
+        known = self._accounts.get(account)
+        return tuple(dict.fromkeys(each for seen, each in known.countries if seen <= at_us)) if known else ()
+
+    def seen_at(self, account: str, at_us: int) -> int:
+        """When the latest of these was seen; 0 for never."""
+        known = self._accounts.get(account)
+        found = _last(known.countries, at_us, _first) if known else None
+        return found[0] if found else 0
+
     def accounts(self) -> list[str]:
         """All there are acts about."""
         return sorted(self._accounts)
@@ -401,7 +419,7 @@ class Record:
         """When something was recorded that can change the standing of an account."""
         known = self._accounts.get(account) or _Account()
         found = {each.at_us for each in known.verdicts} | {at for at, _ in known.parties}
-        found |= {each.at_us for each in known.screenings}
+        found |= {each.at_us for each in known.screenings} | {at for at, _ in known.countries}
         found |= {each.at_us for (of, _), all_of_it in self._judged.items() if of == account for each in all_of_it}
         found |= {each.at_us for all_of_it in self._taken.values() for each in all_of_it}
         return sorted(found)
@@ -474,6 +492,8 @@ class Record:
             found.append((REVIEW, "a report of its screenings cannot be read"))
         if screening.party_sha256 != self.party(account, at_us):
             found.append((REVIEW, "its declaration changed after the last screening"))
+        if screening.at_us < self.seen_at(account, at_us) < at_us - AGAIN_US:
+            found.append((REVIEW, "nobody screened it since it was used from a country that it does not say it is in"))
         if at_us - screening.at_us > self.terms.interval_us:
             found.append((REVIEW, "the last screening is too long ago"))
         in_force = self.taken(at_us)

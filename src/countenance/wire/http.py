@@ -21,6 +21,7 @@ class HttpRequest:
         headers: (lower-case name, value) in the order sent; a repeated header appears repeatedly.
         body: the payload after transfer decoding.
         received_at: aware UTC time at which the request was read.
+        peer: address of the internet that it came from, "" when that is not known. Only its country is kept.
     """
 
     method: str
@@ -29,6 +30,7 @@ class HttpRequest:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     received_at: datetime
+    peer: str = ""
 
     def values(self, name: str) -> list[str]:
         """Every value of the header `name` (lower case), in the order sent."""

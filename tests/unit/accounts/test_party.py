@@ -46,6 +46,36 @@ def test_what_was_agreed_is_in_the_details_of_an_act() -> None:
     assert (details["owners"], details["end_users"]) == (2, 1)
 
 
+LATER = {
+    "other_names": ["ACME", "Акме"],
+    "incorporated_on": "2021-05-01",
+    "addresses": [{"text": "Keizersgracht 1, Amsterdam", "country": "NL", "kind": "registered"}],
+    "used_in": ["NL", "DE"],
+    "monthly_calls": 1_000,
+}
+REACHED = {"email": "ada@acme.example", "phone": "+31 20 123 4567"}
+
+
+def test_members_that_came_later_change_no_digest_of_a_declaration_without_them() -> None:
+    """The digest is in entries that were written before them."""
+    party = Party.from_json(CUSTOMER)
+    assert party.to_json().keys().isdisjoint(LATER.keys() | REACHED.keys())
+    full = Party.from_json(CUSTOMER | LATER | REACHED)
+    assert full.to_json().items() >= (LATER | REACHED).items()
+    assert Party.from_json(json.loads(json.dumps(full.to_json()))) == full
+    for name, value in LATER.items():
+        assert Party.from_json(CUSTOMER | {name: value}).digest() != party.digest()
+    assert ("party", "name", "Акме") in full.identified()
+
+
+def test_how_somebody_is_reached_is_not_in_entries() -> None:
+    """A mail address or a number can be a person's."""
+    party = Party.from_json(CUSTOMER | REACHED)
+    assert party.digest() == Party.from_json(CUSTOMER).digest()
+    said = json.dumps([party.identified(), party.details(), party.to_json(with_names=False)])
+    assert not any(value in said for value in REACHED.values())
+
+
 def test_a_domain_becomes_a_labels_by_idna_2008() -> None:
     assert Party.from_json(OWNER | {"domain": "Straße.example"}).domain == "xn--strae-oqa.example"
 
@@ -83,6 +113,19 @@ def test_the_owner_needs_no_contract_and_everybody_else_does() -> None:
         ({"owners": [{"name": "Ada", "identifiers": ["vat:1"]}]}, "no identifier", "lei:"),
         ({"end_users": [{"name": "x"}] * 21}, "at most 20", None),
         ({"payer": {"name": "x", "identifiers": ["lei:1"]}}, "LEI", None),
+        ({"payer": {"name": "x", "country": "NL-NH"}}, "no code of a country", "alpha-2"),
+        ({"other_names": "x"}, "other_names is not a list", None),
+        ({"other_names": ["x"] * 6}, "at most 5", None),
+        ({"incorporated_on": "2021"}, "no day", "2021-05-01"),
+        ({"addresses": ["x"]}, r"addresses\[0\]", "country"),
+        ({"addresses": [{"text": "x", "country": "NL", "kind": "y"}]}, "no such kind", "residential"),
+        ({"addresses": [{"text": "", "country": "NL"}]}, "text", None),
+        ({"used_in": ["Holland"]}, "no code of a country", None),
+        ({"email": "desk"}, "electronic mail", "desk@"),
+        ({"email": "a" * 65 + "@x.example"}, "electronic mail", None),
+        ({"phone": "020 123 4567"}, "telephone", "+31"),
+        ({"monthly_calls": 0}, "whole number", None),
+        ({"monthly_calls": True}, "whole number", None),
     ],
 )
 def test_what_is_wrong_is_said_with_what_to_give(change: dict[str, Any], message: str, hint: str | None) -> None:

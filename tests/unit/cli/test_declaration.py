@@ -45,6 +45,30 @@ def test_options_say_what_a_file_can_say(declare: Declare, tmp_path: Path) -> No
     assert told == Party.from_json(CUSTOMER | {"contract_sha256": hashlib.sha256(b"an order").hexdigest()})
 
 
+def test_options_say_where_it_is_and_how_it_is_reached(declare: Declare) -> None:
+    result = declare(
+        "--other-name", "ACME", "--incorporated-on", "2021-05-01",
+        "--address", "NL; Keizersgracht 1, Amsterdam;registered", "--address", "DE;Hauptstr. 2",
+        "--used-in", "NL", "--used-in", "DE", "--email", "desk@acme.example",
+        "--phone", "+31 20 123 4567", "--monthly-calls", "1000", "--end-user", "Port;country=BE",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output) == {
+        "other_names": ["ACME"],
+        "incorporated_on": "2021-05-01",
+        "addresses": [
+            {"country": "NL", "text": "Keizersgracht 1, Amsterdam", "kind": "registered"},
+            {"country": "DE", "text": "Hauptstr. 2"},
+        ],
+        "used_in": ["NL", "DE"],
+        "email": "desk@acme.example",
+        "phone": "+31 20 123 4567",
+        "monthly_calls": 1000,
+        "end_users": [{"name": "Port", "identifiers": [], "country": "BE"}],
+    }
+    assert declare("--address", "NL").exit_code == 2
+
+
 def test_options_come_before_the_file(declare: Declare, tmp_path: Path) -> None:
     (tmp_path / "acme.json").write_text(json.dumps(CUSTOMER))
     assert json.loads(declare("--party", tmp_path / "acme.json").output) == CUSTOMER

@@ -67,6 +67,8 @@ from countenance.standing.fetching import FetchFailed
 from countenance.standing.lists import ListError
 from countenance.standing.matching import MatcherMissing
 from countenance.standing.ownership import OwnershipError
+from countenance.standing.places import PlacesError
+from countenance.standing.rules import RuleError
 from countenance.standing.runner import ScreeningFailed
 from countenance.standing.snapshots import SnapshotMissing
 from countenance.store import DatabaseBusy, DatabaseError, KeyringError
@@ -128,6 +130,8 @@ INTERNAL: set[type[Error]] = {
     ListError,
     MatcherMissing,
     OwnershipError,
+    PlacesError,
+    RuleError,
     ScreeningFailed,
     SnapshotMissing,
     StandingError,

@@ -175,15 +175,20 @@ class Recorded:
 
 
 def as_of(recorded: Iterable[Recorded], *, valid_on: date, known_at_us: int) -> list[Statement]:
-    """What was true on a day by what was known at a moment, in the order of recording.
+    """What was true on a day by what was known at a moment, in the order of recording."""
+    return [each for each in known(recorded, known_at_us) if each.holds_on(valid_on)]
+
+
+def known(recorded: Iterable[Recorded], known_at_us: int) -> list[Statement]:
+    """What was known at a moment, of whatever day, in the order of recording.
 
     A statement counts until another of the same source that was known by then replaces or retracts it.
     """
-    known = sorted((each for each in recorded if each.at_us <= known_at_us), key=lambda each: each.at_us)
-    replaced = {(each.statement.source, each.statement.replaces) for each in known if each.statement.replaces}
+    by_then = sorted((each for each in recorded if each.at_us <= known_at_us), key=lambda each: each.at_us)
+    replaced = {(each.statement.source, each.statement.replaces) for each in by_then if each.statement.replaces}
     found: dict[tuple[str, str], Statement] = {}
-    for each in known:
+    for each in by_then:
         statement = each.statement
         if (statement.source, statement.id) not in replaced and not statement.is_retraction:
             found[statement.source, statement.id] = statement  # said twice: the latter
-    return [each for each in found.values() if each.holds_on(valid_on)]
+    return list(found.values())
