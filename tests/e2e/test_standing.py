@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import lzma
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,9 @@ from tests.conformance.test_standing import ABOVE, COMPANY
 from tests.e2e.conftest import People, start
 from tests.e2e.operators import Two, two_of
 from tests.e2e.test_moratorium import client, denied
+
+SOON_S = 60.0
+"""Within which a server has screened one account: its processes take seconds to start."""
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +82,40 @@ def test_the_next_list_suspends_and_the_look_back_names_what_was_used(
     house.server = start(house.server.data)
     again = client(house, account, "access-control")
     assert denied(again.detect_faces, Image={"Bytes": photograph}).startswith("Account not enabled; reference ")
+
+
+def test_a_call_from_elsewhere_stops_the_ones_after_it(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, people: People
+) -> None:
+    """Behind a proxy that is trusted; the server screens by itself, soon."""
+    if not runner.is_installed():
+        pytest.skip("the extra is not installed: make standing")
+    photograph = next(iter(people.values()))[0].read_bytes()
+    table = tmp_path / "places.csv"
+    table.write_text("192.0.2.0/24,NL\n198.51.100.0/24,CL\n")
+    environ = {"COUNTENANCE_PLACES": str(table), "COUNTENANCE_TRUSTED_PROXIES": "127.0.0.1"}
+    house = two_of(start(tmp_path_factory.mktemp("places") / "data", environ=environ))
+    try:
+        account = opened(house, tmp_path, "Bluewater Imaging B.V.")
+        house.clear(account)
+        shell, peer = client(house, account, "access-control"), "192.0.2.7"
+
+        def from_there(request: Any, **_: Any) -> None:
+            request.headers["X-Forwarded-For"] = peer
+
+        shell.meta.events.register("before-send.rekognition", from_there)
+        assert shell.detect_faces(Image={"Bytes": photograph})["FaceDetails"]
+        peer = "198.51.100.7"
+        assert shell.detect_faces(Image={"Bytes": photograph})["FaceDetails"]
+        deadline = time.monotonic() + SOON_S
+        while not (cases := house.answer("ann", "case", "list", account)["cases"]):
+            assert time.monotonic() < deadline, "nobody screened it"
+            time.sleep(0.5)
+        assert [each["title"].split()[0] for each in cases] == ["R8"]
+        peer = "192.0.2.7"
+        assert denied(shell.detect_faces, Image={"Bytes": photograph}).startswith("Account not enabled; reference ")
+        house.decide("case", "judge", account, cases[0]["case"], "--judgement", "cleared")
+        assert shell.detect_faces(Image={"Bytes": photograph})["FaceDetails"]
+        assert "198.51.100.7" not in house.server.log.read_text()
+    finally:
+        house.server.stop()
