@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 class Matching(Protocol):
-    """What compares parties with lists; see `standing.runner.screen`."""
+    """What compares parties with lists; see `standing.runner.Runner`."""
 
     def __call__(
         self, wanted: Sequence[Wanted], parties: Sequence[ScreenedParty], progress: Progress | None
@@ -95,7 +95,7 @@ class Standings:
         self._met: set[tuple[str, str, str]] = set()
         self.stirred: Callable[[], None] = lambda: None
         """Called when somebody has to be screened soon; the server, which does it, sets it."""
-        self._match = match or (lambda wanted, parties, progress: runner.screen(data, wanted, parties, progress))
+        self._match = match or runner.Runner(data)
 
         def later() -> int:
             """A clock set back brings no standing back."""
