@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -239,28 +240,84 @@ def party_show(account_id: str, data_dir: Path | None, as_json: bool) -> None:
 @party.command("statements", epilog=example("countenance party statements --add owners.json"))
 @click.option("--add", "file", type=_FILE, help='A file {"statements": [...], "parties": {...}}.')
 @click.option("--psc", type=_FILE, help="Records of the UK's register of significant control, as JSON lines.")
+@click.option("--bods", type=_FILE, help="Beneficial Ownership Data Standard 0.4, as an array or JSON lines.")
+@click.option("--gleif", type=_FILE, help="GLEIF's level 2 data, XML or CSV; see --lei.")
+@click.option("--lei", "leis", multiple=True, help="Of GLEIF's data, only the chains above this; as often as needed.")
+@click.option(
+    "--export-bods",
+    "export",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the statements that count now to this file, in the Beneficial Ownership Data Standard 0.4.",
+)
+@click.option("--publisher", default="Countenance", show_default=True, help="Who publishes the exported file.")
 @data_option
 @json_option
-def party_statements(file: Path | None, psc: Path | None, data_dir: Path | None, as_json: bool) -> None:
+def party_statements(
+    file: Path | None,
+    psc: Path | None,
+    bods: Path | None,
+    gleif: Path | None,
+    leis: tuple[str, ...],
+    export: Path | None,
+    publisher: str,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
     """Print the statements of ownership on record, or put more on record, for good, and screen everybody again."""
-    if file is not None and psc is not None:
-        raise click.UsageError("give --add or --psc, and not both")
-    if psc is not None:
-        from countenance.standing.ownership import psc as register
-
-        with psc.open(encoding="utf-8") as lines:
-            found, parties = register.read(lines)
-        statements = [each.to_json() for each in found]
-    elif file is None:
+    given = [each for each in (file, psc, bods, gleif, export) if each is not None]
+    if len(given) > 1:
+        raise click.UsageError("give one of --add, --psc, --bods, --gleif and --export-bods")
+    if leis and gleif is None:
+        raise click.UsageError("--lei goes with --gleif")
+    if not given or export is not None:
         answer = ask(data_dir, "party.statements")
+        if export is not None:
+            _export(answer, export, publisher)
         rows = ([*(each[name] for name in _STATEMENT), _share(each["share"])] for each in answer["statements"])
         emit(answer, columns(["OWNER", "OWNED", "INTEREST", "SOURCE", "SHARE"], rows), as_json=as_json)
         return
-    else:
-        statements, parties = _statements(file)
+    statements, parties = _statements(file) if file is not None else _read(psc, bods, gleif, leis)
     with _progress(data_dir):
         answer = ask(data_dir, "party.statements", statements=statements, parties=parties)
     emit(answer, [f"{len(answer['recorded'])} recorded, {answer['screened']} accounts screened"], as_json=as_json)
+
+
+def _read(psc: Path | None, bods: Path | None, gleif: Path | None, leis: tuple[str, ...]) -> tuple[Any, Any]:
+    """From a register's or a publisher's file."""
+    from countenance.standing.ownership import bods as standard
+    from countenance.standing.ownership import gleif as level_2
+    from countenance.standing.ownership import psc as register
+
+    parties: dict[str, Any] = {}
+    if psc is not None:
+        with psc.open(encoding="utf-8") as lines:
+            found, parties = register.read(lines)
+    elif bods is not None:
+        found, parties = standard.read(bods.read_bytes())
+    else:
+        assert gleif is not None  # one of the three was given
+        with gleif.open("rb") as file:
+            found = level_2.read(file, leis)
+    return [each.to_json() for each in found], parties
+
+
+def _export(answer: dict[str, Any], path: Path, publisher: str) -> None:
+    from countenance.standing.ownership import Recorded, Statement, bods
+    from countenance.standing.ownership.statements import known
+
+    if path.exists():
+        raise click.BadParameter(f"{path} is there already: an export replaces nothing", param_hint="--export-bods")
+    recorded = [
+        Recorded(
+            Statement.from_json({name: value for name, value in each.items() if name != "recorded_at"}),
+            int(datetime.fromisoformat(each["recorded_at"]).timestamp() * 1_000_000),
+        )
+        for each in answer["statements"]
+    ]
+    now = datetime.now(UTC)
+    counting = known(recorded, int(now.timestamp() * 1_000_000))
+    said = bods.write(counting, answer["parties"], publisher=publisher, published=now.date())
+    path.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _statements(file: Path) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ of the graph is a text: an LEI, a register's number, or a name; somebody has sev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -45,6 +45,12 @@ class Chains:
     recorded: tuple[Recorded, ...] = ()
     parties: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     documents: tuple[str, ...] = ()
+    same: Mapping[str, str] = field(default_factory=dict)
+    """Node -> the one that it is the same as: statements of one source name by LEI whom others name by a register."""
+
+    def keys(self, keys: Iterable[str]) -> tuple[str, ...]:
+        """Keys of somebody, with the nodes that statements have for them."""
+        return tuple(dict.fromkeys(one for each in keys for one in (each, self.same.get(each, each))))
 
     def on(self, day: date, known_at_us: int) -> list[Statement]:
         """What was true on a day by what was known at a moment."""
@@ -52,8 +58,8 @@ class Chains:
 
     def further(self, party: Party, found: Sequence[Subject], now_us: int) -> list[Subject]:
         """Whom statements name above a party, and its declaration does not."""
-        graph = _graph(party, self.on(day_of(now_us), now_us))
-        named = {key for each in found for key in each.keys}
+        graph = _graph(self.keys(_own(party)), self.on(day_of(now_us), now_us))
+        named = {key for each in found for key in self.keys(each.keys)}
         above, new = set[str](), [PARTY, *sorted(named)]
         while new:
             for each in graph.into.get(new.pop(), ()):
@@ -64,14 +70,14 @@ class Chains:
 
     def former(self, party: Party, found: Sequence[Subject], now_us: int) -> list[Subject]:
         """Who held something in a party, or in somebody found, until lately."""
-        named = {key for each in found for key in each.keys}
+        named = {key for each in found for key in self.keys(each.keys)}
         nodes = {each.owner for each in self.ended(party, named, now_us)}
         return [self._subject(node, FORMER) for node in sorted(nodes - named)]
 
     def ended(self, party: Party, named: set[str], now_us: int) -> list[Statement]:
         """Holdings in a party, or in nodes, that were over by a day, and not long."""
         until = day_of(now_us)
-        since, own = until - timedelta(days=FORMER_DAYS), set(_own(party))
+        since, own = until - timedelta(days=FORMER_DAYS), set(self.keys(_own(party)))
         return [
             each
             for each in known(self.recorded, now_us)
@@ -94,7 +100,20 @@ def chains_of(documents: Iterable[tuple[int, str, Mapping[str, Any]]]) -> Chains
         recorded.append(Recorded(Statement.from_json(content["statement"]), at_us))
         parties |= content.get("parties", {})
         hashes.append(kept)
-    return Chains(tuple(recorded), parties, tuple(hashes))
+    same = dict(_same(parties))
+    recorded = [
+        replace(each, statement=_renamed(each.statement, lambda node: same.get(node, node))) for each in recorded
+    ]
+    described = {same.get(node, node): said for node, said in parties.items()}
+    return Chains(tuple(recorded), described, tuple(hashes), same)
+
+
+def _same(parties: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Nodes that their description has an LEI for."""
+    for node, said in parties.items():
+        for scheme, value, *_ in said.get("identifiers", ()):
+            if scheme == "leiCode" and node != f"lei:{value}":
+                yield node, f"lei:{value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +165,7 @@ def seen_through(
 def graph_of(declared: Declared, found: Sequence[Subject], chains: Chains, now_us: int) -> Graph:
     """Who holds what above an account's party, which is the node PARTY; everybody else is their first key."""
     statements = [*_declared(declared, found), *chains.on(day_of(now_us), now_us)]
-    return _one_node_each(_graph(declared.party, statements), found)
+    return _one_node_each(_graph(chains.keys(_own(declared.party)), statements), found, chains)
 
 
 def _finding(regime: str, reached: Reached, found: Sequence[Subject], hits: Mapping[str, Sequence[Hit]]) -> Finding:
@@ -182,9 +201,9 @@ def _declared(declared: Declared, found: Sequence[Subject]) -> list[Statement]:
     return made
 
 
-def _graph(party: Party, statements: Iterable[Statement]) -> Graph:
+def _graph(keys: Iterable[str], statements: Iterable[Statement]) -> Graph:
     """Statements about the party under whatever it is called are about PARTY."""
-    own = set(_own(party))
+    own = set(keys)
     return Graph(_renamed(each, lambda node: PARTY if node in own else node) for each in statements)
 
 
@@ -192,8 +211,8 @@ def _own(party: Party) -> tuple[str, ...]:
     return keys_of(party.legal_name, [("lei", party.lei), ("reg", party.registration)])
 
 
-def _one_node_each(graph: Graph, found: Sequence[Subject]) -> Graph:
-    first = {key: who.key for who in found if who.role != PARTY for key in who.keys}
+def _one_node_each(graph: Graph, found: Sequence[Subject], chains: Chains) -> Graph:
+    first = {key: who.key for who in found if who.role != PARTY for key in chains.keys(who.keys)}
     return Graph(_renamed(each, lambda node: first.get(node, node)) for each in graph.statements)
 
 

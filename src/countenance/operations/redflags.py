@@ -100,8 +100,8 @@ def facts_of(
     """
     party, graph = declared.party, graph_of(declared, found, chains, now_us)
     listed = {who.key: who.name for who in found if who.role in (*OF_OWNERS, FORMER) and hits.get(who.key)}
-    keys = {key for who in found if who.key in listed for key in who.keys}
-    ended = chains.ended(party, {key for who in found for key in who.keys}, now_us)
+    keys = {key for who in found if who.key in listed for key in chains.keys(who.keys)}
+    ended = chains.ended(party, {key for who in found for key in chains.keys(who.keys)}, now_us)
     places = [Place(each.text, each.country, each.kind) for each in party.addresses]
     return Facts(
         day=day_of(now_us),

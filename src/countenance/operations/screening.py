@@ -241,7 +241,8 @@ def party_statements(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         return {
             "statements": [
                 {**each.statement.to_json(), "recorded_at": told_time(each.at_us)} for each in chains.recorded
-            ]
+            ],
+            "parties": dict(chains.parties),
         }
     contents = _statements(said, params.get("parties", {}))
     made = standings.record_statements(contents, by=on.by, request_id=on.request_id)

@@ -24,8 +24,8 @@ from countenance.pipeline import Pipeline
 from countenance.server.aws import REQUEST_ID_HEADER, AwsDoor
 from countenance.server.metrics import Metrics
 
-MAX_ADMIN_BODY_BYTES = 64 * 1024
-"""An administrative request is a few names."""
+MAX_ADMIN_BODY_BYTES = 16 * 1024 * 1024
+"""An administrative request is a few names, or the statements of ownership of a file: 10,000 of them are some 7 MB."""
 CORS_MAX_AGE_S = 600
 """How long a browser may remember a preflight answer; Starlette's own default."""
 
@@ -148,7 +148,7 @@ def admin_app(pipeline: Pipeline) -> Starlette:
     """`POST /admin/VERB` with a JSON object; who may open the socket is decided by its file mode."""
 
     async def administer(request: Request) -> Response:
-        raw = b""
+        raw = bytearray()
         async for part in request.stream():
             raw += part
             if len(raw) > MAX_ADMIN_BODY_BYTES:

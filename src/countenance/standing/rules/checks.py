@@ -157,7 +157,7 @@ def undisclosed(facts: Facts, terms: Terms) -> Iterator[Found]:
     if named is not None and named.high < min(terms["least"], WHOLE):
         yield "", f"owners are named for {named} only", {}
     for statement in _above(facts.graph, facts.node):
-        if statement.interest in HIDDEN - {"nominee", "nominator"}:
+        if statement.interest in HIDDEN - {"nominee", "nominator"} or statement.owner.startswith("unknown:"):
             yield "", f"{statement.owner} in {statement.owned}: {statement.interest}", {}
 
 
