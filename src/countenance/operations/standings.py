@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from countenance.accounts import Accounts
+from countenance.accounts import Accounts, Declared
 from countenance.errors import Error
 from countenance.operations.lists import SERVER, Lists, Source, StandingError, sources_of
 from countenance.operations.lookthrough import Chains, chains_of, day_of
@@ -324,7 +324,11 @@ class Standings:
             with self._lock:
                 lists = self._record.lists_digest(now)
             rules = in_force(self._rules, day_of(now))
-            people = {account: self._subjects(account, chains, now) for account in accounts if account not in owners}
+            # As it is now, once: what is declared while others are compared is screened next time.
+            declared = {account: self._accounts.party(account) for account in accounts}
+            people = {
+                account: _subjects(each, chains, now) for account, each in declared.items() if account not in owners
+            }
             people = {account: found for account, found in people.items() if found}
             people |= {account: [] for account in accounts if account in owners}
             around = self.looking.around(accounts, wanted, now) if rules else Around()
@@ -332,28 +336,28 @@ class Standings:
             self.progress = Progressing(cause, 0, len(different), now)
             hits = self._hits(wanted, list(different.values()), progress) if different else {}
             outcomes = {}
+            same = {
+                "v": 1,
+                "lists": [_told(each) for each in wanted],
+                "rules": sorted(each.digest for each in rules),
+                "statements": sorted(chains.documents),
+            }
             for account, found in people.items():
                 with self._lock:
                     verdict, countries = self._record.verdict(account, now), self._record.countries(account, now)
-                declared = self._accounts.party(account)
-                if account in owners or declared is None:
-                    report = report_of_use(account, declared, around, rules, countries=countries, now_us=now)
+                party = declared[account]
+                if account in owners or party is None:
+                    report = report_of_use(account, party, around, rules, countries=countries, now_us=now)
                 else:
-                    sector = verdict.sector if verdict.is_about(declared.key) else ""
+                    sector = verdict.sector if verdict.is_about(party.key) else ""
                     report = report_of(
-                        account, declared, found, hits, chains, around, rules,
+                        account, party, found, hits, chains, around, rules,
                         sector=sector, countries=countries, now_us=now,
                     )  # fmt: skip
                 inputs = {
-                    "v": 1,
+                    **same,
                     "account": account,
-                    "party": self._party(account),
-                    "lists": [
-                        asdict(each) | {"only": None if each.only is None else digest(list(each.only))}
-                        for each in wanted
-                    ],
-                    "rules": sorted(each.digest for each in rules),
-                    "statements": sorted(chains.documents),
+                    "party": party.key if party else "",
                     "subjects": [
                         {"role": each.role, "key": each.key, "party": each.screened.party_id} for each in found
                     ],
@@ -361,7 +365,7 @@ class Standings:
                 }
                 outcomes[account] = outcome(report["findings"])
                 details: dict[str, int | str] = {
-                    "party_sha256": self._party(account),
+                    "party_sha256": party.key if party else "",
                     "inputs_sha256": self.documents.keep(inputs),
                     "report_sha256": self.documents.keep(report),
                     "outcome": outcomes[account],
@@ -424,14 +428,6 @@ class Standings:
 
     # -- in short
 
-    def _subjects(self, account: str, chains: Chains, now: int) -> list[Subject]:
-        declared = self._accounts.party(account)
-        if declared is None:
-            return []
-        found = subjects(declared.party)
-        found += chains.further(declared.party, found, now)
-        return found + chains.former(declared.party, found, now)
-
     def _hits(
         self, wanted: Sequence[Wanted], parties: Sequence[ScreenedParty], progress: Progress | None
     ) -> dict[str, tuple[Hit, ...]]:
@@ -442,10 +438,6 @@ class Standings:
 
         found = self._match(wanted, parties, tell)
         return {party.party_id: hits for party, hits in zip(parties, found, strict=True)}
-
-    def _party(self, account: str) -> str:
-        declared = self._accounts.party(account)
-        return declared.key if declared else ""
 
     def _findings(self, report: str) -> Sequence[Mapping[str, Any]]:
         try:
@@ -464,6 +456,14 @@ class Standings:
         party = self._accounts.identified(account) if account else ()
         self._journal.append(operation, account, request_id, now, details, party=party)
         self._record.take(_Done(operation, account, request_id, now, details))
+
+
+def _subjects(declared: Declared | None, chains: Chains, now: int) -> list[Subject]:
+    if declared is None:
+        return []
+    found = subjects(declared.party)
+    found += chains.further(declared.party, found, now)
+    return found + chains.former(declared.party, found, now)
 
 
 def _told(each: Wanted) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from importlib import resources
 from pathlib import Path
@@ -53,16 +53,16 @@ class Rule:
     valid_from: date | None
     valid_to: date | None
     terms: Mapping[str, Any]
+    digest: str = field(init=False)
+    """SHA-256 over all of it, and the version of the checks, in hexadecimal."""
+
+    def __post_init__(self) -> None:
+        said = {name: getattr(self, name) for name in self.__slots__ if name != "digest"}
+        object.__setattr__(self, "digest", digest(_plain({**said, "checks": CHECKS_VERSION})))
 
     def holds_on(self, day: date) -> bool:
         """Whether it is in force on a day."""
         return (self.valid_from is None or self.valid_from <= day) and (self.valid_to is None or day < self.valid_to)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over all of it, and the version of the checks, in hexadecimal."""
-        said = {name: getattr(self, name) for name in self.__slots__}
-        return digest(_plain({**said, "checks": CHECKS_VERSION}))
 
     def told(self) -> dict[str, Any]:
         """What whoever judges is shown of it."""
