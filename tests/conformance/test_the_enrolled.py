@@ -151,32 +151,6 @@ def test_somebody_who_was_erased_is_nowhere_and_the_proof_says_when(at_home: InP
     assert (again["references"], again["entries"]) == (0, 0)
 
 
-def test_whoever_is_enrolled_while_they_are_erased_is_found_too(
-    at_home: InProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at_home.ok("IndexFaces", ANN)
-    looked, take_out = [], persons._take_out
-
-    def and_again(*args: Any) -> list[str]:
-        found = take_out(*args)
-        looked.append(len(found))
-        if len(looked) <= rounds:
-            at_home.ok("IndexFaces", ANN)
-        return found
-
-    monkeypatch.setattr(persons, "_take_out", and_again)
-    rounds = 3
-    done = do(at_home, "person.erase", external_image_id="ann-secret-name", ground=GROUND)
-    assert (done["references"], looked) == (4, [1, 1, 1, 1, 0])
-    assert at_home.ok("ListFaces", {"CollectionId": "people"})["Faces"] == []
-    rounds, looked[:] = 1_000, []
-    size = len(list(at_home.service.governance._journal.acts((persons.DONE,))))
-    at_home.ok("IndexFaces", ANN)
-    with pytest.raises(persons.StillEnrolled, match="faster"):
-        do(at_home, "person.erase", external_image_id="ann-secret-name", ground=GROUND)
-    assert len(list(at_home.service.governance._journal.acts((persons.DONE,)))) == size
-
-
 def test_a_restored_backup_does_not_bring_them_back(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()

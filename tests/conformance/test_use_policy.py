@@ -16,7 +16,7 @@ from countenance.ledger import Log, accounting, fsck, microseconds
 from countenance.ledger.journal import Journal
 from countenance.operations import OPERATIONS
 from countenance.operations.governance import Governance
-from countenance.policy.policyset import composed, read
+from countenance.policy.policyset import composed
 from tests.conformance.in_process import InProcess, ScriptedEngine, service_in
 
 IMAGE = {"Bytes": b"faces: 2"}
@@ -164,49 +164,6 @@ def test_ten_minutes_without_the_moratorium_leave_a_trace(at_home: InProcess) ->
     assert [(each["operation"], each["would_be"]["policies"]) for each in simulated["told"]] == [
         ("CompareFaces", ["moratorium.police"])
     ]
-
-
-def test_a_row_that_somebody_changed_is_not_replayed(at_home: InProcess) -> None:
-    police = customer(at_home, "criminal-investigation", sector="police")
-    assert code(at_home, police, "CompareFaces", COMPARE) == DENIED
-    before = at_home.pipeline.administer("policy.replay", {"days": 1})
-    assert (before["altered"], before["altered_told"]) == (0, [])
-    said = calls(at_home)[-1]
-    at_home.database.maintain(
-        lambda connection: connection.execute(
-            "UPDATE log_openings SET accounting = json_set(accounting, '$.decision.allowed', json('true')) WHERE idx ="
-            " (SELECT max(idx) FROM log_openings)"
-        ).close()
-    )
-    after = at_home.pipeline.administer("policy.replay", {"days": 1})
-    assert (after["calls"], after["changed"]) == (before["calls"] - 1, 0)
-    assert (after["altered"], after["altered_told"]) == (1, [said["request_id"]])
-    assert at_home.pipeline.administer("review.list", {"days": 1})["altered"] == 1
-
-
-def test_a_set_that_calls_another_text_by_a_packs_name_is_told_apart(at_home: InProcess) -> None:
-    """The label is not believed: whoever approves sees it, and so does everybody after."""
-    said = json.loads(composed(["standing", "moratorium"]).text)
-    said["packs"]["moratorium"] = said["packs"]["moratorium"].replace('"police"', '"polite"')
-    made = read(json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
-    at_home.service.governance.shelf.keep(made)
-    (told,) = (
-        each for each in at_home.pipeline.administer("policy.status", {})["sets"] if each["policy_set"] == made.sha256
-    )
-    assert (told["packs"], told["otherwise"]) == (["moratorium", "standing"], ["moratorium"])
-    at_home.clear(at_home.account.account_id)  # makes two operators
-    token = at_home.service.governance.office._tokens.issue("ann", microseconds(datetime.now(UTC)))
-    proposed = at_home.pipeline.administer(
-        "policy.activate", {"policy_set": made.sha256, "reason": "x", "session_token": token}
-    )
-    assert proposed["warnings"] == ["not in the words of this program: moratorium"]
-    assert proposed["details"]["warnings"] == "not in the words of this program: moratorium"
-    at_home.database.maintain(
-        lambda connection: connection.execute(
-            "UPDATE policy_set SET text = replace(text, 'polite', 'nobody') WHERE sha256 = ?", (made.sha256,)
-        ).close()
-    )
-    assert [each for each in at_home.service.governance.problems() if made.sha256[:16] in each]
 
 
 def test_a_set_can_be_put_in_force_later_and_never_earlier(at_home: InProcess) -> None:

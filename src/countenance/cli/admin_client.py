@@ -41,11 +41,7 @@ LONG: Final = frozenset(
         "party.lookback",
         "party.screen",
         "party.statements",
-        "authorisation.calls",
         "person.erase",
-        "policy.replay",
-        "policy.simulate",
-        "review.list",
         "sample.erase",
     }
 )

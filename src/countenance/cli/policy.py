@@ -206,16 +206,8 @@ def _again(answer: dict[str, Any], *, as_json: bool) -> None:
     emit(answer, lines, as_json=as_json)
     if not as_json:
         talk(f"{answer['calls']} calls, {answer['changed']} otherwise.")
-    altered(answer)
     if answer["changed"]:
         end(Status.NO)
-
-
-def altered(answer: dict[str, Any]) -> None:
-    """Says, and ends with it, that rows are not what the log has."""
-    if answer["altered"]:
-        talk(f"{answer['altered']} rows do not open their leaves and count for nothing: see `countenance ledger fsck`.")
-        end(Status.UNDECIDED)
 
 
 @click.group(short_help="What keys are issued for.", epilog=example("countenance purpose list"))

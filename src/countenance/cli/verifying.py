@@ -14,7 +14,6 @@ import click
 from countenance.cli.operators import ask
 from countenance.cli.options import data_option, example, json_option
 from countenance.cli.output import columns, emit, talk
-from countenance.cli.policy import altered
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -49,7 +48,6 @@ def review_list(is_open_only: bool, days: int, data_dir: Path | None, as_json: b
         columns(["CALL", "AT", "ACCOUNT", "OPERATION", "MATCHES", "SEEN BY", "JUDGEMENTS"], rows),
         as_json=as_json,
     )
-    altered(answer)
 
 
 @review.command(
@@ -184,4 +182,3 @@ def authorisation_calls(account_id: str, reference: str, data_dir: Path | None, 
 def _tell_calls(answer: dict[str, Any], *, as_json: bool) -> None:
     rows = ([each["request_id"], each["at"][:19], each["operation"], str(each["matches"])] for each in answer["told"])
     emit(answer, columns(["CALL", "AT", "OPERATION", "MATCHES"], rows), as_json=as_json)
-    altered(answer)

@@ -347,7 +347,7 @@ class Governance:
             f"act {each.request_id} ({each.operation}): it has no seal of this server; it counts for nothing"
             for each in self._journal.unsealed(operations)
         ]
-        for digest in sorted({*(each.policy_set for each in self.timeline()), *self.shelf.all()}):
+        for digest in sorted({each.policy_set for each in self.timeline()}):
             try:
                 self.shelf.find(digest)
             except PolicyError as error:

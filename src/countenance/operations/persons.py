@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from countenance.accounts import Accounts
-from countenance.errors import Error
 from countenance.gallery import CollectionNotFound, Gallery
 from countenance.ledger import Ledger, retention
 from countenance.operations import samples as kept
@@ -25,14 +24,8 @@ ERASED: Final = "person.erase"
 """Operations whose entries take references out on the host; see `ledger.acts`."""
 DONE: Final = "person.erased"
 """The act at the end of an erasure: what was taken out in all."""
-MOST_ROUNDS: Final = 20
-"""Times that collections are looked through for a person who is enrolled meanwhile."""
 AT_ONCE: Final = 1_000
 """References looked at, or taken out, in one transaction."""
-
-
-class StillEnrolled(Error):
-    """Somebody enrols a person again and again while they are erased; no receipt was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,29 +70,6 @@ def erase(
     with database.reading() as connection:
         retention.refuse_if_held(connection, account)
     gone: list[str] = []
-    for _ in range(MOST_ROUNDS):  # what was enrolled while the last round looked is found by the next
-        found = _take_out(gallery, account, external_image_id, entry_of)
-        gone += found
-        if not found:
-            break
-    else:
-        raise StillEnrolled(
-            "The person is enrolled faster than they can be erased; what was found so far is out of the collections.",
-            hint="stop whoever enrols them (`countenance key revoke`), and erase them again",
-        )
-    with database.reading() as connection:  # before the entries forget whom the calls were about
-        calls = retention.calls_naming(connection, account=account, external_image_id=external_image_id, face_ids=gone)
-    images = kept.erase_of(ledger, samples, account=account, request_ids=calls, at=at, ground=ground)
-    entries = retention.erase_person(
-        ledger.log, account=account, external_image_id=external_image_id, face_ids=gone, ground=ground
-    )
-    database.truncate_wal()  # what was there before is in the log of writes until then
-    return ErasedPerson(len(gone), images, entries)
-
-
-def _take_out(gallery: Gallery, account: str, external_image_id: str, entry_of: Callable[[str], Entry]) -> list[str]:
-    """Takes the references of a person out that are there now; their ids."""
-    gone: list[str] = []
     for collection in _collections(gallery, account):
         found = [
             each.face_id
@@ -109,7 +79,14 @@ def _take_out(gallery: Gallery, account: str, external_image_id: str, entry_of: 
         for start in range(0, len(found), AT_ONCE):
             portion = found[start : start + AT_ONCE]
             gone += gallery.erase(account, collection, portion, entry=entry_of(collection))
-    return gone
+    with database.reading() as connection:  # before the entries forget whom the calls were about
+        calls = retention.calls_naming(connection, account=account, external_image_id=external_image_id, face_ids=gone)
+    images = kept.erase_of(ledger, samples, account=account, request_ids=calls, at=at, ground=ground)
+    entries = retention.erase_person(
+        ledger.log, account=account, external_image_id=external_image_id, face_ids=gone, ground=ground
+    )
+    database.truncate_wal()  # what was there before is in the log of writes until then
+    return ErasedPerson(len(gone), images, entries)
 
 
 def expire(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterator
 from typing import Any, Final
 
 from countenance.ledger import microseconds
@@ -87,9 +88,7 @@ def policy_activate(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         )
     previous = on.governance.in_force(from_us).policy_set
     details: dict[str, int | str] = {"policy_set": found.sha256, "previous": previous, "from_us": from_us}
-    if warnings := _warnings(found):
-        details["warnings"] = "; ".join(warnings)  # for the one who approves, and for good
-    return {**proposed(on, "policy.activate", "", details, params), "warnings": warnings}
+    return {**proposed(on, "policy.activate", "", details, params), "warnings": _told(found)["warnings"]}
 
 
 def policy_test(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
@@ -149,13 +148,8 @@ def _again(on: Instruction, params: dict[str, Any], digest: str | None) -> dict[
         raise AdministrationError("The number of days is not a whole one above zero.")
     count, changed = 0, 0
     told: list[dict[str, Any]] = []
-    altered: list[str] = []
-    for said, is_proven in on.ledger.log.storage.entries.decided(microseconds(on.at) - days * DAY_US):
-        if not is_proven:
-            altered.append(str(said.get("request_id")))
-            continue
+    for said, request in _recorded(on, microseconds(on.at) - days * DAY_US):
         count += 1
-        request = from_json({**said["decision"]["entities"], **said["decision"]["request"]})
         decided = said["decision"]
         found = on.governance.shelf.engine(digest or decided["policy_set"]).decide(request)
         now = {"allowed": found.allowed, "policies": list(found.policies)}
@@ -175,14 +169,13 @@ def _again(on: Instruction, params: dict[str, Any], digest: str | None) -> dict[
                     "would_be": {**now, "reason": found.reason},
                 }
             )
-    return {
-        "policy_set": digest,
-        "calls": count,
-        "changed": changed,
-        "told": told,
-        "altered": len(altered),
-        "altered_told": altered[:MAX_TOLD],
-    }
+    return {"policy_set": digest, "calls": count, "changed": changed, "told": told}
+
+
+def _recorded(on: Instruction, since_us: int) -> Iterator[tuple[dict[str, Any], Any]]:
+    for said in on.ledger.log.storage.entries.decided(since_us):
+        decision = said["decision"]
+        yield said, from_json({**decision["entities"], **decision["request"]})
 
 
 def _activation(each: Activation) -> dict[str, Any]:
@@ -198,17 +191,9 @@ def _activation(each: Activation) -> dict[str, Any]:
 def _set(on: Instruction, digest: str) -> dict[str, Any]:
     engine = on.governance.shelf.engine(digest)
     if engine.in_force is None:
-        return {"policy_set": digest, "packs": None, "own": None, "otherwise": None}
+        return {"policy_set": digest, "packs": None, "own": None}
     own = sorted(json.loads(engine.in_force.text)["own"])
-    found = engine.in_force
-    return {"policy_set": digest, "packs": list(found.packs), "own": own, "otherwise": list(found.otherwise)}
-
-
-def _warnings(made: PolicySet) -> list[str]:
-    found = [] if STANDING_PACK in made.packs else [WITHOUT_STANDING]
-    if made.otherwise:
-        found.append(f"not in the words of this program: {', '.join(made.otherwise)}")
-    return found
+    return {"policy_set": digest, "packs": list(engine.in_force.packs), "own": own}
 
 
 def _told(made: PolicySet) -> dict[str, Any]:
@@ -221,7 +206,7 @@ def _told(made: PolicySet) -> dict[str, Any]:
             if not each.id.startswith(f"{BASE}.")
         ],
         "own": sorted(json.loads(made.text)["own"]),
-        "warnings": _warnings(made),
+        "warnings": [] if STANDING_PACK in made.packs else [WITHOUT_STANDING],
     }
 
 

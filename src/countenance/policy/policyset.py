@@ -80,12 +80,6 @@ class PolicySet:
         return _cedar(json.loads(self.text))
 
     @property
-    def otherwise(self) -> tuple[str, ...]:
-        """Packs in it, the base too, whose text is not that of this program: of another version, or somebody's own."""
-        said = json.loads(self.text)["packs"]
-        return tuple(name for name, text in sorted(said.items()) if packs().get(name) != text)
-
-    @property
     def reads_time(self) -> bool:
         """Whether a decision may depend on the time of the call."""
         parsed = json.loads(cedarpy.policies_to_json_str(self.cedar))

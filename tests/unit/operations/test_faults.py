@@ -47,7 +47,6 @@ from countenance.operations.faults import (
 )
 from countenance.operations.lists import StandingError
 from countenance.operations.pagination import InvalidCursor
-from countenance.operations.persons import StillEnrolled
 from countenance.operators import OperatorError, ProposalError, SessionError
 from countenance.policy.cases import CasesError
 from countenance.policy.engine import Undecided
@@ -136,7 +135,6 @@ INTERNAL: set[type[Error]] = {
     ScreeningFailed,
     SnapshotMissing,
     StandingError,
-    StillEnrolled,
 }
 
 FOLDERS = (
