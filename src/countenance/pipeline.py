@@ -248,6 +248,10 @@ class Pipeline:
 
     def handle(self, http: HttpRequest, request_id: str) -> HttpResponse:
         """Answers one signed request; never raises."""
+        with self._service.governance.progress.call():
+            return self._handled(http, request_id)
+
+    def _handled(self, http: HttpRequest, request_id: str) -> HttpResponse:
         started = time.perf_counter()
         call = Call(http=http, request_id=request_id, at=self._clock())
         code = "OK"

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,7 @@ from countenance.operations import persons
 from countenance.operations.instruction import AdministrationError
 from countenance.policy.policyset import composed
 from countenance.store import Entry, backup
-from tests.conformance.in_process import InProcess, ScriptedEngine, service_in
+from tests.conformance.in_process import InProcess, ScriptedAnalysis, ScriptedEngine, service_in
 
 ANN = {"CollectionId": "people", "Image": {"Bytes": b"faces: 1"}, "ExternalImageId": "ann-secret-name", "MaxFaces": 1}
 BEN = {"CollectionId": "people", "Image": {"Bytes": b"faces: 2"}, "ExternalImageId": "ben"}
@@ -205,3 +209,76 @@ def test_what_a_collection_kept_long_enough_goes_but_for_a_hold(at_home: InProce
     for days in (0, -1, 1.5, "30", True):
         with pytest.raises(AdministrationError):
             do(at_home, "retention.set", collection_id="people", days=days)
+
+
+class SlowEngine(ScriptedEngine):
+    """Tells when it looks at an image of two faces, and goes on when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_begun, self.may_end = threading.Event(), threading.Event()
+
+    def analyse(self, image: bytes, *, max_faces: int = 100) -> ScriptedAnalysis:
+        if image == b"faces: 2":
+            self.has_begun.set()
+            assert self.may_end.wait(30)
+        return super().analyse(image, max_faces=max_faces)
+
+
+def test_who_is_erased_is_not_enrolled_by_a_call_that_was_let_through_before(tmp_path: Path) -> None:
+    engine, later = SlowEngine(), {**ANN, "Image": {"Bytes": b"faces: 2"}}
+    signed = {"evidence_sha256": "ab" * 32, "until": "2099-01-01", "purpose": "access-control"}
+    with service_in(tmp_path, engine) as at_home, ThreadPoolExecutor(2) as pool:
+        at_home.ok("CreateCollection", {"CollectionId": "people"})
+        in_force(at_home, "bipa")
+        key_for(at_home, "access-control")
+        do(at_home, "retention.set", collection_id="people", days=1095)
+        do(at_home, "consent.record", external_image_id="ann-secret-name", **signed)
+        at_home.ok("IndexFaces", ANN)
+        enrolling = pool.submit(at_home.call, "IndexFaces", later)
+        assert engine.has_begun.wait(30)  # policies have let it through
+        at_home.request_id = str(uuid.uuid4())
+        erasing = pool.submit(do, at_home, "person.erase", external_image_id="ann-secret-name", ground=GROUND)
+        while do(at_home, "consent.list")["consents"][0]["until"] is not None:
+            assert not erasing.done(), erasing.result()
+            time.sleep(0.01)
+        assert "bipa.release" in denied(at_home, {**ANN, "Image": {"Bytes": b"faces: 3"}})
+        assert not erasing.done()
+        engine.may_end.set()
+        assert enrolling.result().status == 200
+        assert erasing.result()["references"] == 2
+        assert at_home.ok("ListFaces", {"CollectionId": "people"})["Faces"] == []
+        assert holds_anywhere(tmp_path, b"ann-secret-name") == []  # nor in the entry of that call
+        assert problems(at_home) == []
+
+
+def test_nobody_is_enrolled_while_they_are_erased(at_home: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress, account = at_home.service.governance.progress, at_home.account.account_id
+    with progress.erasing(account, "ann-secret-name"):
+        assert "being erased" in denied(at_home, ANN)
+        assert denied(at_home, BEN) == ""
+    assert denied(at_home, ANN) == ""
+    monkeypatch.setattr(progress, "wait", lambda: False)
+    with pytest.raises(persons.NotErased):
+        do(at_home, "person.erase", external_image_id="ann-secret-name", ground=GROUND)
+    assert len(at_home.ok("ListFaces", {"CollectionId": "people"})["Faces"]) == 3
+
+
+def test_collections_are_looked_through_until_nobody_is_found(
+    at_home: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_home.ok("IndexFaces", ANN)
+    gallery, waits = at_home.service.gallery, iter(range(1000))
+    looked = gallery.references
+
+    def references(account: str, collection: str, **how: Any) -> Any:
+        found = looked(account, collection, **how)
+        if next(waits) == 0:  # somebody was enrolled behind the one who looks
+            monkeypatch.setattr(at_home.service.governance.progress, "refuse_erased", lambda *_: None)
+            at_home.ok("IndexFaces", {**ANN, "Image": {"Bytes": b"faces: 2"}})
+        return found
+
+    monkeypatch.setattr(gallery, "references", references)
+    done = do(at_home, "person.erase", external_image_id="ann-secret-name", ground=GROUND)
+    assert done["references"] == 2
+    assert at_home.ok("ListFaces", {"CollectionId": "people"})["Faces"] == []

@@ -88,11 +88,18 @@ def person_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     what comes back proves when that was done."""
     account, person = on.accounts.account(required(params, "account_id")).account_id, _person(params)
     ground, party = required(params, "ground"), on.accounts.identified(account)
+    who = subject(on.accounts, account, person)
     assert on.gallery is not None  # WITH_GALLERY
 
     def entry_of(collection: str) -> Entry:
         details = {"collection_id": collection, "ground": ground, "by": on.by}
         return Entry(persons.ERASED, account, "", on.request_id, on.at, details, party=party)
+
+    def withdraw() -> None:
+        for whose, purpose, until in on.governance.consents(account):
+            if whose == who and until:
+                said = {"subject": who, "purpose": purpose, "by": on.by}
+                on.governance.record("consent.withdraw", account, said, request_id=on.request_id, person=person)
 
     done = persons.erase(
         on.gallery,
@@ -100,12 +107,13 @@ def person_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         on.database,
         on.samples,
         entry_of,
+        withdraw,
+        on.governance.progress,
         account=account,
         external_image_id=person,
         ground=ground,
         at=on.at,
     )
-    who = subject(on.accounts, account, person)
     details: dict[str, int | str] = {
         "subject": who,
         "ground": ground,

@@ -25,6 +25,7 @@ def index_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
     """
     gallery, engine = call.service.gallery, call.service.engine
     collection = comparable_collection(call, params["CollectionId"])
+    call.service.governance.progress.refuse_erased(call.account_id, params.get("ExternalImageId", ""))
     analysis = analyse(call, params["Image"])
 
     level = params.get("QualityFilter", "AUTO")

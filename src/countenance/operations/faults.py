@@ -19,6 +19,7 @@ from countenance.gallery import (
     TagLimitExceeded,
 )
 from countenance.operations.pagination import InvalidCursor
+from countenance.operations.progress import BeingErased
 from countenance.recognition import Busy, ImageTooLarge, ImageTooSmall, ImageUnreadable
 from countenance.sources import ObjectNotAvailable, ObjectTooLarge
 from countenance.store import DatabaseBusy
@@ -58,6 +59,7 @@ FAULTS: dict[type[Error], tuple[str, str | None]] = {
     ImageTooLarge: ("ImageTooLargeException", "Image size is too large"),
     ImageTooSmall: ("InvalidParameterException", "Request has invalid parameters"),
     ImageUnreadable: ("InvalidImageFormatException", "Request has invalid image format"),
+    BeingErased: ("AccessDeniedException", OWN_MESSAGE),
     DatabaseBusy: ("ThrottlingException", "Slow down; sudden increase in rate of requests."),
     Busy: ("ThrottlingException", "Slow down; sudden increase in rate of requests."),
     ObjectNotAvailable: (

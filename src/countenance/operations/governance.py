@@ -21,6 +21,7 @@ from countenance.gallery import CollectionNotFound, Gallery
 from countenance.operations.awaiting import Awaited, Waiting, awaited_of
 from countenance.operations.onrecord import RECORDED, Authorisation, OnRecord, Verification
 from countenance.operations.persons import subject
+from countenance.operations.progress import Progress
 from countenance.operations.standings import StandingError, Standings
 from countenance.operators import Journal, Office, Proposal
 from countenance.operators.office import MISSING
@@ -102,6 +103,7 @@ class Governance:
         self._journal = journal
         self._now_us = now_us
         self._lock = threading.RLock()
+        self.progress = Progress()
         self.shelf = Shelf(database)
         self.office = Office(database, keyring, journal, now_us=now_us, party_of=accounts.identified)
         self._purposes: dict[str, str] = {}

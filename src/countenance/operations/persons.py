@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from countenance.accounts import Accounts
+from countenance.errors import Error
 from countenance.gallery import CollectionNotFound, Gallery
 from countenance.ledger import Ledger, retention
 from countenance.operations import samples as kept
+from countenance.operations.progress import Progress
 from countenance.samples import Samples
 from countenance.store import Database, Entry
 
@@ -26,6 +29,12 @@ DONE: Final = "person.erased"
 """The act at the end of an erasure: what was taken out in all."""
 AT_ONCE: Final = 1_000
 """References looked at, or taken out, in one transaction."""
+ROUNDS: Final = 8
+"""How often collections are looked through for one person; the second time finds nobody, unless something is wrong."""
+
+
+class NotErased(Error):
+    """Somebody may still be there: no receipt says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,8 @@ def erase(
     database: Database,
     samples: Samples,
     entry_of: Callable[[str], Entry],
+    withdraw: Callable[[], None],
+    progress: Progress,
     *,
     account: str,
     external_image_id: str,
@@ -58,27 +69,73 @@ def erase(
     """Take a person out of every collection of an account, out of the kept images of searches that found them or that
     they were searched with, and out of the entries that name them.
 
+    First, what lets them be enrolled is ended, and calls that were let through before are waited for: none of them puts
+    anybody into a collection that was looked through already. Calls that begin meanwhile do not enrol them either.
+
     Args:
         entry_of: the entry of what is taken out of a collection.
+        withdraw: ends every release of theirs.
+        progress: of the calls of this server.
         at: the time, aware.
 
     Raises:
         HoldInForce: the account is under a legal hold; nothing was erased.
+        NotErased: calls in progress do not end, or the person is found again and again.
         Error: no ground was given.
     """
     retention.check_ground(ground)
     with database.reading() as connection:
         retention.refuse_if_held(connection, account)
+    with progress.erasing(account, external_image_id):
+        withdraw()
+        if not progress.wait():
+            raise NotErased("Calls in progress do not end, so nobody was erased.", hint="try it again later")
+        gone, is_gone = _taken_out(gallery, account, external_image_id, entry_of)
+        # Searches that found them are recorded after they were answered.
+        is_gone = progress.wait() and is_gone
+        erased = _forgotten(ledger, database, samples, account, external_image_id, gone, ground, at)
+    if not is_gone:
+        raise NotErased(
+            "Collections still had this person, or calls in progress did not end, so there is no receipt.",
+            hint="what was found is erased; do it again",
+        )
+    return erased
+
+
+def _taken_out(
+    gallery: Gallery, account: str, external_image_id: str, entry_of: Callable[[str], Entry]
+) -> tuple[list[str], bool]:
+    """Takes a person out of collections until none of them has one; which references, and whether none is left."""
     gone: list[str] = []
-    for collection in _collections(gallery, account):
-        found = [
-            each.face_id
-            for each in _references(gallery, account, collection)
-            if each.external_image_id == external_image_id
-        ]
-        for start in range(0, len(found), AT_ONCE):
-            portion = found[start : start + AT_ONCE]
-            gone += gallery.erase(account, collection, portion, entry=entry_of(collection))
+    for _ in range(ROUNDS):
+        is_gone = True
+        for collection in _collections(gallery, account):
+            found = [
+                each.face_id
+                for each in _references(gallery, account, collection)
+                if each.external_image_id == external_image_id
+            ]
+            is_gone = is_gone and not found
+            for start in range(0, len(found), AT_ONCE):
+                portion = found[start : start + AT_ONCE]
+                with suppress(CollectionNotFound):  # deleted meanwhile
+                    gone += gallery.erase(account, collection, portion, entry=entry_of(collection))
+        if is_gone:
+            return gone, True
+    return gone, False
+
+
+def _forgotten(
+    ledger: Ledger,
+    database: Database,
+    samples: Samples,
+    account: str,
+    external_image_id: str,
+    gone: list[str],
+    ground: str,
+    at: datetime,
+) -> ErasedPerson:
+    """Takes a person out of kept images and entries."""
     with database.reading() as connection:  # before the entries forget whom the calls were about
         calls = retention.calls_naming(connection, account=account, external_image_id=external_image_id, face_ids=gone)
     images = kept.erase_of(ledger, samples, account=account, request_ids=calls, at=at, ground=ground)

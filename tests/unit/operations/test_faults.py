@@ -47,6 +47,8 @@ from countenance.operations.faults import (
 )
 from countenance.operations.lists import StandingError
 from countenance.operations.pagination import InvalidCursor
+from countenance.operations.persons import NotErased
+from countenance.operations.progress import BeingErased
 from countenance.operators import OperatorError, ProposalError, SessionError
 from countenance.policy.cases import CasesError
 from countenance.policy.engine import Undecided
@@ -106,6 +108,7 @@ INTERNAL: set[type[Error]] = {
     HoldInForce,
     MeteringError,
     NoSuchHold,
+    NotErased,
     NotStamped,
     Unreachable,
     SampleCorrupt,
@@ -174,6 +177,7 @@ RAISED_BY: dict[type[Error], set[str]] = {
     Busy: IMAGES,
     ObjectNotAvailable: IMAGES,
     ObjectTooLarge: IMAGES,
+    BeingErased: {"IndexFaces"},
     DatabaseBusy: CHANGES,
 }
 """Which built operations can meet which error."""
