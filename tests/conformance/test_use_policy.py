@@ -414,3 +414,22 @@ def test_an_act_that_the_index_lacks_is_found(at_home: InProcess) -> None:
     )
     found = fsck.examine(at_home.service.ledger.log).problems
     assert [each for each in found if "the index of acts lacks it" in each]
+
+
+def test_what_a_changed_row_says_of_a_decision_is_told_to_nobody(at_home: InProcess) -> None:
+    police = customer(at_home, "criminal-investigation", sector="police")
+    assert code(at_home, police, "CompareFaces", COMPARE) == DENIED
+    log, set_now = at_home.service.ledger.log, composed(["standing", "moratorium"]).sha256
+    verbs: list[tuple[str, dict[str, Any]]] = [("policy.replay", {}), ("policy.simulate", {"policy_set": set_now})]
+    whole = [at_home.pipeline.administer(verb, params) for verb, params in verbs]
+    assert [(each["changed"], each["unopened"]) for each in whole] == [(0, 0), (0, 0)]
+    denied = log.size - 1
+    for changed in (
+        "UPDATE log_openings SET accounting = json_set(accounting, '$.decision', NULL) WHERE idx = ?",
+        "DELETE FROM log_openings WHERE idx = ?",
+    ):
+        at_home.database.maintain(lambda connection, how=changed: connection.execute(how, (denied,)).close())
+        for (verb, params), before in zip(verbs, whole, strict=True):
+            told = at_home.pipeline.administer(verb, params)
+            assert (told["calls"], told["changed"]) == (before["calls"] - 1, 0)
+            assert (told["unopened"], told["unopened_leaves"]) == (1, [denied])

@@ -117,7 +117,26 @@ def test_an_answer_without_matches_waits_for_nobody(at_home: InProcess) -> None:
     in_force(at_home, "public-safety")
     found = asked(at_home, "SearchFacesByImage", {**SEARCH, "CollectionId": "empty"}, "missing-person")
     assert "x-countenance-review" not in found
-    assert do(at_home, "host", "review.list") == {"calls": 0, "told": []}
+    assert do(at_home, "host", "review.list") == {
+        "calls": 0,
+        "told": [],
+        "unopened": 0,
+        "unopened_leaves": [],
+    }
+
+
+def test_whose_row_was_changed_is_not_told_and_verified_by_nobody(at_home: InProcess) -> None:
+    in_force(at_home, "public-safety")
+    asked(at_home, "SearchFacesByImage", SEARCH, "missing-person")
+    call, index = at_home.request_id, at_home.service.ledger.log.size - 1
+    fewer = "UPDATE log_openings SET accounting = json_remove(accounting, '$.details.review') WHERE idx = ?"
+    more = "UPDATE log_openings SET accounting = json_set(accounting, '$.details.matches', 9) WHERE idx = ?"
+    for how in (more, fewer):
+        at_home.database.maintain(lambda connection, how=how: connection.execute(how, (index,)).close())
+        assert do(at_home, "host", "review.list")["told"] == []
+        assert do(at_home, "host", "review.list", open=True)["unopened_leaves"] == [index]
+        with pytest.raises(AdministrationError, match="is not what the log says"):
+            do(at_home, "cyd", "review.verify", request_id=call, judgement="confirmed", reason="x")
 
 
 def test_what_was_verified_is_read_again_at_the_next_start(at_home: InProcess) -> None:

@@ -31,6 +31,8 @@ LONG_ANSWER_TIMEOUT_S: Final = 24 * 3600.0
 """For verbs that read or copy everything: 0.2 to 1 ms a leaf (`ledger fsck`), or as long as the disk takes."""
 LONG: Final = frozenset(
     {
+        "authorisation.calls",
+        "authorisation.refuse",
         "backup.create",
         "ledger.erase",
         "ledger.expire",
@@ -42,6 +44,9 @@ LONG: Final = frozenset(
         "party.screen",
         "party.statements",
         "person.erase",
+        "policy.replay",
+        "policy.simulate",
+        "review.list",
         "sample.erase",
     }
 )

@@ -51,6 +51,13 @@ def talk(text: str) -> None:
     click.echo(spelt_out(text), err=True)
 
 
+def tell_unopened(answer: Mapping[str, Any], *, as_json: bool) -> None:
+    """Say that an answer lacks what leaves commit to and nothing here opens; the exit status is for the caller."""
+    if answer["unopened"] and not as_json:
+        talk(f"{answer['unopened']} leaves are not told of: their openings are missing, or are not those of the log.")
+        talk("Hint: `countenance ledger fsck` lists what is wrong")
+
+
 def columns(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterable[str]:
     """Align rows under their heads; cells become text, None a hyphen."""
     cells = [list(head), *([("-" if cell is None else str(cell)) for cell in row] for row in rows)]

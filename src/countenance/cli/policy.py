@@ -12,7 +12,7 @@ import click
 
 from countenance.cli.operators import ask, proposed, reason_option
 from countenance.cli.options import data_option, example, json_option
-from countenance.cli.output import Status, columns, emit, end, talk
+from countenance.cli.output import Status, columns, emit, end, talk, tell_unopened
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SHORT = 16
@@ -176,7 +176,8 @@ def policy_explain(file: Path, policy_set: str | None, data_dir: Path | None, as
 @data_option
 @json_option
 def policy_replay(days: int, data_dir: Path | None, as_json: bool) -> None:
-    """Have recorded requests decided again, each by the set that decided it. Exit status 1 when one differs."""
+    """Have recorded requests decided again, each by the set that decided it. Exit status 1 when one differs, 3 when
+    leaves have no opening of theirs, so that calls may be missing."""
     _again(ask(data_dir, "policy.replay", days=days), as_json=as_json)
 
 
@@ -186,7 +187,8 @@ def policy_replay(days: int, data_dir: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def policy_simulate(policy_set: str, days: int, data_dir: Path | None, as_json: bool) -> None:
-    """Have recorded requests decided by another set. Exit status 1 when calls would have come out otherwise."""
+    """Have recorded requests decided by another set. Exit status 1 when calls would have come out otherwise, 3 when
+    leaves have no opening of theirs, so that calls may be missing."""
     _again(ask(data_dir, "policy.simulate", policy_set=policy_set, days=days), as_json=as_json)
 
 
@@ -206,8 +208,11 @@ def _again(answer: dict[str, Any], *, as_json: bool) -> None:
     emit(answer, lines, as_json=as_json)
     if not as_json:
         talk(f"{answer['calls']} calls, {answer['changed']} otherwise.")
+    tell_unopened(answer, as_json=as_json)
     if answer["changed"]:
         end(Status.NO)
+    if answer["unopened"]:
+        end(Status.UNDECIDED)
 
 
 @click.group(short_help="What keys are issued for.", epilog=example("countenance purpose list"))

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from countenance.cli import admin_client
 from countenance.cli.operators import ask, proposed, reason_option
 from countenance.cli.options import data_option, example, json_option, settings_for
-from countenance.cli.output import Status, columns, emit, end, talk
+from countenance.cli.output import Status, columns, emit, end, talk, tell_unopened
 from countenance.errors import Error
 from countenance.store.ownership import owner_pid
 
@@ -363,6 +363,7 @@ def party_lookback(
     lines = list(columns(["FROM", "TO", "AS KNOWN THEN", "AS KNOWN NOW", "ANSWERED"], rows))
     lines += ["", *(f"{each['case']} since {each['since'] or 'ever'}: {each['title']}" for each in answer["cases"])]
     emit(answer, lines, as_json=as_json)
+    tell_unopened(answer, as_json=as_json)
 
 
 def _used(each: dict[str, Any]) -> str:

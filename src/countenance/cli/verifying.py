@@ -13,7 +13,7 @@ import click
 
 from countenance.cli.operators import ask
 from countenance.cli.options import data_option, example, json_option
-from countenance.cli.output import columns, emit, talk
+from countenance.cli.output import Status, columns, emit, end, talk, tell_unopened
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -29,7 +29,8 @@ def review() -> None:
 @data_option
 @json_option
 def review_list(is_open_only: bool, days: int, data_dir: Path | None, as_json: bool) -> None:
-    """Print the calls whose matches people have to look at, and who did."""
+    """Print the calls whose matches people have to look at, and who did. Exit status 3 when leaves have no opening of
+    theirs, so that calls may be missing."""
     answer = ask(data_dir, "review.list", open=is_open_only, days=days)
     rows = (
         [
@@ -48,6 +49,7 @@ def review_list(is_open_only: bool, days: int, data_dir: Path | None, as_json: b
         columns(["CALL", "AT", "ACCOUNT", "OPERATION", "MATCHES", "SEEN BY", "JUDGEMENTS"], rows),
         as_json=as_json,
     )
+    _end_undecided(answer, as_json=as_json)
 
 
 @review.command(
@@ -145,6 +147,7 @@ def authorisation_refuse(account_id: str, reference: str, data_dir: Path | None,
     _tell_calls(answer, as_json=as_json)
     if answer["calls"] and not as_json:
         talk("Art. 26(10) of Regulation (EU) 2024/1689 has the results of these calls deleted.")
+    tell_unopened(answer, as_json=as_json)
 
 
 @authorisation.command("list", epilog=example("countenance authorisation list 123456789012"))
@@ -175,8 +178,17 @@ def authorisation_list(account_id: str, data_dir: Path | None, as_json: bool) ->
 @data_option
 @json_option
 def authorisation_calls(account_id: str, reference: str, data_dir: Path | None, as_json: bool) -> None:
-    """Print the calls that rested on an authorisation, or on its having been asked for."""
-    _tell_calls(ask(data_dir, "authorisation.calls", account_id=account_id, reference=reference), as_json=as_json)
+    """Print the calls that rested on an authorisation, or on its having been asked for. Exit status 3 when leaves have
+    no opening of theirs, so that calls may be missing."""
+    answer = ask(data_dir, "authorisation.calls", account_id=account_id, reference=reference)
+    _tell_calls(answer, as_json=as_json)
+    _end_undecided(answer, as_json=as_json)
+
+
+def _end_undecided(answer: dict[str, Any], *, as_json: bool) -> None:
+    tell_unopened(answer, as_json=as_json)
+    if answer["unopened"]:
+        end(Status.UNDECIDED)
 
 
 def _tell_calls(answer: dict[str, Any], *, as_json: bool) -> None:

@@ -96,24 +96,6 @@ class Entries:
             if first is not None and first[0] is not None and first[0] < since_us:
                 return
 
-    def decided(self, since_us: int) -> Iterator[dict[str, Any]]:
-        """The accounting section of every call that a policy decided, of the present log, from a time on.
-
-        Args:
-            since_us: microseconds since 1970.
-        """
-        with self._database.reading() as connection:
-            (last,) = connection.execute("SELECT max(idx) FROM log_openings").fetchone()
-        for start in range(0, (last or 0) + 1, PORTION):
-            with self._database.reading() as connection:
-                rows = connection.execute(
-                    "SELECT accounting FROM log_openings WHERE idx >= ? AND idx < ?"
-                    " AND json_extract(accounting, '$.end') >= ? AND json_extract(accounting, '$.decision') IS NOT NULL"
-                    " ORDER BY idx",
-                    (start, start + PORTION, since_us),
-                ).fetchall()
-            yield from (canonical.decode(accounting) for (accounting,) in rows)
-
     def changes(self) -> Iterator[dict[str, Any]]:
         """The accounting section of every act and effect there is an opening of, in order, of logs that ended first."""
         for _, prefix in self._logs():

@@ -317,6 +317,11 @@ class Log:
         return self._storage.opening(index)
 
     @property
+    def tree(self) -> Tree:
+        """The tree as it is now."""
+        return self._tree
+
+    @property
     def storage(self) -> Storage:
         """The rows, for `fsck` and statements."""
         return self._storage

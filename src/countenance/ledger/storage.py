@@ -184,6 +184,17 @@ class Storage:
             ).fetchall()
         return [(row[0], opening_of(row[1:])) for row in rows]
 
+    def rows(self, start: int, end: int) -> dict[int, tuple[Any, Any]]:
+        """Index -> leaf, and the row of its opening or None, as they are stored: nothing is read into them yet."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT l.idx, l.leaf, o.accounting, o.accounting_salt, o.person, o.person_salt, o.person_hash, o.idx"  # noqa: S608
+                f" FROM {self._prefix}log_leaves l LEFT JOIN {self._prefix}log_openings o ON o.idx = l.idx"
+                " WHERE l.idx >= ? AND l.idx < ?",
+                (start, end),
+            ).fetchall()
+        return {row[0]: (row[1], None if row[-1] is None else row[2:-1]) for row in rows}
+
     def opening(self, index: int) -> Opening | None:
         """What opens a leaf; None for a public leaf, or when there is none."""
         found = self.openings(index, index + 1)

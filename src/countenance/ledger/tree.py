@@ -61,6 +61,19 @@ class Tree:
             return list(self.edges[level])
         return []
 
+    def leaf_hashes(self, n: int, read: ReadTile) -> list[bytes]:
+        """The hashes of a tile's leaves, if every tile above them says the same, up to one that is in memory; else
+        none."""
+        found = here = self.hashes(0, n, read)
+        level = 0
+        while here and n < self.size >> (HEIGHT * (level + 1)):
+            at, n, level = n % WIDTH, n >> HEIGHT, level + 1
+            above = self.hashes(level, n, read)
+            if len(here) != WIDTH or at >= len(above) or _perfect(here) != above[at]:
+                return []
+            here = above
+        return found
+
     def subtree(self, read: ReadTile, layers: ReadLayers | None = None) -> Callable[[int, int], bytes]:
         """What gives the hash of a complete subtree, as `countenance_audit.merkle` asks for it.
 

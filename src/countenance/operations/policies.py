@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator
 from typing import Any, Final
 
 from countenance.ledger import microseconds
+from countenance.ledger.proved import Proved
 from countenance.operations.governance import Activation
 from countenance.operations.instruction import (
     AdministrationError,
@@ -148,9 +148,11 @@ def _again(on: Instruction, params: dict[str, Any], digest: str | None) -> dict[
         raise AdministrationError("The number of days is not a whole one above zero.")
     count, changed = 0, 0
     told: list[dict[str, Any]] = []
-    for said, request in _recorded(on, microseconds(on.at) - days * DAY_US):
+    proved = Proved(on.ledger.log)
+    for said in proved.decided(microseconds(on.at) - days * DAY_US):
         count += 1
         decided = said["decision"]
+        request = from_json({**decided["entities"], **decided["request"]})
         found = on.governance.shelf.engine(digest or decided["policy_set"]).decide(request)
         now = {"allowed": found.allowed, "policies": list(found.policies)}
         if now == {"allowed": decided["allowed"], "policies": decided["policies"]}:
@@ -169,13 +171,7 @@ def _again(on: Instruction, params: dict[str, Any], digest: str | None) -> dict[
                     "would_be": {**now, "reason": found.reason},
                 }
             )
-    return {"policy_set": digest, "calls": count, "changed": changed, "told": told}
-
-
-def _recorded(on: Instruction, since_us: int) -> Iterator[tuple[dict[str, Any], Any]]:
-    for said in on.ledger.log.storage.entries.decided(since_us):
-        decision = said["decision"]
-        yield said, from_json({**decision["entities"], **decision["request"]})
+    return {"policy_set": digest, "calls": count, "changed": changed, "told": told, **proved.told()}
 
 
 def _activation(each: Activation) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from countenance.ledger import microseconds
+from countenance.ledger.proved import Proved
 from countenance.ledger.showing import shown
 from countenance.operations import lookback
 from countenance.operations.instruction import (
@@ -291,13 +292,19 @@ def party_lookback(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     account = on.accounts.account(required(params, "account_id")).account_id
     first, last = optional(params, "from"), optional(params, "to")
     now = microseconds(on.at)
+    proved, from_us = Proved(on.ledger.log), instant(first) if first else None
     report = lookback.report(
         on.governance.standings,
-        on.ledger.log.storage.entries.accountings(account, on.ledger.log.size),
+        (
+            {"index": index, "accounting": said}
+            for index, said in proved.accountings(from_us or 0)
+            if said["account"] == account
+        ),
         account,
-        from_us=instant(first) if first else None,
+        from_us=from_us,
         to_us=min(now, instant(last) + lookback.DAY_US) if last else now,
     )
+    report |= proved.told()
     digest = lookback.digest_of(report)
     details: dict[str, int | str] = {"report_sha256": digest, "windows": len(report["windows"]), "by": on.by}
     on.governance.standings.note_report(account, details, request_id=on.request_id)

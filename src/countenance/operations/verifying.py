@@ -9,7 +9,11 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from countenance_audit.errors import AuditError
+from countenance_audit.leaf import check_opening
+
 from countenance.ledger import microseconds
+from countenance.ledger.proved import Proved
 from countenance.operations.instruction import AdministrationError, Instruction, instant, optional, required, told_time
 from countenance.operations.onrecord import GRACE_US, JUDGEMENTS, Authorisation
 from countenance.operators.state import HOST
@@ -33,7 +37,8 @@ def review_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         raise AdministrationError("The parameter open is neither true nor false.")
     found: list[dict[str, Any]] = []
     count = 0
-    for said in _calls(on, params, "review"):
+    proved = Proved(on.ledger.log)
+    for said in _calls(proved, on, params, "review"):
         looked = on.governance.verifications(said["request_id"])
         wanted = int(said["details"]["review"])
         if is_open_only and len(looked) >= wanted:
@@ -55,7 +60,7 @@ def review_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
             }
         )
         del found[:-MAX_TOLD]
-    return {"calls": count, "told": found}
+    return {"calls": count, "told": found, **proved.told()}
 
 
 def review_verify(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
@@ -81,10 +86,16 @@ def review_verify(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _marked(on: Instruction, wanted: str) -> dict[str, Any]:
-    for _, opening in on.ledger.log.storage.entries.calls_ever(wanted):
-        said = opening.accounting
-        if said["kind"] == "call" and "review" in said["details"]:
-            return dict(said)
+    try:
+        for leaf, opening in on.ledger.log.storage.entries.calls_ever(wanted):
+            check_opening(opening, leaf)
+            if opening.accounting["kind"] == "call" and "review" in opening.accounting["details"]:
+                return dict(opening.accounting)
+    except AuditError as error:
+        raise AdministrationError(
+            f"What is kept of the call {wanted[:40]!r} is not what the log says: {error}",
+            hint="`countenance ledger fsck` lists what is wrong",
+        ) from None
     raise AdministrationError(
         f"No policy asks anybody to look at a call {wanted[:40]!r}.", hint="`countenance review list` shows which wait"
     )
@@ -159,7 +170,8 @@ def authorisation_calls(on: Instruction, params: dict[str, Any]) -> dict[str, An
 def _rested(on: Instruction, account: str, on_what: Authorisation) -> dict[str, Any]:
     found: list[dict[str, Any]] = []
     count = 0
-    for said in on.ledger.log.storage.entries.decided(on_what.requested_us):
+    proved = Proved(on.ledger.log)
+    for said in proved.decided(on_what.requested_us):
         decision = said["decision"]
         if said["account"] != account or not decision["allowed"]:
             continue
@@ -169,7 +181,7 @@ def _rested(on: Instruction, account: str, on_what: Authorisation) -> dict[str, 
         if len(found) < MAX_TOLD:
             told = {"request_id": said["request_id"], "at": told_time(said["time"]), "operation": said["operation"]}
             found.append({**told, "code": said["code"], "matches": said["details"].get("matches", 0)})
-    return {"calls": count, "told": found}
+    return {"calls": count, "told": found, **proved.told()}
 
 
 def _asked_for(on: Instruction, params: dict[str, Any]) -> tuple[str, Authorisation]:
@@ -199,11 +211,11 @@ def _told(on: Instruction, account: str, reference: str) -> dict[str, Any]:
 # -- in short
 
 
-def _calls(on: Instruction, params: dict[str, Any], member: str) -> Iterator[dict[str, Any]]:
+def _calls(proved: Proved, on: Instruction, params: dict[str, Any], member: str) -> Iterator[dict[str, Any]]:
     days = params.get("days", 30)
     if type(days) is not int or not 0 < days <= 36_600:
         raise AdministrationError("The number of days is not a whole one above zero.")
-    for said in on.ledger.log.storage.entries.decided(microseconds(on.at) - days * DAY_US):
+    for said in proved.decided(microseconds(on.at) - days * DAY_US):
         if member in said["details"]:
             yield said
 
