@@ -16,7 +16,8 @@ from countenance.ledger import Log, accounting, fsck, microseconds
 from countenance.ledger.journal import Journal
 from countenance.operations import OPERATIONS
 from countenance.operations.governance import Governance
-from countenance.policy.policyset import composed
+from countenance.policy import policyset
+from countenance.policy.policyset import PolicyError, composed
 from tests.conformance.in_process import InProcess, ScriptedEngine, service_in
 
 IMAGE = {"Bytes": b"faces: 2"}
@@ -433,3 +434,50 @@ def test_what_a_changed_row_says_of_a_decision_is_told_to_nobody(at_home: InProc
             told = at_home.pipeline.administer(verb, params)
             assert (told["calls"], told["changed"]) == (before["calls"] - 1, 0)
             assert (told["unopened"], told["unopened_leaves"]) == (1, [denied])
+
+
+def relabelled(text: str, **packs: str) -> str:
+    said = json.loads(text)
+    return json.dumps(
+        {**said, "packs": {**said["packs"], **packs}}, sort_keys=True, ensure_ascii=False, separators=(",", ":")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "wording"), [("standing", "changed"), ("base", "changed"), ("stricter-standing", "unknown")]
+)
+def test_a_set_with_other_words_under_the_name_of_a_pack_is_told_and_not_put_in_force(
+    at_home: InProcess, name: str, wording: str
+) -> None:
+    usual = composed(["standing", "moratorium"])
+    words = json.loads(usual.text)["packs"].get(name, "") + "\n// nothing else\n"
+    made = policyset.read(relabelled(usual.text, **{name: words}))
+    governance = at_home.service.governance
+    governance.shelf.keep(made)
+    status = {each["policy_set"]: each for each in at_home.pipeline.administer("policy.status", {})["sets"]}
+    assert set(status[usual.sha256]["wording"].values()) == {"as shipped"}
+    assert status[made.sha256]["wording"][name] == wording
+    shown = at_home.pipeline.administer("policy.show", {"policy_set": made.sha256})
+    assert shown["wording"] == {**status[usual.sha256]["wording"], name: wording}
+    with pytest.raises(PolicyError, match=f"{name} in other words"):
+        at_home.pipeline.administer("policy.activate", {"policy_set": made.sha256, "reason": "x"})
+    with pytest.raises(PolicyError, match=f"{name} in other words"):  # what was proposed otherwise is not approved
+        at_home.decided("policy.activate", "", {"policy_set": made.sha256, "previous": "", "from_us": 0})
+    assert governance.in_force(microseconds(datetime.now(UTC))).policy_set == usual.sha256
+
+
+def test_a_set_that_an_older_version_worded_otherwise_stays_in_force_and_is_told(
+    at_home: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = {**policyset.packs(), "moratorium": policyset.packs()["moratorium"] + "// of the next version\n"}
+    monkeypatch.setattr(policyset, "packs", lambda: later)
+    assert at_home.pipeline.administer("policy.show", {})["wording"]["moratorium"] == "changed"
+    assert at_home.service.governance.warnings() == [
+        "the policies in force have moratorium in other words than this program's"
+    ]
+
+
+def test_a_text_of_ones_own_has_not_the_name_of_a_pack() -> None:
+    for name in ("base", "standing"):
+        with pytest.raises(PolicyError, match="name of a pack"):
+            composed([], {name: "// nothing"})

@@ -28,7 +28,7 @@ def policy() -> None:
 @data_option
 @json_option
 def policy_status(data_dir: Path | None, as_json: bool) -> None:
-    """Print which sets decided since when, and those that are kept."""
+    """Print which sets decided since when, and those that are kept, each pack as shipped or changed."""
     answer = ask(data_dir, "policy.status")
     rows = (
         [each["from"] or "the beginning", each["policy_set"][:_SHORT], " and ".join(each["by"]) or "-", each["reason"]]
@@ -40,7 +40,7 @@ def policy_status(data_dir: Path | None, as_json: bool) -> None:
         (
             [
                 each["policy_set"][:_SHORT],
-                "damaged" if each["packs"] is None else " ".join([*each["packs"], *each["own"]]),
+                "damaged" if each["packs"] is None else ", ".join([*_worded(each["wording"]), *_own(each["own"])]),
             ]
             for each in answer["sets"]
         ),
@@ -66,9 +66,21 @@ def policy_at(moment: str, data_dir: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def policy_show(policy_set: str | None, data_dir: Path | None, as_json: bool) -> None:
-    """Print a set's policies in Cedar; without a name, those of the one in force."""
+    """Print a set's policies in Cedar, and whether its packs are as shipped with this program; without a name, those of
+    the one in force."""
     answer = ask(data_dir, "policy.show", policy_set=policy_set)
     emit(answer, answer["cedar"].splitlines(), as_json=as_json)
+    if not as_json:
+        talk("; ".join([*_worded(answer["wording"]), *_own(answer["own"])]))
+
+
+def _worded(wording: dict[str, str]) -> list[str]:
+    """Packs and whether each is the program's of that name; the base only where it is not."""
+    return [f"{name} ({how})" for name, how in wording.items() if name != "base" or how != "as shipped"]
+
+
+def _own(names: list[str]) -> list[str]:
+    return [f"{name} (own)" for name in names]
 
 
 @policy.command(

@@ -28,7 +28,7 @@ from countenance.operators.office import MISSING
 from countenance.operators.state import OPERATIONS
 from countenance.operators.values import Act
 from countenance.policy import Decision, Engine
-from countenance.policy.policyset import DEFAULT, PolicyError, composed
+from countenance.policy.policyset import AS_SHIPPED, DEFAULT, PolicyError, composed, refuse_mislabelled
 from countenance.policy.purposes import BUILT_IN, EXEMPT, REAL_TIME, PurposeError, check_word
 from countenance.policy.request import THOUSANDTHS, UNKNOWN, Account, Call, Collection, Request
 from countenance.policy.shelf import Shelf
@@ -339,6 +339,9 @@ class Governance:
             found.append(f"every call is denied: {engine.reason}")
         elif "standing" not in engine.in_force.packs:
             found.append("the policies in force do not have the pack standing: accounts that nobody cleared may call")
+        worded = engine.in_force.wording if engine.in_force is not None else {}
+        if changed := [name for name, wording in worded.items() if wording != AS_SHIPPED]:
+            found.append(f"the policies in force have {', '.join(changed)} in other words than this program's")
         return found + self.standings.warnings()
 
     def problems(self) -> list[str]:
@@ -358,7 +361,7 @@ class Governance:
 
     def _still_possible(self, proposal: Proposal) -> None:
         if proposal.kind == "policy.activate":
-            self.shelf.find(str(proposal.details["policy_set"]))
+            refuse_mislabelled(self.shelf.find(str(proposal.details["policy_set"])))
             previous = self.in_force(max(self._now_us(), int(proposal.details["from_us"]))).policy_set
             if proposal.details["previous"] not in ("", previous):
                 raise PolicyError(

@@ -22,7 +22,7 @@ from countenance.operations.instruction import (
     told_time,
 )
 from countenance.policy import cases
-from countenance.policy.policyset import BASE, PolicySet, composed
+from countenance.policy.policyset import BASE, PolicySet, composed, refuse_mislabelled
 from countenance.policy.request import from_json
 
 MAX_TOLD: Final = 100
@@ -82,6 +82,7 @@ def policy_activate(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     found, now = on.governance.shelf.find(required(params, "policy_set")), microseconds(on.at)
     start = optional(params, "from")
     from_us = now if start is None else instant(start)
+    refuse_mislabelled(found)
     if from_us < now:
         raise AdministrationError(
             "A set is not put in force in the past.", hint="leave --from out, or name a later time"
@@ -187,9 +188,9 @@ def _activation(each: Activation) -> dict[str, Any]:
 def _set(on: Instruction, digest: str) -> dict[str, Any]:
     engine = on.governance.shelf.engine(digest)
     if engine.in_force is None:
-        return {"policy_set": digest, "packs": None, "own": None}
-    own = sorted(json.loads(engine.in_force.text)["own"])
-    return {"policy_set": digest, "packs": list(engine.in_force.packs), "own": own}
+        return {"policy_set": digest, "packs": None, "own": None, "wording": None}
+    found = engine.in_force
+    return {"policy_set": digest, "packs": list(found.packs), "own": found.own, "wording": dict(found.wording)}
 
 
 def _told(made: PolicySet) -> dict[str, Any]:
@@ -201,7 +202,8 @@ def _told(made: PolicySet) -> dict[str, Any]:
             for each in made.policies.values()
             if not each.id.startswith(f"{BASE}.")
         ],
-        "own": sorted(json.loads(made.text)["own"]),
+        "own": made.own,
+        "wording": dict(made.wording),
         "warnings": [] if STANDING_PACK in made.packs else [WITHOUT_STANDING],
     }
 

@@ -28,6 +28,8 @@ DEFAULT: Final = ("standing", "moratorium")
 ANNOTATIONS: Final = ("id", "citation", "satisfy")
 OBLIGATIONS: Final[Mapping[str, int]] = {"human-review": 1, "two-person-review": 2}
 """What `@obligation` may say, and how many people it wants to look at the matches."""
+AS_SHIPPED, CHANGED, UNKNOWN_PACK = "as shipped", "changed", "unknown"
+"""How a pack in a set is worded: as the program's of that name, otherwise, or the program has none of that name."""
 MAX_TEXT_BYTES: Final = 1 << 20
 """Of a set: some hundred times what the packs take together."""
 
@@ -80,6 +82,20 @@ class PolicySet:
         return _cedar(json.loads(self.text))
 
     @property
+    def wording(self) -> Mapping[str, str]:
+        """Of each pack, and of the base: AS_SHIPPED, CHANGED or UNKNOWN_PACK. A name alone says nothing of a text."""
+        known, said = packs(), json.loads(self.text)["packs"]
+        return {
+            name: AS_SHIPPED if known.get(name) == text else CHANGED if name in known else UNKNOWN_PACK
+            for name, text in sorted(said.items())
+        }
+
+    @property
+    def own(self) -> list[str]:
+        """The names of the further texts."""
+        return sorted(json.loads(self.text)["own"])
+
+    @property
     def reads_time(self) -> bool:
         """Whether a decision may depend on the time of the call."""
         parsed = json.loads(cedarpy.policies_to_json_str(self.cedar))
@@ -103,13 +119,35 @@ def composed(names: Iterable[str], own: Mapping[str, str] | None = None) -> Poli
     """A set of packs of the program, and of further texts by name.
 
     Raises:
-        PolicyError: there is no such pack, or a text is not valid.
+        PolicyError: there is no such pack, a text has the name of one, or is not valid.
     """
+    refuse_names(own or ())
     known, names = packs(), sorted(set(names))
     if missing := [name for name in names if name not in PACKS]:
         raise PolicyError(f"There is no policy pack {missing[0]!r}.", hint=f"there are {', '.join(PACKS)}")
     said = {"v": 1, "packs": {name: known[name] for name in (BASE, *names)}, "own": dict(own or {})}
     return read(json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
+
+
+def refuse_names(own: Iterable[str]) -> None:
+    """Raises PolicyError when a text of somebody's own has the name of a pack."""
+    if taken := sorted({BASE, *PACKS} & set(own)):
+        raise PolicyError(f"{taken[0]!r} is the name of a pack of the program's.", hint="give the text another name")
+
+
+def refuse_mislabelled(policy_set: PolicySet) -> None:
+    """Refuse a set in which something has the name of one of the program's packs and is not its text. Whoever approves
+    a set reads its names, and this program makes no such set: it is another version's, or somebody wrote it by hand.
+
+    Raises:
+        PolicyError: there is such a pack, or one that the program does not know.
+    """
+    refuse_names(policy_set.own)
+    if changed := [name for name, wording in policy_set.wording.items() if wording != AS_SHIPPED]:
+        raise PolicyError(
+            f"The set has {', '.join(changed)} in other words than this program's.",
+            hint="`countenance policy draft` makes one with the program's; other words go in as `--own NAME=FILE`",
+        )
 
 
 def read(text: str) -> PolicySet:
