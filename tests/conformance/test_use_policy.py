@@ -481,3 +481,29 @@ def test_a_text_of_ones_own_has_not_the_name_of_a_pack() -> None:
     for name in ("base", "standing"):
         with pytest.raises(PolicyError, match="name of a pack"):
             composed([], {name: "// nothing"})
+
+
+def test_a_set_written_into_the_database_is_found_though_it_decides_nothing(at_home: InProcess) -> None:
+    def found() -> list[str]:
+        told: list[str] = at_home.pipeline.administer("ledger.fsck", {})["problems"]
+        return told
+
+    drafted = at_home.pipeline.administer("policy.draft", {"packs": ["gdpr"]})["policy_set"]
+    assert found() == []
+    forged, again = composed(["bipa"]), composed(["ai-act"])
+    insert = "INSERT INTO policy_set (sha256, text) VALUES (?, ?)"
+    for row in ((forged.sha256, forged.text), (again.sha256, again.text), ("ab" * 32, "{}")):
+        at_home.database.maintain(lambda connection, row=row: connection.execute(insert, row).close())
+    unexplained = [
+        f"policy set {each}: it is there, and no entry explains it" for each in (forged.sha256, again.sha256, "ab" * 32)
+    ]
+    assert found() == ["The policy set abababababababab is damaged.", *unexplained]
+    assert at_home.pipeline.administer("policy.draft", {"packs": ["ai-act"]})["policy_set"] == again.sha256
+    assert found() == ["The policy set abababababababab is damaged.", unexplained[0], unexplained[2]]
+    # An act that somebody wrote there as well is no act.
+    forge(at_home, "policy.draft", "", {"policy_set": forged.sha256, "by": "ann"})
+    told = at_home.service.governance.problems()
+    assert unexplained[0] in told
+    assert [each for each in told if "(policy.draft): it has no seal of this server" in each]
+    kept = Journal(at_home.service.ledger.log).acts(("policy.draft",))
+    assert [each.details["policy_set"] for each in kept] == [drafted, again.sha256]

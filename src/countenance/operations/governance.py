@@ -28,7 +28,7 @@ from countenance.operators.office import MISSING
 from countenance.operators.state import OPERATIONS
 from countenance.operators.values import Act
 from countenance.policy import Decision, Engine
-from countenance.policy.policyset import AS_SHIPPED, DEFAULT, PolicyError, composed, refuse_mislabelled
+from countenance.policy.policyset import AS_SHIPPED, DEFAULT, PolicyError, PolicySet, composed, refuse_mislabelled
 from countenance.policy.purposes import BUILT_IN, EXEMPT, REAL_TIME, PurposeError, check_word
 from countenance.policy.request import THOUSANDTHS, UNKNOWN, Account, Call, Collection, Request
 from countenance.policy.shelf import Shelf
@@ -39,8 +39,13 @@ from countenance.store import Database, Keyring
 
 DEFAULT_SET: Final = "policy.default"
 """The act that says which set decided before anybody put one in force."""
+DRAFT: Final = "policy.draft"
+"""The act of making a set, which decides nothing yet."""
 APPROVED_US: Final = 3_600_000_000
 """How long an approval of a call is valid: an hour."""
+ACTIVATE: Final = "policy.activate"
+_NAMES_SET: Final = ("policy_set", "p.policy_set")
+"""Members of acts that name a set."""
 DEFAULT_THRESHOLD: Final = 80.0
 """Of a call that names none: the service model's documentation of FaceMatchThreshold and SimilarityThreshold."""
 THRESHOLDS: Final[Mapping[str, str]] = {
@@ -203,6 +208,18 @@ class Governance:
                 raise
             self._on_record.note(Act(operation, account_id, request_id, now, details))
 
+    def draft(self, policy_set: PolicySet, *, by: str, request_id: str) -> None:
+        """Keep a set, with the act that says who made it: a row that no act speaks of is nobody's."""
+        details = {"policy_set": policy_set.sha256, "by": by}
+
+        def insert(connection: Any) -> None:
+            self.shelf.insert(connection, policy_set)
+
+        try:
+            self._journal.append(DRAFT, "", request_id, self._now_us(), details, also=insert)
+        finally:
+            self.shelf.forget(policy_set.sha256)
+
     def consents(self, account_id: str) -> list[tuple[str, str, int]]:
         """Subject, purpose, and until when (microseconds since 1970), of an account."""
         with self._lock:
@@ -347,20 +364,32 @@ class Governance:
     def problems(self) -> list[str]:
         """What `ledger fsck` should know of operators and of sets that were in force."""
         found = self.office.problems()
-        operations = (*OPERATIONS, *RECORDED, *STANDING_ACTS, DEFAULT_SET)
+        operations = (*OPERATIONS, *RECORDED, *STANDING_ACTS, DEFAULT_SET, DRAFT)
         found += [
             f"act {each.request_id} ({each.operation}): it has no seal of this server; it counts for nothing"
             for each in self._journal.unsealed(operations)
         ]
-        for digest in sorted({each.policy_set for each in self.timeline()}):
+        kept = self.shelf.all()
+        for digest in sorted({*kept, *(each.policy_set for each in self.timeline())}):
             try:
                 self.shelf.find(digest)
             except PolicyError as error:
                 found.append(error.message)
+        spoken_of = self._sets_spoken_of()
+        found += [
+            f"policy set {digest[:64]}: it is there, and no entry explains it"
+            for digest in kept
+            if digest not in spoken_of
+        ]
         return found + self.standings.problems()
 
+    def _sets_spoken_of(self) -> set[str]:
+        """Sets that were made, proposed, or in force, by acts."""
+        acts = self._journal.acts((DEFAULT_SET, DRAFT, ACTIVATE, "proposal.make"))
+        return {str(said) for each in acts for name in _NAMES_SET if (said := each.details.get(name)) is not None}
+
     def _still_possible(self, proposal: Proposal) -> None:
-        if proposal.kind == "policy.activate":
+        if proposal.kind == ACTIVATE:
             refuse_mislabelled(self.shelf.find(str(proposal.details["policy_set"])))
             previous = self.in_force(max(self._now_us(), int(proposal.details["from_us"]))).policy_set
             if proposal.details["previous"] not in ("", previous):
@@ -400,7 +429,7 @@ class Governance:
             self._purposes[check_word(str(said["purpose"]))] = str(said["meaning"])
         elif act.operation == "purpose.allow":
             self._allowed.add((act.account, str(said["purpose"])))
-        elif act.operation == "policy.activate":
+        elif act.operation == ACTIVATE:
             # Never in force before it was decided, nor before what began earlier, whatever a clock says: what was in
             # force stays in the timeline. What was decided to come later still comes.
             begun = max(each.from_us for each in self._timeline if each.from_us <= max(each.decided_us, act.at_us))

@@ -57,7 +57,7 @@ def policy_draft(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     if not all(isinstance(each, str) for pair in own.items() for each in pair):
         raise AdministrationError("The further policies are texts by name.")
     made = composed(names, own)
-    on.governance.shelf.keep(made)
+    on.governance.draft(made, by=on.by, request_id=on.request_id)
     return _told(made)
 
 

@@ -6,6 +6,7 @@ and what decides nothing denies.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from hashlib import sha256
 from importlib.resources import files
@@ -26,16 +27,23 @@ class Shelf:
 
     def keep(self, policy_set: PolicySet) -> str:
         """Keep a set, durable when this returns; its hash."""
-        self._database.maintain(
-            lambda connection: connection.execute(
-                "INSERT INTO policy_set (sha256, text) VALUES (?, ?)"
-                " ON CONFLICT (sha256) DO UPDATE SET text = excluded.text",  # the same, unless it was altered
-                (policy_set.sha256, policy_set.text),
-            ).close()
-        )
-        with self._lock:
-            self._engines.pop(policy_set.sha256, None)
+        self._database.maintain(lambda connection: self.insert(connection, policy_set))
+        self.forget(policy_set.sha256)
         return policy_set.sha256
+
+    @staticmethod
+    def insert(connection: sqlite3.Connection, policy_set: PolicySet) -> None:
+        """Keep a set in an open transaction; `forget` comes after it."""
+        connection.execute(
+            "INSERT INTO policy_set (sha256, text) VALUES (?, ?)"
+            " ON CONFLICT (sha256) DO UPDATE SET text = excluded.text",  # the same, unless it was altered
+            (policy_set.sha256, policy_set.text),
+        ).close()
+
+    def forget(self, digest: str) -> None:
+        """Read a set again when it is next asked for."""
+        with self._lock:
+            self._engines.pop(digest, None)
 
     def find(self, digest: str) -> PolicySet:
         """A set by its hash, or by how its hash begins.
