@@ -16,6 +16,7 @@ from countenance.operators import credentials
 from countenance.operators.credentials import Tokens
 from countenance.operators.records import Records
 from countenance.operators.state import HOST, REFOUND, TRUSTED, Proposal, State
+from countenance.operators.strangers import Strangers
 from countenance.operators.values import (
     Act,
     Journal,
@@ -58,6 +59,7 @@ class Office:
         self._tokens = Tokens(keyring)
         self._lock = threading.RLock()
         self._turned_away = 0
+        self._strangers = Strangers()
         self._records = Records(database, keyring, journal, now_us=now_us, party_of=party_of)
 
     @property
@@ -161,7 +163,8 @@ class Office:
     # -- sessions
 
     def login(self, handle: str, password: str, one_time: str, *, request_id: str) -> str:
-        """A session's token. Raises SessionError, which does not say what was wrong."""
+        """A session's token. Raises SessionError, which does not say what was wrong, nor whether there is an operator
+        of that name: both take a hash, and both have to wait after as many wrong logins."""
         now = self._now_us()
         with self._lock:
             self._refuse_missing()
@@ -181,6 +184,7 @@ class Office:
             if step is None:
                 if operator is None:
                     self._turned_away += 1
+                    self._strangers.count(handle, now)
                 else:
                     self._records.do("operator.refused", "", self._with_turned_away({"operator": handle}), request_id)
                 raise SessionError(REFUSED, hint="a one-time password is good once; wait for the next")
@@ -298,7 +302,8 @@ class Office:
             raise SessionError(MISSING, hint=HOW_TO_MEND)
 
     def _refuse_locked(self, handle: str, now: int) -> None:
-        if self.state.is_locked(handle, now):
+        known = handle in self.state.operators
+        if self.state.is_locked(handle, now) if known else self._strangers.is_locked(handle, now):
             self._turned_away += 1
             raise SessionError(WAIT, hint="wait a quarter of an hour; longer after each time in vain")
 

@@ -246,11 +246,7 @@ class State:
 
     def is_locked(self, handle: str, at_us: int) -> bool:
         """Whether a login has to wait after wrong ones."""
-        count, last_us = self.wrong.get(handle, (0, 0))
-        if count == 0 or count % WRONG_LOGINS:
-            return False
-        doubled = min(count // WRONG_LOGINS - 1, 20)
-        return at_us - last_us < min(LOCKED_US << doubled, LONGEST_LOCK_US)
+        return is_locked_after(*self.wrong.get(handle, (0, 0)), at_us)
 
     def code(self, handle: str, at_us: int) -> str:
         """SHA-256 of the code that an operator may set a password with; "" when there is none."""
@@ -349,6 +345,14 @@ class State:
 
     def _end(self, proposal: str, state: str, by: str = "") -> None:
         self.proposals[proposal] = replace(self.proposals[proposal], state=state, approved_by=by)
+
+
+def is_locked_after(count: int, last_us: int, at_us: int) -> bool:
+    """Whether a login has to wait after so many wrong ones, the last at that moment."""
+    if count == 0 or count % WRONG_LOGINS:
+        return False
+    doubled = min(count // WRONG_LOGINS - 1, 20)
+    return at_us - last_us < min(LOCKED_US << doubled, LONGEST_LOCK_US)
 
 
 def _roles(said: Mapping[str, int | str]) -> frozenset[Role]:

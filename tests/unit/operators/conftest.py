@@ -18,7 +18,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
     hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     monkeypatch.setattr(module, "_hasher", hasher)
-    module._nobody.cache_clear()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tests.unit.operators.house import PASSWORD, House
 
 from countenance.operators import OperatorError, ProposalError, SessionError, credentials
 from countenance.operators.state import HOST, LOCKED_US, LONGEST_LOCK_US, VALID_US, WRONG_LOGINS
+from countenance.operators.strangers import Strangers
 
 
 def wrong(house: House, handle: str = "ann", count: int = 1) -> None:
@@ -85,7 +86,8 @@ def test_the_wait_doubles_with_each_time_in_vain_up_to_a_day_and_outlives_a_rest
 
 
 def test_logins_that_were_turned_away_are_counted_and_folded_into_the_next_act(two: House) -> None:
-    wrong(two, "nobody", 7)
+    for number in range(7):
+        wrong(two, f"nobody{number}")
     wrong(two, count=WRONG_LOGINS)
     for _ in range(30):
         with pytest.raises(SessionError, match="Too many"):
@@ -99,6 +101,56 @@ def test_logins_that_were_turned_away_are_counted_and_folded_into_the_next_act(t
         if opening.accounting["operation"] in ("operator.refused", "operator.login")
     ]
     assert told == [7, 0, 0, 0, 0, 30]
+
+
+def test_a_name_that_nobody_has_is_locked_like_that_of_an_operator(two: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes: list[str] = []
+    is_password = credentials.is_password
+
+    def told(password: str, kept: str | None) -> bool:
+        hashes.append(password)
+        return is_password(password, kept)
+
+    monkeypatch.setattr(credentials, "is_password", told)
+
+    def tried(handle: str) -> list[tuple[str, str | None, int]]:
+        """The answers of logins over two days, with how many hashes each took."""
+        found = []
+        for minutes in [0] * 7 + [14, 1] + [0] * 7 + [29, 1] + [0] * 7 + [59, 1, 2880, 0]:
+            two.now_us += minutes * 60_000_000
+            hashes.clear()
+            with pytest.raises(SessionError) as refused:
+                two.office.login(handle, "wrong", "000000", request_id=two.request)
+            found.append((refused.value.message, refused.value.hint, len(hashes)))
+        return found
+
+    known = tried("ann")
+    assert len({message for message, _, _ in known}) == 2
+    assert tried("nobody") == known == tried("Nobody at all " + "x" * 2000)
+
+
+def test_the_first_answer_about_a_name_that_nobody_has_takes_one_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    whole, known = credentials._nobody().split("$"), credentials.hashed(PASSWORD, "ann").split("$")
+    assert whole[:4] == known[:4]
+    assert [len(each) for each in whole] == [len(each) for each in known]
+    assert not credentials.is_password("wrong", None)
+
+
+def test_of_names_that_nobody_has_so_many_are_remembered_and_locked_ones_the_longest() -> None:
+    strangers = Strangers(most=5)
+    for _ in range(WRONG_LOGINS):
+        strangers.count("locked", 1)
+    for number in range(1000):
+        strangers.count(f"name {number}", 2)
+        assert len(strangers) <= 6
+    assert strangers.is_locked("locked", LOCKED_US)
+    assert not strangers.is_locked("locked", 1 + LOCKED_US)
+    for number in range(5 * WRONG_LOGINS):
+        strangers.count(f"other {number // WRONG_LOGINS}", 3)
+    assert len(strangers) <= 10
+    assert not strangers.is_locked("locked", 4)
+    assert all(strangers.is_locked(f"other {number}", 4) for number in range(5))
 
 
 def test_logging_out_ends_every_session_of_that_operator_and_of_nobody_else(two: House) -> None:
