@@ -17,6 +17,7 @@ from typing import Final
 import argon2
 import pyotp
 
+from countenance.operators.guessable import why_guessable
 from countenance.operators.values import OperatorError, SessionError
 from countenance.store import Keyring
 
@@ -24,7 +25,7 @@ SHORTEST_PASSWORD: Final = 12
 """Characters; NIST SP 800-63B section 5.1.1.2 asks for 8, and for 15 without a second factor (revision 4)."""
 LONGEST_PASSWORD: Final = 1_024
 FEWEST_CHARACTERS: Final = 5
-"""Different ones in a password: the same section asks to refuse repeated and sequential ones, and the user's name."""
+"""Different ones in a password; what else is refused is in `guessable`."""
 STEP_S: Final = 30
 """RFC 6238 section 5.2."""
 DRIFT: Final = 1
@@ -53,11 +54,12 @@ def hashed(password: str, handle: str) -> str:
         raise OperatorError(
             f"A password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters.", hint="several words do well"
         )
-    if len(set(password)) < FEWEST_CHARACTERS or handle in password.lower():
+    if len(set(password)) < FEWEST_CHARACTERS:
         raise OperatorError(
-            f"A password has {FEWEST_CHARACTERS} different characters and not the operator's name in it.",
-            hint="several words do well",
+            f"A password has {FEWEST_CHARACTERS} different characters or more.", hint="several words do well"
         )
+    if why := why_guessable(password, handle):
+        raise OperatorError(why, hint="several words do well")
     with _AT_ONCE:
         return _hasher.hash(_normal(password))
 

@@ -232,6 +232,60 @@ def test_passwords_that_are_easily_guessed_are_refused(house: House, password: s
     house.enrol("ann", code)
 
 
+@pytest.mark.parametrize(
+    ("password", "why"),
+    [
+        ("for-a.jones-only", "operator's name"),
+        ("Hello A_JONES hello", "operator's name"),
+        ("ajones ajones ajones", "operator's name"),
+        ("4j0n3s at the gate", "operator's name"),
+        ("\uff21.\uff2a\uff4f\uff4e\uff45\uff53 in wide letters", "operator's name"),
+        ("Countenance2026!", "name of this program"),
+        ("c0unt3n@nce rules", "name of this program"),
+        ("C-o-u-n-t-e-n-a-n-c-e", "name of this program"),
+        ("aaaaaaaaaabcd1e", "more than a repeated character"),
+        ("aaaabbbbccccdddd1111", "more than a repeated character"),
+        ("123456789012", "more than a repeated character"),
+        ("098765432109", "more than a repeated character"),
+        ("abcdefghijklm", "more than a repeated character"),
+        ("ZYXWVUTSRQPO", "more than a repeated character"),
+        ("abcd1234efgh5678", "more than a repeated character"),
+        ("qwertyuiop12", "more than a repeated character"),
+        ("Qwertzuiop\u00fc+1", "more than a repeated character"),
+        ("poiuytrewq!1", "more than a repeated character"),
+        ("asdfghjkl;'!!", "more than a repeated character"),
+        ("1qaz2wsx3edc", "more than a repeated character"),
+        ("1q2w3e4r5t6y", "more than a repeated character"),
+    ],
+)
+def test_a_password_that_is_tried_first_is_refused_and_it_is_said_why(password: str, why: str) -> None:
+    with pytest.raises(OperatorError, match=why) as refused:
+        credentials.hashed(password, "a.jones")
+    assert password not in f"{refused.value.message} {refused.value.hint}"
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        PASSWORD,
+        "plain sailing abc 123",
+        "x7Gq9z123456",
+        "a jonesing for tea",
+        "the count in France",
+        "\U0001f431 and five cats",
+    ],
+)
+def test_a_password_that_only_has_some_of_it_is_none_of_these(password: str) -> None:
+    assert credentials.is_password(password, credentials.hashed(password, "a.jonas"))
+
+
+def test_a_name_of_a_letter_or_two_is_refused_as_a_word() -> None:
+    assert credentials.hashed("a new day at the office", "e1")
+    for password in ("it is e1 who is here", "e1-e1-e1-and-more"):
+        with pytest.raises(OperatorError, match="operator's name"):
+            credentials.hashed(password, "e1")
+
+
 def test_a_password_is_the_same_from_every_keyboard(house: House) -> None:
     code, _ = house.office.create("ann", ["admin"], by=HOST, reason="x", request_id=house.request)
     house.enrol("ann", code, "Grüße aus Zürich")  # composed letters
