@@ -272,3 +272,17 @@ def test_the_host_and_whoever_writes_in_its_name_authorises_nobody(
             "authorisation.request", words["account_id"], details, request_id=str(uuid.uuid4())
         )
     assert searched(at_home, investigation) == DENIED
+
+
+def test_a_call_that_was_moved_to_another_account_is_missed_in_what_an_account_used(at_home: InProcess) -> None:
+    words = {"account_id": at_home.account.account_id, "from": "2020-01-01"}
+    at_home.ok("ListCollections", {})
+    index = at_home.service.ledger.log.size - 1
+    whole = at_home.pipeline.administer("party.lookback", words)
+    assert index in whole["windows"][-1]["leaves"]
+    moved = "UPDATE log_openings SET accounting = json_set(accounting, '$.account', '000000000000') WHERE idx = ?"
+    at_home.database.maintain(lambda connection: connection.execute(moved, (index,)).close())
+    told = at_home.pipeline.administer("party.lookback", words)
+    assert index not in told["windows"][-1]["leaves"]
+    assert (whole["unopened"], told["unopened_leaves"]) == (0, [index])
+    assert told["receipt"]["opening"]["accounting"]["details"]["report_sha256"] == told["sha256"]
