@@ -232,7 +232,7 @@ def _relationship(
     *,
     is_left_out: bool,
 ) -> list[Statement]:
-    """Of all statements about one relationship: each until the next one's date; later ones since theirs at the latest."""
+    """Of all statements about one relationship: each until the next one's date, later ones from theirs on."""
     made: list[Statement] = []
     ordered = sorted(versions, key=lambda each: each[0])
     for place, (when, said) in enumerate(ordered):
