@@ -18,15 +18,18 @@ from typing import Any
 from countenance_audit import receipt as receipts
 from countenance_audit.checkpoint import cosign
 from countenance_audit.leaf import Opening
+from countenance_audit.monitor import map_path
 from countenance_audit.note import Signer
 from countenance_audit.tiles import TILE_WIDTH, encode_bundle, entries_path, tile_path
 
-from countenance.ledger import Ledger, Log, Opaque, Recorded, accounting, person
+from countenance.ledger import Ledger, Log, Opaque, Public, Recorded, accounting, person
+from countenance.ledger.periods import Periods
 from countenance.store import Database, Keyring
 
 ORIGIN = "log.example/cheat"
 WITNESSES = {name: Signer(f"witness.example/{name}", sha256(name.encode()).digest()) for name in ("a", "b")}
 ACCOUNT = "123456789012"
+DAY_US = 86_400_000_000
 
 
 @dataclass
@@ -38,16 +41,31 @@ class Operator:
     keys: Path | None = None
     """Where the master key and the first database come from, for a second instance."""
     log: Log = field(init=False)
+    periods: Periods = field(init=False)
+    late: dict[str, list[tuple[str, str, str]]] = field(default_factory=dict)
+    """Account -> who is known by now to have stood behind it, on every day."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
         keyring = Keyring.open(self.folder / "master.key", create=not (self.folder / "master.key").exists())
         self.database = Database(self.folder / "countenance.db")
         self.log = Log(self.database, keyring, self.folder, origin=ORIGIN, now_us=lambda: self.now)
+        self.periods = Periods(self.log, self.database, keyring, behind=lambda account, day: self.behind(account, day))
+        self.periods.begin()
         self.ledger = Ledger(self.log)
 
     def close(self) -> None:
         self.database.close()
+
+    def behind(self, account: str, day: str) -> list[tuple[str, str, str]]:
+        """What standing would say."""
+        return self.late.get(account, [])
+
+    def next_day(self) -> None:
+        """A heartbeat of the next day: the one before can be closed."""
+        self.now = (self.now // DAY_US + 1) * DAY_US + 1_000_000
+        self.log.append(Public({"kind": "heartbeat", "cosigned": None}))
+        self.periods.close_due()
 
     def call(self, number: int, **said: Any) -> Recorded:
         """Answers a call whose bodies are `request NUMBER` and `response NUMBER`."""
@@ -93,6 +111,10 @@ class Operator:
         for n in range(-(-size // TILE_WIDTH)):
             width = min(TILE_WIDTH, size - n * TILE_WIDTH)
             files[entries_path(n, width)] = encode_bundle(self.log.leaves(n * TILE_WIDTH, n * TILE_WIDTH + width) or [])
+        for each in self.periods.roots:
+            made = self.periods.rows.file_of(each.day, each.revision)
+            if made is not None:
+                files[map_path(each.day, each.revision)] = made
         for name, content in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,4 +163,4 @@ def kept(folder: Path, recorded: Recorded, number: int, answer: dict[str, Any] |
     return [folder / "receipt", "--request", folder / "request", "--response", folder / "response", *more]
 
 
-__all__ = ["ACCOUNT", "ORIGIN", "WITNESSES", "Operator", "audit", "kept", "receipts"]
+__all__ = ["ACCOUNT", "DAY_US", "ORIGIN", "WITNESSES", "Operator", "audit", "kept", "receipts"]

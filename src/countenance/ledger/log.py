@@ -117,6 +117,10 @@ class Log:
         """Of the last leaf, microseconds since 1970."""
         return self._last_time
 
+    def now_us(self) -> int:
+        """The wall clock as the log reads it, microseconds since 1970; never before its last leaf."""
+        return max(self._now_us(), self._last_time)
+
     @property
     def size(self) -> int:
         """Leaves that are durable."""

@@ -13,51 +13,35 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from countenance_audit import __version__, canonical, receipt, vectors
+from countenance_audit import __version__, canonical, cli_periods, receipt, vectors
+from countenance_audit.answering import (
+    NO,
+    UNDECIDED,
+    USAGE,
+    WORDS,
+    YES,
+    Answer,
+    Usage,
+    describe,
+    policy_of,
+    read_file,
+    signers,
+    undecided,
+)
 from countenance_audit.errors import AuditError, Malformed, Unavailable
 from countenance_audit.fetching import open_location
 from countenance_audit.keeping import mirror
 from countenance_audit.leaf import Opening, check_opening
 from countenance_audit.merkle import leaf_hash
 from countenance_audit.mirror import Log
-from countenance_audit.note import SignedNote
-from countenance_audit.policy import Cosigned, TrustPolicy
+from countenance_audit.policy import TrustPolicy
 from countenance_audit.tiles import CHECKPOINT
 
-YES: Final = 0
-NO: Final = 1
-USAGE: Final = 2
-UNDECIDED: Final = 3
-
-_WORDS: Final = {YES: "yes", NO: "no", USAGE: "usage", UNDECIDED: "could not decide"}
 _OPENSSL_S: Final = 30
 """Longest wait for openssl, in seconds: it reads three small files."""
-_MAX_FILE_BYTES: Final = 64 * 1024 * 1024
-"""Longest local file: request and response bodies are 16 MiB at most."""
-
-
-class Usage(AuditError):
-    """A file that was named cannot be read, or the policy in it is not one."""
-
-
-@dataclass(slots=True)
-class Answer:
-    """What is printed. `facts` are members of the JSON output and lines of the text."""
-
-    status: int = YES
-    lines: list[str] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def say(self, *lines: str) -> None:
-        self.lines += lines
-
-    def worst(self, status: int) -> None:
-        """No outweighs could-not-decide, which outweighs yes."""
-        self.status = max(self.status, status, key=(YES, UNDECIDED, NO).index)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -79,25 +63,25 @@ def run(arguments: Sequence[str]) -> int:
         answer.say(failure.message, *([f"hint: {failure.hint}"] if failure.hint else []))
         answer.facts |= {"error": failure.message, "hint": failure.hint}
     if parsed.json:
-        body = {"answer": _WORDS[answer.status], "status": answer.status, "notes": answer.lines, **answer.facts}
+        body = {"answer": WORDS[answer.status], "status": answer.status, "notes": answer.lines, **answer.facts}
         sys.stdout.write(json.dumps(body, indent=2) + "\n")
     else:
-        sys.stdout.write("".join(f"{_plain(line)}\n" for line in (*answer.lines, f"=> {_WORDS[answer.status]}")))
+        sys.stdout.write("".join(f"{_plain(line)}\n" for line in (*answer.lines, f"=> {WORDS[answer.status]}")))
     return answer.status
 
 
 def receipt_verify(parsed: argparse.Namespace, answer: Answer) -> None:
     """`receipt verify`: signature, bodies, opening and place in the log, as far as they are given."""
-    text = _read(parsed.file).decode("utf-8", "replace").strip()
+    text = read_file(parsed.file).decode("utf-8", "replace").strip()
     claimed = receipt.parse(text)
     answer.facts["receipt"] = claimed.to_json()
-    policy = _policy(parsed)
+    policy = policy_of(parsed)
     if policy is None:
-        _undecided(answer, [f"{claimed.origin} with key {claimed.key}"])
+        undecided(answer, [f"{claimed.origin} with key {claimed.key}"])
         return
     found = receipt.verify(text, policy.key_of(claimed.origin, claimed.key))
     answer.say(f"signed by {found.origin} with key {found.key}, for leaf {found.index}")
-    bodies = (_read(name) if name else None for name in (parsed.request, parsed.response))
+    bodies = (read_file(name) if name else None for name in (parsed.request, parsed.response))
     compared = receipt.check_call(found, *bodies)
     answer.say(*(f"it is for this {name} body" for name in compared))
     if parsed.opening is None and parsed.log is None:
@@ -153,20 +137,20 @@ def _booked(parsed: argparse.Namespace, answer: Answer, opening: Opening | None)
 
 def checkpoint_verify(parsed: argparse.Namespace, answer: Answer) -> None:
     """`checkpoint verify`: the log's signature and the quorum of witnesses."""
-    data = _read(parsed.file)
-    policy = _policy(parsed)
+    data = read_file(parsed.file)
+    policy = policy_of(parsed)
     if policy is None:
-        _undecided(answer, _signers(data))
+        undecided(answer, signers(data))
         return
-    _describe(policy.cosigned(data), answer)
+    describe(policy.cosigned(data), answer)
 
 
 def consistency(parsed: argparse.Namespace, answer: Answer) -> None:
     """`consistency`: whether the log only grew from one checkpoint to another."""
-    old, new = _read(parsed.old), _read(parsed.new)
-    policy = _policy(parsed)
+    old, new = read_file(parsed.old), read_file(parsed.new)
+    policy = policy_of(parsed)
     if policy is None:
-        _undecided(answer, _signers(old) + _signers(new))
+        undecided(answer, signers(old) + signers(new))
         return
     checkpoints = [policy.cosigned(note).checkpoint for note in (old, new)]
     Log(open_location(parsed.log), policy).check_consistency(*checkpoints)
@@ -177,12 +161,12 @@ def consistency(parsed: argparse.Namespace, answer: Answer) -> None:
 def mirror_log(parsed: argparse.Namespace, answer: Answer) -> None:
     """`mirror`: fetches, checks and keeps a log."""
     fetch = open_location(parsed.url)
-    policy = _policy(parsed)
+    policy = policy_of(parsed)
     if policy is None:
-        _undecided(answer, _signers(fetch(CHECKPOINT)))
+        undecided(answer, signers(fetch(CHECKPOINT)))
         return
     result = mirror(fetch, Path(parsed.folder), policy)
-    _describe(result.cosigned, answer)
+    describe(result.cosigned, answer)
     answer.say(f"{result.cosigned.checkpoint.size - result.previous_size} leaves are new; all were checked")
     for finding in result.findings:
         where = "" if finding.index is None else f"leaf {finding.index}: "
@@ -196,8 +180,8 @@ def mirror_log(parsed: argparse.Namespace, answer: Answer) -> None:
 
 def timestamp_verify(parsed: argparse.Namespace, answer: Answer) -> None:
     """`timestamp verify`: an RFC 3161 timestamp over a checkpoint, by `openssl ts`."""
-    note, _ = _read(parsed.checkpoint), _read(parsed.answer)
-    _read(parsed.roots)
+    note, _ = read_file(parsed.checkpoint), read_file(parsed.answer)
+    read_file(parsed.roots)
     program = shutil.which("openssl")
     if program is None:
         answer.worst(UNDECIDED)
@@ -219,11 +203,11 @@ def timestamp_verify(parsed: argparse.Namespace, answer: Answer) -> None:
     times = [line for line in said.stdout.splitlines() if line.startswith("Time stamp: ")]
     answer.say(*times)
     answer.facts |= {"time": times[0].removeprefix("Time stamp: ") if times else None}
-    policy = _policy(parsed)
+    policy = policy_of(parsed)
     if policy is None:
-        _undecided(answer, _signers(note))
+        undecided(answer, signers(note))
         return
-    _describe(policy.cosigned(note), answer)
+    describe(policy.cosigned(note), answer)
 
 
 def leaf_show(parsed: argparse.Namespace, answer: Answer) -> None:
@@ -250,50 +234,9 @@ def run_vectors(parsed: argparse.Namespace, answer: Answer) -> None:
     answer.worst(NO if wrong else YES)
 
 
-def _describe(cosigned: Cosigned, answer: Answer) -> None:
-    checkpoint = cosigned.checkpoint
-    answer.facts |= {
-        "origin": checkpoint.origin,
-        "size": checkpoint.size,
-        "root": checkpoint.root.hex(),
-        "witnesses": dict(cosigned.witnesses),
-        "missing": list(cosigned.missing),
-        "quorum": cosigned.satisfied,
-    }
-    answer.say(f"{checkpoint.origin}: {checkpoint.size} leaves, root {checkpoint.root.hex()}", "signed by the log")
-    answer.say(*(f"cosigned by {name} at {time_s} s since 1970" for name, time_s in cosigned.witnesses.items()))
-    answer.say(*(f"not cosigned by {name}" for name in cosigned.missing))
-    if not cosigned.satisfied:
-        answer.worst(UNDECIDED)
-        answer.say("UNWITNESSED: the policy's quorum is missing; others may have been shown another log")
-
-
-def _undecided(answer: Answer, keys: list[str]) -> None:
-    answer.worst(UNDECIDED)
-    answer.facts["claimed_keys"] = keys
-    answer.say(
-        "no trust policy was given (--trust), so nothing was checked against a key",
-        *(f"claims to be signed by {key}" for key in keys),
-        "hint: get the verifier keys from a source you trust and write them into a policy file",
-    )
-
-
-def _signers(data: bytes) -> list[str]:
-    return [f"{s.name} with key {s.key_id.hex()}" for s in SignedNote.parse(data).signatures]
-
-
-def _policy(parsed: argparse.Namespace) -> TrustPolicy | None:
-    if parsed.trust is None:
-        return None
-    try:
-        return TrustPolicy.parse(_read(parsed.trust))
-    except Malformed as failure:
-        raise Usage(failure.message, hint=failure.hint) from None
-
-
 def _answer_file(name: str) -> tuple[Opening | None, list[bytes] | None, bytes | None]:
     """An opening alone, or the answer to GET /receipts/<id>: {"opening", "proof", "checkpoint", ..}."""
-    content = canonical.read(_read(name).strip())
+    content = canonical.read(read_file(name).strip())
     if not isinstance(content, dict):
         raise Malformed("The file holds no JSON object.")
     if "accounting" in content:
@@ -310,22 +253,11 @@ def _answer_file(name: str) -> tuple[Opening | None, list[bytes] | None, bytes |
 
 def _leaf_file(name: str) -> bytes:
     """A leaf as it is, or in hexadecimal."""
-    data = _read(name)
+    data = read_file(name)
     try:
         return bytes.fromhex(data.decode("ascii").strip())
     except ValueError:
         return data
-
-
-def _read(name: str) -> bytes:
-    try:
-        with Path(name).open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as failure:
-        raise Usage(f"{name} cannot be read: {failure.strerror}.") from None
-    if len(data) > _MAX_FILE_BYTES:
-        raise Usage(f"{name} is longer than {_MAX_FILE_BYTES} bytes.")
-    return data
 
 
 def _plain(text: str) -> str:
@@ -388,4 +320,5 @@ def _parser() -> argparse.ArgumentParser:
     one = top.add_parser("vectors", parents=[common], help="run the committed test vectors")
     one.add_argument("folder", nargs="?", help="where they are, if not in a checkout")
     one.set_defaults(command=run_vectors)
+    cli_periods.add_to(top, common, trusting)
     return parser

@@ -30,18 +30,18 @@ _GZIP: Final = 31
 """zlib's window bits for the gzip format."""
 
 
-def open_location(location: str) -> Fetch:
+def open_location(location: str, *, max_bytes: int = MAX_BUNDLE_BYTES) -> Fetch:
     """Reads from `http://`, `https://` or a folder.
 
     Raises:
         Unavailable: it is neither.
     """
     if urlsplit(location).scheme in ("http", "https"):
-        return http_fetch(location)
+        return http_fetch(location, max_bytes=max_bytes)
     folder = Path(location)
     if not folder.is_dir():
         raise Unavailable(f"{location} is neither an http(s) address nor a folder.")
-    return folder_fetch(folder)
+    return folder_fetch(folder, max_bytes=max_bytes)
 
 
 def http_fetch(base_url: str, *, timeout_s: float = TIMEOUT_S, max_bytes: int = MAX_BUNDLE_BYTES) -> Fetch:

@@ -150,6 +150,31 @@ def name(raw: str) -> str:
     return value
 
 
+def folded(value: str) -> str:
+    """The form of a name that period maps have: letters and digits only, without case and without diacritics.
+
+    Compatibility decomposition (NFKD), full case folding, NFKD again; then all but letters and numbers (general
+    categories L* and N*, and what is not assigned yet) is left out, and one space separates what white space
+    separated: `VisionLabs B.V.` and `VISIONLABS  BV` are `visionlabs bv`. A name without any of these stays as it is.
+    Both steps are stable for assigned characters (https://www.unicode.org/policies/stability_policy.html), and the
+    vectors hold for Unicode 14.0 (Python 3.11) and later; a character that only a later version assigns may have
+    another form there.
+
+    Raises:
+        Malformed: it is no name.
+    """
+    words = []
+    for word in name(value).split(" "):
+        letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", word).casefold())
+        words.append("".join(each for each in letters if _is_kept(each)))
+    return " ".join(each for each in words if each) or value
+
+
+def _is_kept(letter: str) -> bool:
+    category = unicodedata.category(letter)
+    return category[0] in "LN" or category == "Cn"
+
+
 def _is_own_punycode(label: str) -> bool:
     """Whether a label that claims to be an A-label (RFC 5890 section 2.3.2.1) decodes, and encodes back to itself."""
     if not label.startswith("xn--"):

@@ -13,9 +13,13 @@ from pathlib import Path
 from countenance_audit.checkpoint import Checkpoint, parse
 from countenance_audit.errors import AuditError, Malformed, Rejected, Unavailable
 from countenance_audit.fetching import Fetch, folder_fetch
+from countenance_audit.leaf import Public
 from countenance_audit.merkle import leaf_hash, root_of
 from countenance_audit.mirror import Finding, Log
+from countenance_audit.monitor import map_path
 from countenance_audit.note import SignedNote
+from countenance_audit.periodmap import PeriodMap
+from countenance_audit.periods import Root
 from countenance_audit.policy import Cosigned, TrustPolicy
 from countenance_audit.tiles import CHECKPOINT, TILE_WIDTH, Tile, encode_bundle, tiles_of
 
@@ -64,8 +68,10 @@ def mirror(fetch: Fetch, folder: Path, policy: TrustPolicy) -> Mirrored:
             _write(folder / CONFLICT, remote.note)
             raise
     log = Log(cached, policy)
-    tiles = _Derived()
+    tiles, roots = _Derived(), list[Root]()
     for leaf in log.leaves(now):
+        if isinstance(leaf.content, Public) and leaf.content.kind == "period-root":
+            roots.append(Root.of(leaf.index, leaf.content.content))
         for tile, data in tiles.add(leaf.data):
             _keep(folder, log, tile, data)
     for tile, data in tiles.rest():
@@ -73,6 +79,8 @@ def mirror(fetch: Fetch, folder: Path, policy: TrustPolicy) -> Mirrored:
     expected = sum(1 for _ in tiles_of(now.size))
     if tiles.count != expected:
         raise AuditError(f"{tiles.count} tiles were derived where {expected} belong to the tree: a defect here.")
+    for root in roots:
+        _keep_map(folder, fetch, kept, root, log)
     _write(folder / CHECKPOINT, remote.note)
     return Mirrored(cosigned, before.size if before else 0, tuple(log.findings))
 
@@ -148,6 +156,23 @@ def _keep(folder: Path, log: Log, tile: Tile, data: bytes) -> None:
         what = "An entry bundle" if tile.level is None else "A hash tile"
         log.findings.append(Finding("tile", None, f"{what} is served wrong: {tile.path}.", True))
     _write(folder / tile.path, data)
+
+
+def _keep_map(folder: Path, fetch: Fetch, kept: Fetch, root: Root, log: Log) -> None:
+    """Keeps the map of a root. That one cannot be had, or leads elsewhere, is a finding; `monitor` looks closer."""
+    path = map_path(root.day, root.revision)
+    for source in (kept, fetch):
+        try:
+            data = source(path)
+            leads = PeriodMap(data).root.hex() == root.root
+        except (Malformed, Unavailable) as failure:
+            said = failure.message
+            continue
+        if leads:
+            _write(folder / path, data)
+            return
+        said = "It does not lead to the root that the log signs."
+    log.findings.append(Finding("map", root.index, f"The map of {root.day}, revision {root.revision}: {said}", True))
 
 
 def _write(path: Path, data: bytes) -> None:

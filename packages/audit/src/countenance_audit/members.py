@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import date
 from hashlib import sha256
 from typing import Any, Final
 
-from countenance_audit import identifiers
+from countenance_audit import identifiers, vrf
 from countenance_audit.canonical import MAX_INTEGER
 from countenance_audit.errors import Malformed
 from countenance_audit.note import ED25519, VerifierKey
@@ -22,8 +23,6 @@ Check = Callable[[Any, str], None]
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _ACCOUNT: Final = re.compile(r"(?:[0-9]{12})?")
 _IMAGE_PREFIX: Final = b"countenance/image/v1\n"
-RESERVED_KINDS: Final = frozenset({"period-root", "vrf-key"})
-"""Kinds of public leaves whose members are not specified yet."""
 
 
 def text(value: Any, where: str) -> None:
@@ -68,6 +67,15 @@ def integer(least: int = -MAX_INTEGER, most: int = MAX_INTEGER) -> Check:
             raise Malformed(f"{where} is not an integer from {least} to {most}.")
 
     return check
+
+
+def day(value: Any, where: str) -> None:
+    """A day of the Gregorian calendar in UTC, `YYYY-MM-DD`."""
+    try:
+        if type(value) is not str or date.fromisoformat(value).isoformat() != value:
+            raise ValueError
+    except ValueError:
+        raise Malformed(f"{where} is not a day written as 2026-10-05.") from None
 
 
 def one_of(*choices: str) -> Check:
@@ -127,6 +135,13 @@ def _log_key(value: Any, where: str) -> None:
     text(value, where)
     if VerifierKey.parse(value).algorithm != ED25519:
         raise Malformed(f"{where} is not a log's verifier key.")
+
+
+def _vrf_key(value: Any, where: str) -> None:
+    try:
+        vrf.check_key(octets(value, where))
+    except Malformed as failure:
+        raise Malformed(f"{where}: {failure.message}") from None
 
 
 def _party(value: Any, where: str) -> None:
@@ -209,6 +224,24 @@ PUBLIC: Final[Mapping[str, Mapping[str, Check] | None]] = {
         "previous_root": hexadecimal,
         "reason": text,
     },
+    "vrf-key": {"day": day, "key": _vrf_key, "reason": one_of("first", "rotation", "loss")},
+    "period-root": {
+        "day": day,
+        "revision": _natural,
+        "reason": one_of("day-end", "late-knowledge"),
+        "size": integer(2),
+        "root": hexadecimal,
+        "vrf_key": _vrf_key,
+        "previous": nullable(_natural),
+        "first": _natural,
+        "end": _natural,
+        "known": _natural,
+        "calls": _natural,
+        "units": _natural,
+        "amount": integer(),
+        "currency": text,
+        "heads": members({"first": day, "count": integer(1), "root": hexadecimal}),
+    },
     "recovery": {"first": _natural, "size": _natural, "lost": _natural, "reason": text},
 }
 """Further members of public leaves by kind; None: version 1 does not fix them."""
@@ -245,9 +278,8 @@ def check_public(content: Any) -> None:
         check(content[name], f"A public leaf's {name}")
     kind = content["kind"]
     if kind not in _public:
-        reserved = " (reserved)" if kind in RESERVED_KINDS else ""
         raise Malformed(
-            f"A public leaf has the unknown kind {kind[:40]!r}{reserved}.",
+            f"A public leaf has the unknown kind {kind[:40]!r}.",
             hint="If the log is newer than this program, update the program.",
         )
     exact = _public[kind]

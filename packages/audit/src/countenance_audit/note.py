@@ -120,6 +120,35 @@ class Signer:
         self.witness = VerifierKey(name, COSIGNATURE, bytes(self._key.verify_key))
         """The key that checks what `checkpoint.cosign` makes with this signer."""
 
+    @classmethod
+    def parse(cls, text: str) -> Signer:
+        """Reads `PRIVATE+KEY+<name>+<key id>+<base64(0x01 || seed)>`, as Go's sumdb/note writes signer keys.
+
+        Raises:
+            Malformed: it is not of that form. Nothing of it is told.
+        """
+        parts = text.strip().split("+", 4)
+        if len(parts) != 5 or parts[:2] != ["PRIVATE", "KEY"]:
+            raise Malformed("A signer key has the form PRIVATE+KEY+<name>+<key id>+<base64>.")
+        blob = decode_base64(parts[4])
+        if blob[:1] != bytes([ED25519]):
+            raise Malformed("The signer key is not of the type 0x01 (Ed25519).")
+        found = cls(parts[2], blob[1:])
+        if found.verifier.key_id.hex() != parts[3]:
+            raise Malformed("The signer key's id is not its own.", hint="copy the whole key again")
+        return found
+
+    @staticmethod
+    def write(name: str, seed: bytes) -> str:
+        """The text of a signer key: a secret."""
+        key = Signer(name, seed).verifier
+        return f"PRIVATE+KEY+{name}+{key.key_id.hex()}+{base64.b64encode(bytes([ED25519]) + seed).decode()}"
+
+    @property
+    def seed(self) -> bytes:
+        """The 32 secret bytes."""
+        return bytes(self._key)
+
     def __repr__(self) -> str:
         return f"Signer({self.name!r}, ...)"
 
