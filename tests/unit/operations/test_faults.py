@@ -30,6 +30,7 @@ from countenance.ledger.expiry import FloorNotReached
 from countenance.ledger.history import LedgerError, LogBehind
 from countenance.ledger.keys import LogKeyError
 from countenance.ledger.metering import MeteringError
+from countenance.ledger.periods import PeriodError
 from countenance.ledger.retention import HoldInForce, NoSuchHold
 from countenance.ledger.storage import LogDamaged
 from countenance.ledger.timestamp import NotStamped
@@ -108,6 +109,7 @@ INTERNAL: set[type[Error]] = {
     HoldInForce,
     MeteringError,
     NoSuchHold,
+    PeriodError,
     NotErased,
     NotStamped,
     Unreachable,
