@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.countenance-installed
 EXTRA := $(VENV)/.countenance-standing-installed
+NODE := tests/conformance/outsiders/ics23/node_modules/.package-lock.json
 ARGS ?=
 T ?= tests
 
@@ -26,7 +27,11 @@ standing: $(EXTRA) ## install the extra that screens parties (350 MB; compiles P
 run: $(STAMP) ## start the server on http://127.0.0.1:8080, data in ./data (ARGS="--port 9000" for more)
 	@exec $(BIN)/countenance serve $(ARGS)
 
-test: $(EXTRA) ## run the tests (T=tests/unit/wire for some of them)
+$(NODE): tests/conformance/outsiders/ics23/package-lock.json
+	@if command -v npm >/dev/null; then cd tests/conformance/outsiders/ics23 && npm ci --ignore-scripts --no-audit --no-fund; \
+	else echo "npm is missing: tests that need it are skipped (apt-get install nodejs npm)" >&2; fi
+
+test: $(EXTRA) $(NODE) ## run the tests (T=tests/unit/wire for some of them)
 	$(BIN)/python -m pytest -m "not slow" $(T)
 
 check: $(EXTRA) ## formatting, lint, types, import rules, generated docs

@@ -33,9 +33,11 @@ from countenance.gallery import RebuildReport, SqliteGallery
 from countenance.ledger import Acts, Ledger, Log, Witnessing, history
 from countenance.ledger.copies import Copies
 from countenance.ledger.journal import Journal
+from countenance.ledger.periods import Periods
 from countenance.ledger.timestamp import Authority, Timestamping
 from countenance.ledger.witnessing import clients_of
-from countenance.operations import Service, persons
+from countenance.operations import Service, certificates, persons
+from countenance.operations.behind import Behind
 from countenance.operations.enrolled import WITH_GALLERY
 from countenance.operations.governance import Governance
 from countenance.operations.pagination import Cursors
@@ -51,6 +53,8 @@ from countenance.standing.record import DAY_US, Terms
 from countenance.store import Database, Entry, Keyring, sync_folder
 from countenance.store.ownership import Ownership
 
+PERIODS_EVERY_S = 300.0
+"""Seconds between two looks at whether a day ended: as often as heartbeats, the first of which ends it."""
 MOST_LABELLED = 1_000
 """Collections of an account whose tags are looked at for red flags."""
 
@@ -142,6 +146,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         stack.callback(screening.stop)
         register.governance.standings.stirred = screening.wake
         register.governance.standings.looking.labels_of = partial(_labels, gallery)
+        stack.callback(_periods(register).stop)
         if settings.ledger_timestamp_url is not None:
             stamping = _timestamping(settings, register.ledger.log)
             stamping.start()
@@ -220,11 +225,14 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
         witnessing = Witnessing(log, _witnesses(settings.ledger_witnesses), patience_h=settings.ledger_quorum_hours)
         if serving:
             witnessing.seen(log.checkpoint()[1])
+        periods = Periods(log, database, keyring)
+        periods.begin()  # before the first entry: its day has a key by then
         ledger = Ledger(
             log,
             _start_members(settings) if serving else None,
             witnessing=witnessing,
             floor_years=settings.ledger_floor_years,
+            periods=periods,
         )
         stack.callback(ledger.close)
         accounts = Accounts(database, keyring, Acts(log.storage).granted)
@@ -249,6 +257,8 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
             rules=rules.load(settings.rules),
             calls=log.storage.entries.answered,
         )
+        behind = Behind(accounts, standings)
+        periods.asking(behind, behind.refresh)
         governance = Governance(database, keyring, journal, accounts, standings=standings)
         yield Register(
             database=database,
@@ -337,6 +347,19 @@ def _screening(register: Register) -> Daily:
         return len(standings.screen_due()) if standings.due() else 0
 
     return Daily(look_again, name="screening")
+
+
+def _periods(register: Register) -> Daily:
+    """Days that ended get their maps, and past ones are revised; within minutes of midnight, UTC."""
+
+    def keep_up(stopping: Callable[[], bool]) -> int:
+        periods = register.ledger.periods
+        if periods is None:
+            return 0
+        accounts = [each.account_id for each in register.accounts.accounts()]
+        return len(certificates.keep_up(periods, register.governance.journal, accounts, stopping))
+
+    return Daily(keep_up, name="period maps", every_s=PERIODS_EVERY_S)
 
 
 def _witnesses(file: Path | None) -> TrustPolicy | None:

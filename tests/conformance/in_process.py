@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -29,9 +30,11 @@ from botocore.serialize import create_serializer
 from countenance.accounts import Accounts
 from countenance.biometrics import BoundingBox, DetectedFace, Landmark, Pose, Quality
 from countenance.gallery import SqliteGallery
-from countenance.ledger import Acts, Ledger, Log
+from countenance.ledger import Acts, Ledger, Log, microseconds
 from countenance.ledger.journal import Journal
+from countenance.ledger.periods import Periods
 from countenance.operations import Service
+from countenance.operations.behind import Behind
 from countenance.operations.governance import Governance
 from countenance.operations.pagination import Cursors
 from countenance.operations.standings import Standings
@@ -78,6 +81,10 @@ class ScriptedAnalysis:
     faces: tuple[DetectedFace, ...]
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 class ScriptedEngine:
     """`b"faces: N"` shows N faces; `b"raise"` raises what `error` holds; anything else cannot be read."""
 
@@ -107,11 +114,11 @@ class ScriptedEngine:
 class InProcess:
     """One service with one account and a client that signs as boto3 does."""
 
-    def __init__(self, service: Service, database: Database) -> None:
-        self.service, self.database = service, database
+    def __init__(self, service: Service, database: Database, now: Callable[[], datetime] = _now) -> None:
+        self.service, self.database, self.now = service, database, now
         self.outcomes: list[Outcome] = []
-        self.pipeline = Pipeline(service, observe=self.outcomes.append)
-        at = datetime.now(UTC)
+        self.pipeline = Pipeline(service, observe=self.outcomes.append, clock=now)
+        at = now()
         self.account = service.accounts.create_account("tests", owner=True, request_id="r", at=at)
         issued = service.accounts.create_key(self.account.account_id, purpose="tests", request_id="r", at=at)
         self.credentials = (issued.key.access_key_id, issued.secret)
@@ -143,10 +150,11 @@ class InProcess:
         """The answer to a signed body."""
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"RekognitionService.{operation}"}
         request = AWSRequest("POST", URL, data=body, headers={**headers, **(more or {})})
-        SigV4Auth(Credentials(*self.credentials), "rekognition", REGION).add_auth(request)
+        with patch("botocore.auth.get_current_datetime", return_value=self.now().replace(tzinfo=None)):
+            SigV4Auth(Credentials(*self.credentials), "rekognition", REGION).add_auth(request)
         lines = [(name.lower(), value) for name, value in request.headers.items()]
         lines.append(("host", urlsplit(URL).netloc))
-        http = HttpRequest("POST", "/", "", tuple(lines), body, datetime.now(UTC), self.peer)
+        http = HttpRequest("POST", "/", "", tuple(lines), body, self.now(), self.peer)
         return self.pipeline.handle(http, self.request_id)
 
     def call(self, operation: str, params: dict[str, Any], more: dict[str, str] | None = None) -> HttpResponse:
@@ -198,14 +206,21 @@ def service_in(
     screens: bool = False,
     match: Any = None,
     places: Places | None = None,
+    now: Callable[[], datetime] = _now,
 ) -> Iterator[InProcess]:
     """A service with its store in `folder` whose engine is `engine`; with `samples`, those of matches are kept; with
-    `screens`, nobody is cleared without having been screened, by `match` if it is given, and by the program's rules."""
+    `screens`, nobody is cleared without having been screened, by `match` if it is given, and by the program's rules.
+    `now` is the time for all of it."""
+
+    def now_us() -> int:
+        return microseconds(now())
+
     keyring = Keyring.open(folder / "master.key", create=True)
     database = Database(folder / "countenance.db")
     gallery = None
     try:
-        ledger = Ledger(Log(database, keyring, folder, origin="log.example/test"))
+        log = Log(database, keyring, folder, origin="log.example/test", now_us=now_us)
+        ledger = Ledger(log, periods=Periods(log, database, keyring))
         accounts = Accounts(database, keyring, Acts(ledger.log.storage).granted)
         gallery = SqliteGallery(database, keyring)
         (folder / "buckets").mkdir(mode=0o700, exist_ok=True)
@@ -221,7 +236,11 @@ def service_in(
             match=match,
             rules=rules.built_in() if screens else (),
             calls=ledger.log.storage.entries.answered,
+            now_us=now_us,
         )
+        assert ledger.periods is not None
+        behind = Behind(accounts, standings)
+        ledger.periods.asking(behind, behind.refresh)
         service = Service(
             engine=engine,
             gallery=gallery,
@@ -231,11 +250,11 @@ def service_in(
             ledger=ledger,
             database=database,
             samples=Samples(database, keyring, folder, keeps=samples, max_bytes=1 << 20),
-            governance=Governance(database, keyring, journal, accounts, standings=standings),
+            governance=Governance(database, keyring, journal, accounts, standings=standings, now_us=now_us),
             region=REGION,
             places=places or Places(),
         )
-        yield InProcess(service, database)
+        yield InProcess(service, database, now)
     finally:
         if gallery is not None:
             gallery.close()

@@ -14,6 +14,7 @@ from pathlib import Path
 from countenance_audit import vectors
 from vectors_of_entries import canonical_vectors, leaf_vectors
 from vectors_of_identifiers import identifier_vectors
+from vectors_of_maps import certificate_vectors, evidence_vectors, map_vectors, vrf_vectors
 from vectors_of_notes import checkpoint_vectors, note_vectors
 from vectors_of_receipts import receipt_vectors
 from vectors_of_trees import merkle_vectors
@@ -30,6 +31,10 @@ def main() -> int:
         "checkpoint": checkpoint_vectors,
         "receipt": receipt_vectors,
         "merkle": merkle_vectors,
+        "vrf": vrf_vectors,
+        "maps": map_vectors,
+        "certificate": certificate_vectors,
+        "evidence": evidence_vectors,
     }
     for name in vectors.FILES:
         content = {"format": f"countenance test vectors v1: {name}; test keys only", "vectors": makers[name]()}

@@ -13,6 +13,9 @@ def identifier_vectors() -> list[Vector]:
     def no(scheme: str, why: str, raw: str) -> Vector:
         return bad("identifier", f"{scheme}: {why}", "Malformed", why, scheme=scheme, raw=raw)
 
+    def folded(name: str, raw: str) -> Vector:
+        return good("folded", f"name in a map: {name}", scheme="name", raw=raw, folded=identifiers.folded(raw))
+
     return [
         of("account", "12 digits", "012345678901"),
         no("account", "it has 11 digits", "12345678901"),
@@ -62,4 +65,13 @@ def identifier_vectors() -> list[Vector]:
         no("name", "more than 200 characters", "x" * 201),
         no("name", "a control character", "Acme\u0000"),
         no("vat", "an unknown scheme", "NL123"),
+        folded("as it is written", "VisionLabs B.V."),
+        folded("without case, points and double spaces", "VISIONLABS  BV"),
+        folded("diacritics", "\u00c5ngstr\u00f6m & S\u00f8nner A/S"),
+        folded("a ligature and full-width letters", "\ufb01rma \uff21\uff22"),
+        folded("sharp s", "Stra\u00dfe GmbH"),
+        folded("a final sigma", "\u039f\u0394\u039f\u03a3 \u0391\u0395"),
+        folded("Cyrillic stays Cyrillic", "\u0422\u0435\u0432\u0438\u0430\u043d"),
+        folded("nothing but marks stays as it is", "!!!"),
+        bad("folded", "name: nothing but spaces", "Malformed", "it is no name", scheme="name", raw="  "),
     ]

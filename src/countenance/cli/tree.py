@@ -7,6 +7,7 @@ import click
 from countenance import __version__
 from countenance.cli.administration import account, bucket, key
 from countenance.cli.backup import backup
+from countenance.cli.certificates import certificate, evidence, period
 from countenance.cli.collection import collection
 from countenance.cli.compare import compare
 from countenance.cli.configuration import config
@@ -63,6 +64,9 @@ for _command in (
     retention,
     person,
     ledger,
+    period,
+    certificate,
+    evidence,
     backup,
     sample,
     witness,

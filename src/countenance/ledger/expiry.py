@@ -13,9 +13,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from countenance_audit.usage import day_of
+
 from countenance.errors import Error
 from countenance.ledger.entry import Public, microseconds
 from countenance.ledger.log import Log
+from countenance.ledger.periods.rows import forget
 from countenance.ledger.portion import PORTION, Portion, portion
 from countenance.ledger.retention import refuse_if_held
 
@@ -93,4 +96,5 @@ def _expire_portion(
         rows = [(index,) for index in found.indices]
         connection.executemany(f"DELETE FROM {found.prefix}log_openings WHERE idx = ?", rows)  # noqa: S608
         connection.executemany(f"INSERT INTO {found.prefix}log_expired (idx) VALUES (?)", rows)  # noqa: S608
+        forget(connection, account, day_of(before_us))
     return found

@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from countenance_audit.usage import day_of
+
 from countenance.errors import Error
 from countenance.ledger import receipt
 from countenance.ledger.entry import Opaque, Place, Public, accounting, microseconds
 from countenance.ledger.log import Log
 from countenance.ledger.metering import MonthCounters, PriceTable, metered_units, month_of
+from countenance.ledger.periods import Periods
 from countenance.ledger.statement import Statement
 from countenance.ledger.witnessing import Witnessing
 
@@ -72,6 +75,7 @@ class Ledger:
         *,
         witnessing: Witnessing | None = None,
         floor_years: int = 10,
+        periods: Periods | None = None,
     ) -> None:
         """Begin to keep the ledger.
 
@@ -80,9 +84,11 @@ class Ledger:
             start: members of the public start entry; None for work on the host, which starts no server.
             floor_years: for how long accounting sections are kept whatever is asked.
             witnessing: brings each checkpoint to its witnesses; None: there are none.
+            periods: makes the maps of days; None: none are made.
         """
         self.log = log
         self.floor_years = floor_years
+        self.periods = periods
         self.prices = PriceTable.load()
         self._counters = MonthCounters()
         self._counters.restore(log.storage.usage())
@@ -227,6 +233,12 @@ class Ledger:
     def _publish(self) -> bool:
         self.log.publish()
         return False  # nothing was written when there was nothing new
+
+    def reach_today(self) -> None:
+        """Writes a heartbeat when the log has no leaf of today (UTC) yet: a day ends with the first leaf of a later
+        one, which nobody else writes on a host whose server is off."""
+        if day_of(self.log.last_time) < day_of(self.log.now_us()):
+            self._beat()
 
     def _beat(self) -> bool:
         return self._append(Public({"kind": "heartbeat", "cosigned": self.witnessing.cosigned}))

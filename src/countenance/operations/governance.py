@@ -105,7 +105,7 @@ class Governance:
             folder = database.path.parent
             standings = Standings(Documents(database), journal, accounts, folder, gates=False, now_us=now_us)
         self.standings = standings
-        self._journal = journal
+        self._journal = self.journal = journal
         self._now_us = now_us
         self._lock = threading.RLock()
         self.progress = Progress()

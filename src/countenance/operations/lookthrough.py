@@ -11,6 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
+from countenance_audit import identifiers
+from countenance_audit.errors import Malformed
+
 from countenance.accounts import Declared, Party
 from countenance.operations.subjects import CHAIN, FORMER, OWNER, PARTY, Subject, keys_of, subject_of
 from countenance.standing.findings import Finding, digest, finding
@@ -97,8 +100,8 @@ def chains_of(documents: Iterable[tuple[int, str, Mapping[str, Any]]]) -> Chains
     """From documents of statements: when each was recorded, its hash and content. Raises OwnershipError."""
     recorded, parties, hashes = [], dict[str, Mapping[str, Any]](), []
     for at_us, kept, content in documents:
-        recorded.append(Recorded(Statement.from_json(content["statement"]), at_us))
-        parties |= content.get("parties", {})
+        recorded.append(Recorded(_renamed(Statement.from_json(content["statement"]), _written), at_us))
+        parties |= {_written(node): said for node, said in content.get("parties", {}).items()}
         hashes.append(kept)
     same = dict(_same(parties))
     recorded = [
@@ -106,6 +109,18 @@ def chains_of(documents: Iterable[tuple[int, str, Mapping[str, Any]]]) -> Chains
     ]
     described = {same.get(node, node): said for node, said in parties.items()}
     return Chains(tuple(recorded), described, tuple(hashes), same)
+
+
+def _written(node: str) -> str:
+    """A node as declarations give it, however a source or an operator wrote it: an identifier in its normal form, where
+    it has one, and a name without case."""
+    scheme, _, value = node.partition(":")
+    if scheme == "name":
+        return f"name:{value.casefold()}"
+    try:
+        return f"{scheme}:{identifiers.normal(scheme, value)}"
+    except Malformed:
+        return node
 
 
 def _same(parties: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:

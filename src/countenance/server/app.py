@@ -7,6 +7,7 @@ import ipaddress
 import json
 
 from countenance_audit.errors import Malformed
+from countenance_audit.monitor import map_path
 from countenance_audit.tiles import TILE_WIDTH, Tile, encode_bundle, parse_path
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -18,7 +19,7 @@ from starlette.routing import Route
 from countenance.assembly import Assembled
 from countenance.config import Settings
 from countenance.errors import Error
-from countenance.ledger import Log
+from countenance.ledger import Ledger, Log
 from countenance.ledger.timestamp import REPLY_TYPE
 from countenance.pipeline import Pipeline
 from countenance.server.aws import REQUEST_ID_HEADER, AwsDoor
@@ -101,6 +102,16 @@ def public_app(
             headers={"cache-control": "public, max-age=31536000, immutable"},
         )
 
+    async def period_map(request: Request) -> Response:
+        found = await asyncio.to_thread(_map, assembled.register.ledger, request.url.path.removeprefix("/log/"))
+        if found is None:
+            return PlainTextResponse("there is no map of that day and revision\n", 404)
+        return Response(
+            found,
+            media_type="application/octet-stream",
+            headers={"cache-control": "public, max-age=31536000, immutable"},
+        )
+
     async def timestamps(request: Request) -> Response:
         sizes = await asyncio.to_thread(log.storage.timestamps)
         return PlainTextResponse("".join(f"{size}\n" for size in sizes), headers={"cache-control": "no-cache"})
@@ -135,6 +146,7 @@ def public_app(
             Route("/log/timestamps", timestamps),
             Route("/log/timestamp/{size:int}", timestamp),
             Route("/log/timestamp/{size:int}/checkpoint", timestamp),
+            Route("/log/period/{year:int}/{month:int}/{day:int}/{revision:int}", period_map),
             Route("/log/{path:path}", tile),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
@@ -168,6 +180,23 @@ def admin_app(pipeline: Pipeline) -> Starlette:
             return _refusal(error.message, error.hint)
 
     return Starlette(routes=[Route("/admin/{verb}", administer, methods=["POST"])])
+
+
+def _map(ledger: Ledger, path: str) -> bytes | None:
+    """A published map. One that no checkpoint covers yet is not shown, as its root is not."""
+    _, *numbers = path.split("/")
+    on = "-".join(numbers[:3])
+    if ledger.periods is None or _path_of(on, numbers[3]) != path:
+        return None
+    return ledger.periods.published(on, int(numbers[3]))
+
+
+def _path_of(on: str, revision: str) -> str | None:
+    """Where the map would be; None for what is no day. A map has one path only."""
+    try:
+        return map_path(on, int(revision))
+    except ValueError:
+        return None
 
 
 def _tile(log: Log, wanted: Tile) -> bytes | None:

@@ -11,13 +11,15 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from countenance_audit import checkpoint, leaf, merkle
+from countenance_audit import checkpoint, ics23, leaf, merkle
 from countenance_audit.checkpoint import Checkpoint
 from countenance_audit.errors import Rejected
 from countenance_audit.note import SignedNote, Signer
+from countenance_audit.periodmap import PeriodMap
 
 GOPATH = Path("/usr/share/gocode")
 """Where Debian puts the sources of Go libraries (golang-*-dev packages)."""
@@ -169,6 +171,21 @@ def test_go_refuses_a_proof_that_is_too_long_or_too_short(check: Check, size: in
     assert check("record", LOG.verifier, tree.note(), tree.hashes[0], 0, [*proof, tree.root]) == REFUSED
     if proof:
         assert check("record", LOG.verifier, tree.note(), tree.hashes[0], 0, proof[:-1]) == REFUSED
+
+
+@pytest.mark.parametrize("count", [0, 1, 6, 255, 300])
+def test_go_reads_maps_of_days(check: Check, count: int) -> None:
+    """The same root and leaves that the ICS-23 verifier reads: `test_ics23.py`."""
+    values = {sha256(b"%d" % each).digest(): sha256(b"value %d" % each).digest() for each in range(count)}
+    found = PeriodMap.of(values)
+    note = checkpoint.sign(Checkpoint(ORIGIN, found.size, found.root), LOG)
+    for index in some_indices(found.size):
+        place = found.place(index)
+        data = ics23.leaf_data(place.key, place.value)
+        assert check("leaf", data, merkle.leaf_hash(data)) == ACCEPTED
+        assert check("record", LOG.verifier, note, merkle.leaf_hash(data), index, list(place.proof)) == ACCEPTED
+        wrong = (index + 1) % found.size
+        assert check("record", LOG.verifier, note, merkle.leaf_hash(data), wrong, list(place.proof)) == REFUSED
 
 
 def test_go_refuses_another_key_under_the_same_name(check: Check) -> None:

@@ -35,6 +35,16 @@ BY_REGISTER = {
 BY_LEI = {"statement": statement(f"lei:{TOP}", f"lei:{LEI}"), "parties": {}}
 
 
+def test_nodes_are_found_however_somebody_wrote_them() -> None:
+    written = statement("lei: 5493 001k jtii gc8y 1r12", "reg:nl-kvk: 27124701")
+    (known,) = chains({"statement": written, "parties": {}}).recorded
+    assert (known.statement.owner, known.statement.owned) == (f"lei:{TOP}", "reg:NL-KVK:27124701")
+    (known,) = chains(
+        {"statement": statement("name:ACME Holding", "somebody without a scheme"), "parties": {}}
+    ).recorded
+    assert (known.statement.owner, known.statement.owned) == ("name:acme holding", "somebody without a scheme")
+
+
 def test_whom_one_source_names_by_register_and_another_by_lei_is_one() -> None:
     known = chains(BY_LEI, BY_REGISTER)
     found = subjects(declared().party)

@@ -19,7 +19,7 @@ from countenance_audit import container, periodmap, usage, vrf
 from countenance_audit.checkpoint import Checkpoint
 from countenance_audit.errors import AuditError, Malformed, Rejected
 from countenance_audit.leaf import Opaque, Opening, Public, check_opening
-from countenance_audit.members import day, hexadecimal, integer, members, octets, text
+from countenance_audit.members import day, hexadecimal, hexadecimal_of, integer, members, octets, text
 from countenance_audit.mirror import Finding, Leaf
 from countenance_audit.monitor import AUDIT, Statement
 from countenance_audit.note import VerifierKey
@@ -50,17 +50,14 @@ class Key:
     def from_json(cls, content: Any) -> Key:
         """Raises Malformed."""
         _key(content, "A key of the pack")
-        try:
-            proof = bytes.fromhex(content["proof"])
-        except ValueError:
-            raise Malformed("A key's proof is not hexadecimal.") from None
+        proof = bytes.fromhex(content["proof"])
         return cls(content["scheme"], content["value"], proof, octets(content["salt"], "salt"))
 
     def to_json(self) -> dict[str, str]:
         return {"scheme": self.scheme, "value": self.value, "proof": self.proof.hex(), "salt": self.salt.hex()}
 
 
-_key: Final = members({"scheme": text, "value": text, "proof": text, "salt": hexadecimal})
+_key: Final = members({"scheme": text, "value": text, "proof": hexadecimal_of(vrf.PROOF_BYTES), "salt": hexadecimal})
 _head: Final = members({"origin": text, "day": day, "revision": integer(0), "root_index": integer(0)})
 
 
@@ -141,12 +138,15 @@ class Audited:
     Attributes:
         opened: leaves of the day's range that were opened.
         identifiers: in the map.
+        accounts: account -> calls and units of the day, to be held beside contracts: what an operator books to his own
+            account is nobody else's use.
     """
 
     opened: int
     identifiers: int
     totals: usage.Totals
     findings: tuple[Finding, ...]
+    accounts: Mapping[str, tuple[int, int]]
 
     @property
     def holds(self) -> bool:
@@ -172,7 +172,8 @@ def audit(root: Root, origin: str, leaves: Iterable[Leaf], pack: Pack, published
     given, totals = work.tally()
     work.compare_totals(totals)
     work.compare_map(given, pack.keys, origin, published)
-    return Audited(work.opened, len(given), totals, tuple(work.findings))
+    accounts = {value: (used.calls, used.units) for (scheme, value), used in given.items() if scheme == "account"}
+    return Audited(work.opened, len(given), totals, tuple(work.findings), accounts)
 
 
 def statement(root: Root, checkpoint: Checkpoint, time_us: int) -> Statement:

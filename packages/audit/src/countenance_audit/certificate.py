@@ -13,10 +13,20 @@ from typing import Any, Final
 
 from countenance_audit import canonical, identifiers, periodmap, usage, vrf
 from countenance_audit.errors import AuditError, Malformed, Rejected
-from countenance_audit.members import array, day, hexadecimal, integer, json_object, members, nullable, text
+from countenance_audit.members import (
+    array,
+    day,
+    hexadecimal,
+    hexadecimal_of,
+    integer,
+    json_object,
+    members,
+    nullable,
+    text,
+)
 from countenance_audit.merkle import leaf_hash, verify_inclusion
 from countenance_audit.monitor import AUDIT, MONITOR, Statement
-from countenance_audit.note import SignedNote, Signer
+from countenance_audit.note import SIGNATURE_BYTES, SignedNote, Signer
 from countenance_audit.periodmap import Place, Usage
 from countenance_audit.periods import Root, check_head, read_root
 from countenance_audit.policy import Cosigned, TrustPolicy
@@ -42,21 +52,13 @@ UNWITNESSED: Final = (
 )
 
 _CONTEXT: Final = b"countenance/certificate/v1\n"
-_VRF_HEX: Final = 2 * vrf.PROOF_BYTES
-
-
-def _vrf_proof(value: Any, where: str) -> None:
-    text(value, where)
-    if len(value) != _VRF_HEX or value != value.lower() or not all(each in "0123456789abcdef" for each in value):
-        raise Malformed(f"{where} is not a VRF proof in hexadecimal.")
-
 
 _entry: Final = {"index": integer(0), "leaf": text, "proof": array(hexadecimal)}
 _day: Final = members(
     {
         **_entry,
         "head": array(hexadecimal),
-        "vrf": _vrf_proof,
+        "vrf": hexadecimal_of(vrf.PROOF_BYTES),
         "places": array(json_object),
         "salt": nullable(hexadecimal),
         "usage": nullable(json_object),
@@ -83,7 +85,7 @@ _certificate: Final = members(
         "limits": array(text),
     }
 )
-_signed: Final = members({"certificate": json_object, "key": text, "signature": text})
+_signed: Final = members({"certificate": json_object, "key": text, "signature": hexadecimal_of(SIGNATURE_BYTES)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +161,7 @@ def read(data: bytes) -> tuple[dict[str, Any], str, bytes]:
     _certificate(content["certificate"], "The certificate")
     if content["certificate"]["format"] != FORMAT:
         raise Malformed(f"The format is {content['certificate']['format'][:60]!r}, not {FORMAT}.")
-    try:
-        signature = bytes.fromhex(content["signature"])
-    except ValueError:
-        raise Malformed("The signature is not hexadecimal.") from None
-    return content["certificate"], content["key"], signature
+    return content["certificate"], content["key"], bytes.fromhex(content["signature"])
 
 
 def verify(data: bytes, policy: TrustPolicy, *, now_us: int, max_age_us: int | None = MAX_AGE_US) -> Certified:

@@ -6,6 +6,7 @@ Knows arguments and files; the checks are elsewhere. Statuses and answers as in 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -37,6 +38,8 @@ from countenance_audit.periods import Chain, Root
 from countenance_audit.tiles import CHECKPOINT
 from countenance_audit.usage import DAY_US, moment
 
+_MAX_STATED: Final = 300
+"""Characters of a line about what the operator states; all of it is in the report and with --json."""
 _MAX_PACK_BYTES: Final = 2 * 1024 * 1024 * 1024
 
 
@@ -110,10 +113,12 @@ def audit_period(parsed: argparse.Namespace, answer: Answer) -> None:
         "units": totals.units,
         "amount": totals.amount,
         "currency": totals.currency,
+        "accounts": {each: {"calls": calls, "units": units} for each, (calls, units) in result.accounts.items()},
     }
     answer.say(
         f"{root.day}, revision {root.revision}: {result.opened} leaves opened, {result.identifiers} identifiers, "
-        f"{totals.calls} calls, {totals.units} units, {totals.amount} micro-units {totals.currency}"
+        f"{totals.calls} calls, {totals.units} units, {totals.amount} micro-units {totals.currency}",
+        *(f"account {each}: {calls} calls, {units} units" for each, (calls, units) in sorted(result.accounts.items())),
     )
     if any(each.serious for each in findings):
         answer.worst(NO)
@@ -207,7 +212,14 @@ def _certified(found: Certified, answer: Answer) -> None:
     answer.say(
         f"known as of {moment(found.knowledge_us)}, in a tree of {found.cosigned.checkpoint.size} leaves",
         *(f"cannot prove: {line}" for line in found.limits),
+        *(f"stated by the operator: {name} {_plain(value)}" for name, value in found.claimed["coverage"].items()),
     )
+
+
+def _plain(value: Any) -> str:
+    """A value of the operator's, on one line."""
+    text = json.dumps(value, ensure_ascii=True, sort_keys=True)
+    return text if len(text) <= _MAX_STATED else text[:_MAX_STATED] + " ..."
 
 
 def _facts(found: Certified) -> dict[str, Any]:

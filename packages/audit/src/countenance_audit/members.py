@@ -21,6 +21,7 @@ Check = Callable[[Any, str], None]
 """(value, where it stands) -> None, or Malformed."""
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
+_DIGITS: Final = frozenset("0123456789abcdef")
 _ACCOUNT: Final = re.compile(r"(?:[0-9]{12})?")
 _IMAGE_PREFIX: Final = b"countenance/image/v1\n"
 
@@ -53,6 +54,16 @@ def hexadecimal(value: Any, where: str) -> None:
     """A SHA-256 hash, or 32 other bytes, in lower-case hexadecimal."""
     if type(value) is not str or not _HASH.fullmatch(value):
         raise Malformed(f"{where} is not 64 lower-case hexadecimal digits.")
+
+
+def hexadecimal_of(count: int) -> Check:
+    """So many bytes in lower-case hexadecimal."""
+
+    def check(value: Any, where: str) -> None:
+        if type(value) is not str or len(value) != 2 * count or not set(value) <= _DIGITS:
+            raise Malformed(f"{where} is not {2 * count} lower-case hexadecimal digits.")
+
+    return check
 
 
 def octets(value: Any, where: str) -> bytes:

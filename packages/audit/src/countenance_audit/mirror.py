@@ -163,7 +163,7 @@ class Log:
             tail.append(item)
         if Frontier.from_peaks(size, tree.peaks + tail.peaks).root() != checkpoint.root:
             raise Rejected("The log's tiles do not lead to the root that its checkpoint signs.")
-        watch = _Watch(self.findings)
+        watch = Watch(self.findings)
         for bundle in range(whole + bool(rest)):
             data = self._entries(bundle, TILE_WIDTH if bundle < whole else rest)
             hashes = [leaf_hash(leaf) for leaf in data]
@@ -204,8 +204,8 @@ class Log:
         return self._cache[tile]
 
 
-class _Watch:
-    """Looks at one leaf after the other."""
+class Watch:
+    """Looks at one leaf after the other, and lists what a person should know."""
 
     def __init__(self, findings: list[Finding]) -> None:
         self._findings = findings

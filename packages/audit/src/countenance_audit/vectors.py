@@ -13,12 +13,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from countenance_audit import canonical, checkpoint, identifiers, leaf, merkle, receipt
+from countenance_audit import (
+    canonical,
+    certificate,
+    checkpoint,
+    evidence,
+    identifiers,
+    leaf,
+    merkle,
+    periodmap,
+    receipt,
+    vrf,
+)
 from countenance_audit.errors import AuditError, Unavailable
 from countenance_audit.note import SignedNote, VerifierKey
+from countenance_audit.periodmap import PeriodMap, Place, Usage
 from countenance_audit.policy import TrustPolicy
 
-FILES: Final = ("canonical", "identifiers", "leaf", "note", "checkpoint", "receipt", "merkle")
+FILES: Final = (
+    "canonical",
+    "identifiers",
+    "leaf",
+    "note",
+    "checkpoint",
+    "receipt",
+    "merkle",
+    "vrf",
+    "maps",
+    "certificate",
+    "evidence",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +109,10 @@ def _canonical(v: Mapping[str, Any]) -> dict[str, Any]:
 
 def _identifier(v: Mapping[str, Any]) -> dict[str, Any]:
     return {"value": identifiers.normal(v["scheme"], v["raw"])}
+
+
+def _folded(v: Mapping[str, Any]) -> dict[str, Any]:
+    return {"folded": identifiers.folded(v["raw"])}
 
 
 def _leaf(v: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,9 +198,60 @@ def _trees(v: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def _vrf(v: Mapping[str, Any]) -> dict[str, Any]:
+    return {"output": vrf.verify(_octets(v, "key"), _octets(v, "alpha"), _octets(v, "proof")).hex()}
+
+
+def _map_key(v: Mapping[str, Any]) -> dict[str, Any]:
+    return {"alpha": periodmap.alpha(v["origin"], v["day"], v["scheme"], v["identifier"]).hex()}
+
+
+def _usage(v: Mapping[str, Any]) -> dict[str, Any]:
+    return {"value": Usage.from_json(v["usage"]).commitment(_octets(v, "salt")).hex()}
+
+
+def _map(v: Mapping[str, Any]) -> dict[str, Any]:
+    found = PeriodMap(_octets(v, "leaves"))
+    found.check()
+    return {"size": found.size, "root": found.root.hex()}
+
+
+def _absence(v: Mapping[str, Any]) -> dict[str, Any]:
+    places = [Place.from_json(each) for each in v["places"]]
+    periodmap.verify_absence(_octets(v, "key"), places, v["size"], _octets(v, "root"))
+    return {}
+
+
+def _presence(v: Mapping[str, Any]) -> dict[str, Any]:
+    (place,) = [Place.from_json(each) for each in v["places"]]
+    used = Usage.from_json(v["usage"])
+    periodmap.verify_presence(_octets(v, "key"), place, _octets(v, "salt"), used, v["size"], _octets(v, "root"))
+    return {}
+
+
+def _certificate(v: Mapping[str, Any]) -> dict[str, Any]:
+    found = certificate.verify(v["certificate"].encode(), TrustPolicy.parse(v["policy"]), now_us=v["at"])
+    used = [each.usage for each in found.days if each.usage is not None]
+    return {
+        "absence": found.is_absence,
+        "grade": found.grade,
+        "weak": found.is_weak,
+        "monitored": found.is_monitored,
+        "calls": sum(each.calls for each in used),
+        "units": sum(each.units for each in used),
+    }
+
+
+def _evidence(v: Mapping[str, Any]) -> dict[str, Any]:
+    policy = TrustPolicy.parse(v["policy"])
+    found = evidence.verify(_octets(v, "bundle"), policy, now_us=v["at"], max_age_us=certificate.MAX_AGE_US)
+    return {"entries": len(found.entries), "leaves": found.leaves}
+
+
 CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "canonical": _canonical,
     "identifier": _identifier,
+    "folded": _folded,
     "leaf": _leaf,
     "section": _section,
     "image": _image,
@@ -187,5 +266,13 @@ CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "tree": _tree,
     "inclusion": _leaf_in_tree,
     "consistency": _trees,
+    "vrf": _vrf,
+    "map-key": _map_key,
+    "usage": _usage,
+    "map": _map,
+    "absence": _absence,
+    "presence": _presence,
+    "certificate": _certificate,
+    "evidence": _evidence,
 }
 """What a vector's `type` means."""

@@ -12,7 +12,8 @@ import logging
 import secrets
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -48,12 +49,22 @@ class Periods:
 
     Args:
         behind: None: nobody but those that entries name.
+        refresh: says whether `behind` may tell more than when it was last asked.
     """
 
-    def __init__(self, log: Log, database: Database, keyring: Keyring, *, behind: Behind | None = None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        database: Database,
+        keyring: Keyring,
+        *,
+        behind: Behind | None = None,
+        refresh: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.log = log
         self.rows = Rows(database, log.origin)
         self.behind = behind
+        self._refresh = refresh
         self._keyring = keyring
         self._making = threading.RLock()
         self._secrets: dict[str, Secret] = {}
@@ -66,6 +77,11 @@ class Periods:
             self.keys.append(Key(index, content["time"], content["day"], content["key"]))
         for index, leaf in self.rows.leaves_of_kind("period-root"):
             self._take(Root.of(index, _content(leaf)))
+
+    def asking(self, behind: Behind, refresh: Callable[[], bool]) -> None:
+        """Whom to ask from now on who stood behind accounts, for what is opened after the log."""
+        with self._making:
+            self.behind, self._refresh = behind, refresh
 
     # -- keys
 
@@ -131,6 +147,12 @@ class Periods:
         """The latest revision of each day, in order."""
         return [self._heads[day] for day in sorted(self._heads)]
 
+    def published(self, day: str, revision: int) -> bytes | None:
+        """A map's file, once a published checkpoint covers its root."""
+        size, _ = self.log.checkpoint()
+        shown = any((each.day, each.revision) == (day, revision) and each.index < size for each in self.roots)
+        return self.rows.file_of(day, revision) if shown else None
+
     def root_of(self, day: str) -> Root:
         """The latest root of a day. Raises PeriodError."""
         head = self._heads.get(day)
@@ -139,6 +161,17 @@ class Periods:
                 f"There is no map of {day}.", hint="`countenance period list` shows the days that have one"
             )
         return next(each for each in reversed(self.roots) if each.index == head.index)
+
+    def refresh(self) -> bool:
+        """Look whether more may be known than at the last time of who stood behind accounts."""
+        with self._making:
+            return self._refresh()
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """While no map is made: what is cut meanwhile is from one state of the maps."""
+        with self._making:
+            yield
 
     # -- making
 
@@ -159,20 +192,23 @@ class Periods:
     def revise(self, accounts: Iterable[str], stopping: Callable[[], bool] = lambda: False) -> list[Root]:
         """Look again who stood behind accounts on past days, and revise the maps of days on which more is known.
 
-        Raises:
-            PeriodError: the openings of such a day are gone.
+        A day of which openings are gone stays as it is: a revision would lose whom they are about.
         """
         made = []
         with self._making:
             days: dict[str, list[str]] = {}
             for account in sorted(set(accounts)):
                 for on in self.rows.days_of(account):
-                    days.setdefault(on, []).append(account)
+                    if self.behind is not None and self.behind(account, on):
+                        days.setdefault(on, []).append(account)
             for on in sorted(days):
                 if stopping():
                     break
                 root = self.root_of(on)
-                rows, late = self._read(root.first, root.end, self.log.size)
+                if not self.rows.are_open(root.first, root.end):
+                    _log.warning("the map of %s cannot be revised: openings of its leaves are gone", on)
+                    continue
+                rows, late = self.read(root.first, root.end, self.log.size)
                 if self._attribute_missing(days[on], on, rows, late):
                     made.append(self._publish(on, root.revision + 1, root.first, root.end))
         return made
@@ -213,13 +249,13 @@ class Periods:
     def _close(self, day: str) -> Root:
         first = self._first_of(day)
         end = self._end_of(day, first)
-        rows, late = self._read(first, end, self.log.size)
+        rows, late = self.read(first, end, self.log.size)
         self._attribute_missing(sorted({each.account for each in rows}), day, rows, late)
         return self._publish(day, 0, first, end)
 
     def _publish(self, day: str, revision: int, first: int, end: int) -> Root:
         known = self.log.size
-        rows, late = self._read(first, end, known)
+        rows, late = self.read(first, end, known)
         used, totals = usage.tally(rows, late, day)
         secret = self.secret_of(day)
         made = PeriodMap.of(dict(self._leaf(secret, day, each, used[each]) for each in used))
@@ -285,7 +321,7 @@ class Periods:
                 return at, found
         return end, 1 << 62
 
-    def _read(self, first: int, end: int, known: int) -> tuple[list[Row], list[Attribution]]:
+    def read(self, first: int, end: int, known: int) -> tuple[list[Row], list[Attribution]]:
         """The counted entries of a range, and the attributions from its beginning up to what is known."""
         rows, late = [], []
         for index, leaf, said in self.rows.openings(first, known):
@@ -295,6 +331,8 @@ class Periods:
                 if index < end:
                     _log.error("leaf %d has no opening: it is in no map, and an auditor will say so", index)
                 continue
+            if index >= end and ATTRIBUTED not in said:
+                continue  # of a later day, and no late knowledge: it need not be read
             try:
                 entry = orjson.loads(said)
                 row = usage.row(index, entry) if index < end else None

@@ -178,7 +178,10 @@ def _shown(periods: Periods, on: str, scheme: str, asked: str, heads: _Heads) ->
     places = made.find(key)
     used = periods.rows.usage(on, scheme, asked) if len(places) == 1 else None
     if len(places) == 1 and used is None:
-        raise PeriodError(f"What {scheme}:{asked} used on {on} is in its map and not on record here.")
+        raise PeriodError(
+            f"{scheme}:{asked} used the service on {on}, and what it used is not on record here any more.",
+            hint="its accounting records are past their floor and were erased; the published map stays",
+        )
     return {
         "head": [each.hex() for each in heads.proof(on)],
         "vrf": secret.prove(alpha).hex(),

@@ -24,6 +24,16 @@ class PeriodError(Error):
     """A day has no map, or one cannot be made or proved from."""
 
 
+def forget(connection: sqlite3.Connection, account: str, before: str) -> None:
+    """Remove what was used under an account before a day, and under identifiers that nobody but it had: its openings
+    are gone, and this was derived from them."""
+    connection.execute(
+        "DELETE FROM period_usage WHERE (origin, day, leaves) IN (SELECT origin, day, leaves FROM period_usage"
+        " WHERE scheme = 'account' AND value = ? AND day < ?)",
+        (account, before),
+    )
+
+
 class Rows:
     """The rows of one origin. Reading is safe from any thread."""
 
@@ -40,6 +50,16 @@ class Rows:
             ).fetchall()
         return [(row[0], bytes(row[1])) for row in rows]
 
+    def public_leaves(self, start: int, end: int) -> list[tuple[int, bytes]]:
+        """Index and octets of the public leaves from `start` up to `end`, in order."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT idx, leaf FROM log_leaves WHERE idx >= ? AND idx < ? AND substr(leaf, 1, 1) = x'7b'"
+                " ORDER BY idx",
+                (start, end),
+            ).fetchall()
+        return [(row[0], bytes(row[1])) for row in rows]
+
     def openings(
         self, start: int, end: int, portion: int = LEAVES_IN_A_STATEMENT
     ) -> Iterator[tuple[int, bytes, str | None]]:
@@ -51,6 +71,16 @@ class Rows:
                     " WHERE l.idx >= ? AND l.idx < ? ORDER BY l.idx",
                     (first, min(end, first + portion)),
                 ).fetchall()
+
+    def are_open(self, start: int, end: int) -> bool:
+        """Whether every opaque leaf from `start` up to `end` has its accounting section."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT 1 FROM log_leaves l LEFT JOIN log_openings o ON o.idx = l.idx"
+                " WHERE l.idx >= ? AND l.idx < ? AND substr(l.leaf, 1, 1) <> x'7b' AND o.accounting IS NULL LIMIT 1",
+                (start, end),
+            ).fetchone()
+        return row is None
 
     # -- secrets
 

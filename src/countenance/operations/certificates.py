@@ -1,0 +1,407 @@
+"""What an operator does with maps of days: requests for proofs and their answers, audit packs, evidence bundles.
+
+A request is an act with a deadline, its answer another; one that nobody answered in time is an act, too (PROOFS
+section 6). What is issued goes to whoever asked, and is in the log by its hash.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from countenance_audit import auditing, certificate, identifiers, usage
+from countenance_audit.errors import AuditError
+from countenance_audit.leaf import Public, parse
+from countenance_audit.mirror import Watch
+from countenance_audit.monitor import AUDIT
+from countenance_audit.note import VerifierKey
+
+from countenance.ledger import microseconds
+from countenance.ledger.periods import PeriodError, Periods
+from countenance.ledger.periods.bundling import bundle
+from countenance.ledger.periods.proving import certify, keep_statement, pack
+from countenance.operations.instruction import AdministrationError, Instruction, optional, required, told_time
+from countenance.operators.values import Journal
+from countenance.store import sync_folder
+
+REQUEST: Final = "certificate.request"
+ISSUE: Final = "certificate.issue"
+REFUSE: Final = "certificate.refuse"
+OVERDUE: Final = "certificate.overdue"
+DEADLINE_DAYS: Final = 30
+"""When a request is to be answered: one month, as Regulation (EU) 2016/679, Art. 12(3) has it for what persons ask."""
+MOST_A_DAY: Final = 100
+"""Certificates to one requester in 24 hours: enough for a party's identifiers, too few to search a map with."""
+MAX_REQUESTER: Final = 200
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request for a proof, as acts say."""
+
+    request: str
+    scheme: str
+    value: str
+    first: str
+    last: str
+    requester: str
+    at_us: int
+    deadline_us: int
+    issued: list[tuple[int, str]] = field(default_factory=list)
+    """When, and the SHA-256 of the certificate."""
+    refused: str = ""
+    is_overdue: bool = False
+
+    @property
+    def state(self) -> str:
+        return "refused" if self.refused else "answered" if self.issued else "overdue" if self.is_overdue else "open"
+
+
+def requests(journal: Journal) -> dict[str, Asked]:
+    """Every request, the oldest first, by its id."""
+    found: dict[str, Asked] = {}
+    for act in journal.acts((REQUEST, ISSUE, REFUSE, OVERDUE)):
+        said = act.details
+        if act.operation == REQUEST:
+            found[act.request_id] = Asked(
+                act.request_id,
+                str(said["scheme"]),
+                str(said["value"]),
+                str(said["from"]),
+                str(said["until"]),
+                str(said["requester"]),
+                act.at_us,
+                int(said["deadline_us"]),
+            )
+            continue
+        asked = found.get(str(said["request"]))
+        if asked is None:
+            continue
+        if act.operation == ISSUE:
+            asked.issued.append((act.at_us, str(said["sha256"])))
+        elif act.operation == REFUSE:
+            asked.refused = str(said["reason"])
+        else:
+            asked.is_overdue = True
+    return found
+
+
+def note_overdue(journal: Journal, now_us: int) -> int:
+    """Writes an act for each request whose deadline has passed without an answer; how many."""
+    late = [each for each in requests(journal).values() if each.state == "open" and each.deadline_us < now_us]
+    for each in late:
+        journal.append(OVERDUE, "", str(uuid.uuid4()), now_us, {"request": each.request})
+    return len(late)
+
+
+# -- verbs
+
+
+def period_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """The days that have a map, the latest revision of each."""
+    periods = _periods(on)
+    return {
+        "origin": periods.log.origin,
+        "keys": [{"from": each.day, "key": each.key, "leaf": each.index} for each in periods.keys],
+        "days": [
+            {
+                "day": each.day,
+                "revision": each.revision,
+                "leaf": each.index,
+                "identifiers": each.size - 2,
+                "calls": each.calls,
+                "units": each.units,
+                "amount": each.amount,
+                "currency": each.currency,
+                "leaves": [each.first, each.end],
+                "statements": len(periods.rows.statements(each.day)),
+            }
+            for each in (periods.root_of(head.day) for head in periods.heads)
+        ],
+    }
+
+
+def period_close(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Makes the maps of days that ended, and revises those of which more is known; a server does both by itself."""
+    on.ledger.reach_today()
+    made = keep_up(_periods(on), on.governance.journal, [each.account_id for each in on.accounts.accounts()])
+    return {"made": [{"day": each.day, "revision": each.revision, "leaf": each.index} for each in made]}
+
+
+def period_rotate(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Has another key for maps from tomorrow on."""
+    lost = params.get("lost", False)
+    if not isinstance(lost, bool):
+        raise AdministrationError("The parameter lost is neither true nor false.")
+    return {"key": _periods(on).rotate(lost=lost)}
+
+
+def period_statement(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Takes in what a monitor or an auditor signed about this log's maps."""
+    try:
+        said = keep_statement(_periods(on), required(params, "note").encode())
+    except AuditError as error:
+        raise AdministrationError(f"This is no statement about maps: {error}", hint=error.hint) from None
+    kind = "auditor" if said.format == AUDIT else "monitor"
+    return {"by": kind, "day": said.last, "revision": said.revision if said.format == AUDIT else None}
+
+
+def certificate_request(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Puts on record that somebody asked for a proof, and until when he is to have one."""
+    return _told(_requested(on, params))
+
+
+def certificate_issue(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Answers a request with a certificate; without one, asks and answers at once."""
+    known = requests(on.governance.journal)
+    wanted = optional(params, "request")
+    if wanted is not None and wanted not in known:
+        raise AdministrationError(
+            f"There is no request {wanted[:80]!r}.", hint="`countenance certificate list` shows them"
+        )
+    asked = known[wanted] if wanted is not None else _requested(on, params)
+    _limit(known.values(), asked.requester, microseconds(on.at))
+    made = _certified(on, asked)
+    return {**_told(asked), "sha256": sha256(made).hexdigest(), "certificate": made.decode()}
+
+
+def certificate_refuse(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Answers a request with no, and says why."""
+    wanted, reason = required(params, "request"), required(params, "reason")
+    asked = requests(on.governance.journal).get(wanted)
+    if asked is None or asked.state not in ("open", "overdue"):
+        raise AdministrationError(f"There is no unanswered request {wanted[:80]!r}.")
+    said = {"request": wanted, "reason": reason, "by": on.by}
+    on.governance.journal.append(REFUSE, "", on.request_id, microseconds(on.at), said)
+    return {**_told(asked), "state": "refused"}
+
+
+def certificate_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Requests for proofs and what became of them, the oldest first."""
+    return {"requests": [_told(each) for each in requests(on.governance.journal).values()]}
+
+
+def evidence_pack(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Writes what an auditor needs for a day to a path of the host, sealed to his key if one is given."""
+    wanted, auditor, periods = required(params, "day"), optional(params, "auditor"), _periods(on)
+    path = _new_file(required(params, "path"))
+    made = pack(periods, _day(wanted))
+    content = made.write()
+    if auditor is not None:
+        try:
+            content = auditing.seal(content, VerifierKey.parse(auditor))
+        except AuditError as error:
+            raise AdministrationError(f"The auditor's key is none: {error}", hint=error.hint) from None
+    said: dict[str, int | str] = {"day": made.day, "revision": made.revision, "by": on.by}
+    said |= {"sha256": sha256(content).hexdigest(), "auditor": auditor or ""}
+    on.governance.journal.append("evidence.pack", "", on.request_id, microseconds(on.at), said)
+    _write(path, content)
+    return {"path": str(path), "bytes": len(content), "openings": len(made.openings), **said}
+
+
+def evidence_export(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
+    """Writes an evidence bundle about one or more identifiers to a path of the host."""
+    given = {name: required(params, name) for name in ("from", "until", "requester")}
+    periods, path = _periods(on), _new_file(required(params, "path"))
+    several = params.get("identifiers")
+    if not isinstance(several, list) or not several or not all(isinstance(each, str) for each in several):
+        raise AdministrationError(
+            "No identifier is given.", hint="such as lei:529900T8BM49AURSDO55, several if need be"
+        )
+    if len(several) > MOST_A_DAY:
+        raise AdministrationError(f"A bundle is about {MOST_A_DAY} identifiers at most.")
+    known = requests(on.governance.journal)
+    asked = [_requested(on, {**given, "identifier": each}, number) for number, each in enumerate(several)]
+    _limit(known.values(), asked[0].requester, microseconds(on.at), len(asked))
+    with periods.quiet():
+        made = [_made(on, each) for each in asked]
+        content = bundle(periods, [(each.scheme, each.value) for each in asked], asked[0].first, asked[0].last, made)
+    for each, one in zip(asked, made, strict=True):
+        _note_issued(on, each, one)
+    said: dict[str, int | str] = {"sha256": sha256(content).hexdigest(), "bytes": len(content), "by": on.by}
+    said |= {"from": asked[0].first, "until": asked[0].last, "requester": asked[0].requester}
+    on.governance.journal.append("evidence.export", "", str(uuid.uuid4()), microseconds(on.at), said)
+    _write(path, content)
+    return {"path": str(path), "identifiers": [f"{each.scheme}:{each.value}" for each in asked], **said}
+
+
+def keep_up(
+    periods: Periods, journal: Journal, accounts: list[str], stopping: Callable[[], bool] = lambda: False
+) -> list[Any]:
+    """What is due: a key, maps of days that ended, revisions, and acts about requests that nobody answered."""
+    periods.begin()
+    is_new = periods.refresh()
+    made = periods.close_due(stopping)
+    if is_new:
+        made += periods.revise(accounts, stopping)
+    if made:
+        periods.log.publish()
+    note_overdue(journal, periods.log.now_us())
+    return made
+
+
+def _periods(on: Instruction) -> Periods:
+    if on.ledger.periods is None:
+        raise PeriodError("This ledger makes no maps of days.")
+    return on.ledger.periods
+
+
+def _requested(on: Instruction, params: dict[str, Any], number: int = 0) -> Asked:
+    named, *days, requester = (required(params, name) for name in ("identifier", "from", "until", "requester"))
+    first, last = (_day(each) for each in days)
+    try:
+        scheme, value = identifiers.parse(named)
+    except AuditError as error:
+        raise AdministrationError(str(error), hint=error.hint) from None
+    if not requester.isprintable() or len(requester) > MAX_REQUESTER:
+        raise AdministrationError(f"The requester has at most {MAX_REQUESTER} printable characters.")
+    periods = _periods(on)
+    for each in (first, last):
+        periods.root_of(each)
+    if first > last or len(usage.days_from(first, last)) > certificate.MAX_DAYS:
+        raise AdministrationError(f"The period ends before it begins, or has more than {certificate.MAX_DAYS} days.")
+    now_us = microseconds(on.at)
+    request = on.request_id if number == 0 else str(uuid.uuid4())
+    asked = Asked(request, scheme, value, first, last, requester, now_us, now_us + DEADLINE_DAYS * usage.DAY_US)
+    said: dict[str, int | str] = {"scheme": scheme, "value": value, "from": first, "until": last}
+    said |= {"requester": requester, "deadline_us": asked.deadline_us, "by": on.by}
+    on.governance.journal.append(REQUEST, "", request, now_us, said)
+    return asked
+
+
+def _limit(known: Any, requester: str, now_us: int, more: int = 1) -> None:
+    since = now_us - usage.DAY_US
+    given = sum(at > since for each in known if each.requester == requester for at, _ in each.issued)
+    if given + more > MOST_A_DAY:
+        raise AdministrationError(
+            f"{requester} was given {given} certificates in 24 hours; {MOST_A_DAY} are the most.",
+            hint="more of them would let somebody search the maps for names",
+        )
+
+
+def _certified(on: Instruction, asked: Asked) -> bytes:
+    made = _made(on, asked)
+    _note_issued(on, asked, made)
+    return made
+
+
+def _made(on: Instruction, asked: Asked) -> bytes:
+    periods = _periods(on)
+    return certify(
+        periods,
+        asked.scheme,
+        asked.value,
+        asked.first,
+        asked.last,
+        request=asked.request,
+        requester=asked.requester,
+        coverage=_coverage(on, asked),
+    )
+
+
+def _note_issued(on: Instruction, asked: Asked, made: bytes) -> None:
+    digest = sha256(made).hexdigest()
+    said: dict[str, int | str] = {"request": asked.request, "sha256": digest, "by": on.by}
+    on.governance.journal.append(ISSUE, "", str(uuid.uuid4()), microseconds(on.at), said)
+    asked.issued.append((microseconds(on.at), digest))
+
+
+def _coverage(on: Instruction, asked: Asked) -> dict[str, Any]:
+    """What every certificate prints besides (PROOFS sections 1 and 4): gaps, and whose use nobody verified."""
+    periods = _periods(on)
+    roots = [periods.root_of(day) for day in usage.days_from(asked.first, asked.last)]
+    owner = on.accounts.owner()
+    units = {"all": sum(each.units for each in roots), "owner": 0, "undeclared": 0}
+    for each in on.accounts.accounts():
+        is_owner = owner is not None and each.account_id == owner.account_id
+        if not is_owner and on.accounts.party(each.account_id) is not None:
+            continue
+        for root in roots:
+            used = periods.rows.usage(root.day, "account", each.account_id)
+            units["owner" if is_owner else "undeclared"] += used.units if used else 0
+    return {
+        "origins": [periods.log.origin],
+        "units": units["all"],
+        "units_of_the_owner": units["owner"],
+        "units_of_undeclared_accounts": units["undeclared"],
+        "gaps": list(_gaps(periods, roots[0].first, roots[-1].end)),
+    }
+
+
+def _gaps(periods: Periods, first: int, end: int) -> Iterator[str]:
+    """Spans without a heartbeat, downtime and spans without witnesses, as a mirror lists them."""
+    findings: list[Any] = []
+    watch = Watch(findings)
+    for index, leaf in periods.rows.public_leaves(first, end):
+        if isinstance(parse(leaf), Public):
+            watch.see(index, leaf)
+    watch.end()
+    yield from (f"leaf {each.index}: {each.text}" for each in findings)
+
+
+def _told(asked: Asked) -> dict[str, Any]:
+    return {
+        "request": asked.request,
+        "identifier": f"{asked.scheme}:{asked.value}",
+        "from": asked.first,
+        "until": asked.last,
+        "requester": asked.requester,
+        "asked_at": told_time(asked.at_us),
+        "deadline": told_time(asked.deadline_us),
+        "state": asked.state,
+        "issued": [{"at": told_time(at), "sha256": digest} for at, digest in asked.issued],
+        "refused_because": asked.refused or None,
+    }
+
+
+def _day(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise AdministrationError(f"{text[:40]!r} is no day.", hint="give it as YYYY-MM-DD") from None
+
+
+def _new_file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_absolute():
+        raise AdministrationError("The path is not absolute.")
+    if path.exists():
+        raise AdministrationError(f"{path} exists already.", hint="nothing is replaced: name a new file")
+    if not path.parent.is_dir():
+        raise AdministrationError(f"There is no folder {path.parent}.")
+    return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Makes a file of accounting records appear whole, legible to its owner only."""
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise PeriodError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+VERBS: Final[dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]]] = {
+    "certificate.issue": certificate_issue,
+    "certificate.list": certificate_list,
+    "certificate.refuse": certificate_refuse,
+    "certificate.request": certificate_request,
+    "evidence.export": evidence_export,
+    "evidence.pack": evidence_pack,
+    "period.close": period_close,
+    "period.list": period_list,
+    "period.rotate": period_rotate,
+    "period.statement": period_statement,
+}

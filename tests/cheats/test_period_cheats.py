@@ -1,0 +1,318 @@
+"""One modified operator per cheat about whole days, and the outsider who notices: the threat model's second table."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from countenance_audit import canonical, certificate, usage
+from countenance_audit.errors import AuditError
+from countenance_audit.leaf import Opening
+from countenance_audit.note import SEED_BYTES, Signer
+from countenance_audit.periodmap import PeriodMap
+from countenance_audit.policy import TrustPolicy
+
+from countenance.ledger.periods import keeping
+from countenance.ledger.periods.proving import LIMITS, certify, keep_statement, pack
+
+from .operator import ACCOUNT, Operator, audit, kept
+
+THREAT_MODEL = Path(__file__).parents[2] / "docs/concepts/threat-model.md"
+ELSEWHERE = {"wrong-decision": "who runs Cedar decides again; `countenance policy replay`, tests/unit/policy"}
+LEI = "529900T8BM49AURSDO55"
+PARTY = [{"role": "party", "scheme": "lei", "value": LEI}, {"role": "party", "scheme": "name", "value": "Acme B.V."}]
+OWNER = "999999999999"
+AUDITOR = Signer("auditor.example", bytes(range(SEED_BYTES)))
+
+
+class Town:
+    """An operator with a day of use behind him, and what outsiders have."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.operator = Operator(folder / "server")
+        self.trust = self.operator.policy(folder / "policy")
+        with self.trust.open("a") as policy:
+            policy.write(f"auditor auditor {AUDITOR.verifier}\n")
+        (folder / "auditor.key").write_text(Signer.write("auditor.example", bytes(range(SEED_BYTES))))
+
+    def day(self, calls: int = 3, **said: Any) -> str:
+        """A day with calls of the party's; its name."""
+        today = usage.day_of(self.operator.now)
+        for number in range(calls):
+            self.operator.call(number, **{"party": PARTY, "units": 1, "amount": 1_000, "currency": "USD", **said})
+        self.operator.next_day()
+        return today
+
+    def mirror(self) -> int:
+        self.operator.show(self.folder / "shown")
+        return audit("mirror", self.folder / "shown", self.folder / "mirror", "--trust", self.trust)[0]
+
+    def monitor(self) -> tuple[int, set[str]]:
+        """What a monitor sees in a mirror: status, and serious findings."""
+        assert self.mirror() == 0
+        return _kinds(*audit("monitor", self.folder / "mirror", "--trust", self.trust))
+
+    def audit(self, day: str, made: bytes | None = None) -> tuple[int, set[str], dict[str, Any]]:
+        """What an auditor sees with the pack that he is given."""
+        assert self.mirror() == 0
+        (self.folder / "pack").write_bytes(made if made is not None else pack(self.operator.periods, day).write())
+        words = ("--pack", self.folder / "pack", "--key", self.folder / "auditor.key", "--out", self.folder / "note")
+        status, said = audit("period", self.folder / "mirror", "--trust", self.trust, *words)
+        return *_kinds(status, said), said
+
+    def certificate(self, scheme: str, value: str, first: str, last: str | None = None) -> bytes:
+        return certify(
+            self.operator.periods, scheme, value, first, last or first, request="r", requester="a court", coverage={}
+        )
+
+    def verify(self, made: bytes, days_later: int = 0) -> tuple[int, dict[str, Any]]:
+        """What the relying party learns."""
+        (self.folder / "certificate").write_bytes(made)
+        at = self.operator.now // 1_000_000 + days_later * 86_400
+        status, said = audit("certificate", "verify", self.folder / "certificate", "--trust", self.trust, "--at", at)
+        return status, said.get("certificate", said)
+
+
+def _kinds(status: int, said: dict[str, Any]) -> tuple[int, set[str]]:
+    return status, {each["kind"] for each in said["findings"] if each["serious"]}
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    made = Town(tmp_path)
+    yield made
+    made.operator.close()
+
+
+def test_an_honest_operator_is_believed(town: Town) -> None:
+    days = [town.day(), town.day(0), town.day(2)]
+    assert town.monitor() == (0, set())
+    for day in days:
+        status, wrong, said = town.audit(day)
+        assert (status, wrong) == (0, set())
+        assert said["calls"] == {days[0]: 3, days[1]: 0, days[2]: 2}[day]
+        keep_statement(town.operator.periods, (town.folder / "note").read_bytes())
+    status, said = town.verify(town.certificate("lei", "5493001KJTIIGC8Y1R12", days[0], days[2]))
+    assert (status, said["claim"], said["grade"]) == (0, "absence", "audited")
+    status, said = town.verify(town.certificate("lei", LEI, days[0], days[2]))
+    assert (status, said["claim"], sorted(said["days"])) == (0, "use", [days[0], days[2]])
+
+
+def test_omitted_from_map(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(rows: Any, late: Any, on: str) -> Any:
+        used, totals = usage.tally(rows, late, on)
+        return {each: one for each, one in used.items() if each[0] != "lei"}, totals
+
+    monkeypatch.setattr(keeping, "usage", _Changed(keeping.usage, tally=without))
+    day = town.day()
+    monkeypatch.undo()
+    assert town.monitor() == (0, set())  # the order is right, and that is all a monitor sees
+    status, said = town.verify(town.certificate("lei", LEI, day))
+    assert (status, said["claim"], said["grade"]) == (0, "absence", "asserted")
+    assert any("could have left the identifier out" in each for each in said["limits"])
+    assert not (town.folder / "note").exists()
+    status, wrong, said = town.audit(day)
+    assert (status, wrong) == (1, {"omitted-from-map"})
+    assert any(LEI in each["text"] for each in said["findings"])
+    assert not (town.folder / "note").exists()  # an auditor signs nothing that does not hold
+
+
+def test_unsorted_map(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unsorted(PeriodMap):
+        @classmethod
+        def of(cls, values: Any) -> PeriodMap:
+            leaves = PeriodMap.of(values).leaves
+            parts = [leaves[at : at + 64] for at in range(0, len(leaves), 64)]
+            return PeriodMap(b"".join([parts[0], *parts[-2:0:-1], parts[-1]]))
+
+    monkeypatch.setattr(keeping, "PeriodMap", Unsorted)
+    town.day()
+    assert town.monitor() == (1, {"unsorted-map"})
+
+
+def test_two_roots(town: Town) -> None:
+    day = town.day()
+    assert town.monitor() == (0, set())
+    root = town.operator.periods.root_of(day)
+    town.operator.periods._publish(day, 0, root.first, root.end)
+    assert town.monitor() == (1, {"two-roots"})
+
+
+def test_two_roots_by_a_gap(town: Town) -> None:
+    day = town.day()
+    root = town.operator.periods.root_of(day)
+    town.operator.call(7, party=PARTY)
+    monkeyed = town.operator.periods._first_of
+    town.operator.periods._first_of = lambda on: monkeyed(on) + 1  # type: ignore[method-assign]
+    town.operator.next_day()
+    assert town.operator.periods.newest.first == root.end + 1
+    assert town.monitor() == (1, {"two-roots"})
+
+
+def test_two_vrf_keys(town: Town) -> None:
+    today = usage.day_of(town.operator.now)
+    town.operator.call(1, party=PARTY)
+    town.operator.periods._new_key(today, "rotation")
+    town.operator.next_day()
+    status, wrong = town.monitor()
+    assert status == 1
+    assert "two-vrf-keys" in wrong
+
+
+def test_booked_to_owner(town: Town) -> None:
+    recorded = town.operator.call(1, account=OWNER, access_key="AKCNOWNER", party=[], units=1)
+    day = usage.day_of(town.operator.now)
+    answer = town.operator.answer(recorded)
+    town.operator.next_day()
+    status, said = town.verify(town.certificate("account", ACCOUNT, day))
+    assert (status, said["claim"]) == (0, "absence")
+    status, wrong, said = town.audit(day)
+    assert (status, wrong) == (0, set())  # the books agree with each other ..
+    assert said["accounts"] == {
+        OWNER: {"calls": 1, "units": 1}
+    }  # .. and say whose use it is that nobody contracted for
+    words = kept(town.folder, recorded, 1, answer)
+    mine = ("--account", ACCOUNT, "--access-key", "AKCNVICTIM")
+    status, said = audit("receipt", "verify", *words, "--trust", town.trust, *mine)
+    assert status == 1
+    assert any(f"booked to account {OWNER}" in line for line in said["notes"])
+
+
+def test_totals_differ(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    def less(rows: Any, late: Any, on: str) -> Any:
+        used, totals = usage.tally(rows, late, on)
+        return used, usage.Totals(totals.calls, totals.units, totals.amount // 2, totals.currency)
+
+    monkeypatch.setattr(keeping, "usage", _Changed(keeping.usage, tally=less))
+    day = town.day()
+    monkeypatch.undo()
+    assert town.audit(day)[:2] == (1, {"totals-differ"})
+
+
+def test_erased_accounting(town: Town) -> None:
+    day = town.day()
+    index = town.operator.periods.root_of(day).first + 2
+    town.operator.database.maintain(
+        lambda connection: connection.execute("DELETE FROM log_openings WHERE idx = ?", (index,)).close()
+    )
+    status, wrong, said = town.audit(day)
+    assert status == 1
+    assert "erased-accounting" in wrong
+    assert index in [each["index"] for each in said["findings"]]
+
+
+def test_openings_withheld_from_auditor(town: Town) -> None:
+    day = town.day()
+    made = pack(town.operator.periods, day)
+    openings = dict(made.openings)
+    index = min(openings)
+    openings[index] = _said(openings[index], account=OWNER)
+    made = type(made)(made.origin, made.day, made.revision, made.root_index, openings, made.keys)
+    status, wrong, said = town.audit(day, made.write())
+    assert status == 1
+    assert "openings-withheld-from-auditor" in wrong
+    assert index in [each["index"] for each in said["findings"]]
+
+
+def test_openings_withheld_that_say_who_stood_behind_an_account(town: Town) -> None:
+    day = town.day()
+    town.operator.late[ACCOUNT] = [("recorded-owner", "domain", "parent.example")]
+    town.operator.periods.revise([ACCOUNT])
+    made = pack(town.operator.periods, day)
+    root = town.operator.periods.root_of(day)
+    act = max(index for index in made.openings if index >= root.end)
+    openings = {index: each for index, each in made.openings.items() if index != act}
+    made = type(made)(made.origin, made.day, made.revision, made.root_index, openings, made.keys)
+    status, wrong, _ = town.audit(day, made.write())
+    assert status == 1
+    assert "openings-withheld-from-auditor" in wrong
+
+
+def test_superseded_certificate(town: Town) -> None:
+    day = town.day()
+    before = town.certificate("domain", "parent.example", day)
+    assert town.verify(before)[1]["claim"] == "absence"
+    town.operator.late[ACCOUNT] = [("recorded-owner", "domain", "parent.example")]
+    town.operator.periods.revise([ACCOUNT])
+    after = town.certificate("domain", "parent.example", day)
+    assert town.verify(after)[1]["claim"] == "use"
+    assert town.verify(before, days_later=6)[0] == 0  # within what the reader allows, and its limits say as of when
+    assert town.verify(before, days_later=9)[0] == 1
+    # The old map of the day under the newest root: the root commits to the latest revision.
+    old, new = (json.loads(each)["certificate"] for each in (before, after))
+    mixed = {**new, "days": [{**old["days"][0], "head": new["days"][0]["head"]}]}
+    index = old["days"][0]["index"]
+    size, _ = town.operator.log.publish()
+    mixed["days"][0]["proof"] = [each.hex() for each in town.operator.log.inclusion(index, size)]
+    status, said = town.verify(certificate.sign(mixed, town.operator.log.signer))
+    assert status == 1
+    assert "supersedes it" in said["error"]
+
+
+def test_a_revision_that_drops_somebody(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    day = town.day()
+    town.operator.late[ACCOUNT] = [("recorded-owner", "domain", "parent.example")]
+
+    def without(rows: Any, late: Any, on: str) -> Any:
+        used, totals = usage.tally(rows, late, on)
+        return {each: one for each, one in used.items() if each[0] != "lei"}, totals
+
+    monkeypatch.setattr(keeping, "usage", _Changed(keeping.usage, tally=without))
+    town.operator.periods.revise([ACCOUNT])
+    monkeypatch.undo()
+    assert town.operator.periods.root_of(day).revision == 1
+    assert town.monitor() == (1, {"two-roots"})
+
+
+def test_every_cheat_of_the_threat_model_s_second_table_is_here_or_named() -> None:
+    second = THREAT_MODEL.read_text("utf-8").split("## Cheats that maps, monitors and auditors show")[1]
+    listed = set(re.findall(r"^\| `([a-z-]+)` \|", second.split("\n## ")[0], re.MULTILINE))
+    tested = {name.removeprefix("test_").replace("_", "-") for name in globals() if name.startswith("test_")}
+    assert listed - tested == set(ELSEWHERE)
+
+
+def test_certificates_quote_every_cheat_that_nobody_can_detect(town: Town) -> None:
+    text = THREAT_MODEL.read_text("utf-8").split("## Cheats that nobody can detect")[1]
+    listed = re.findall(r"^- `([a-z0-9-]+)`:", text, re.MULTILINE)
+    assert tuple(listed) == LIMITS
+    _, said = town.verify(town.certificate("account", ACCOUNT, town.day()))
+    assert said["claimed"]["limits"] == listed
+
+
+def test_a_certificate_of_another_s_key_is_none(town: Town) -> None:
+    day = town.day()
+    content = json.loads(town.certificate("lei", LEI, day))["certificate"]
+    thief = Signer(town.operator.log.origin, b"\x07" * 32)
+    assert town.verify(certificate.sign(content, thief))[0] == 1
+
+
+def test_every_byte_of_a_certificate_counts(town: Town) -> None:
+    """In one process here, as a process for each of them would take an hour."""
+    made = town.certificate("lei", LEI, town.day(1))
+    policy = TrustPolicy.parse(town.trust.read_text())
+    now = town.operator.now
+    certificate.verify(made, policy, now_us=now)
+    for at in range(len(made)):
+        for change in (1, 0x20):
+            wrong = bytearray(made)
+            wrong[at] ^= change
+            with pytest.raises(AuditError):
+                certificate.verify(bytes(wrong), policy, now_us=now)
+
+
+class _Changed:
+    """A module with one function of its own."""
+
+    def __init__(self, module: Any, **changed: Any) -> None:
+        self.__dict__.update({**vars(module), **changed})
+
+
+def _said(opening: Opening, **changes: Any) -> Opening:
+    content = json.loads(canonical.encode(opening.to_json()))
+    content["accounting"] = {**content["accounting"], **changes}
+    return Opening.from_json(content)
