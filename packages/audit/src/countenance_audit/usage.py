@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from countenance_audit import identifiers
 from countenance_audit.errors import Malformed, Rejected
-from countenance_audit.members import check_accounting, day
+from countenance_audit.members import day
 from countenance_audit.periodmap import Usage, leaves_sha256
 
 COUNTED: Final = frozenset({"call", "throttled"})
@@ -76,10 +76,12 @@ def keyed(scheme: str, value: str) -> Identifier:
 def row(index: int, accounting: Mapping[str, Any]) -> Row | None:
     """What an entry counts for; None when it is no use, or nobody's.
 
+    Args:
+        accounting: as `members.check_accounting` accepts it: that of every `leaf.Opening`.
+
     Raises:
-        Malformed: it is no accounting section, or one call says that it stands for several.
+        Malformed: one call says that it stands for several.
     """
-    check_accounting(accounting)
     if accounting["kind"] not in COUNTED or not accounting["account"]:
         return None
     if accounting["kind"] == "call" and accounting["count"] != 1:

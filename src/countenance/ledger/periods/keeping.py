@@ -22,6 +22,7 @@ from countenance_audit import periodmap, usage
 from countenance_audit.errors import AuditError
 from countenance_audit.leaf import Public as PublicLeaf
 from countenance_audit.leaf import parse
+from countenance_audit.members import check_accounting
 from countenance_audit.periodmap import PeriodMap, Usage
 from countenance_audit.periods import Head, Key, Root, heads_tree
 from countenance_audit.usage import ATTRIBUTED, Attribution, Identifier, Row
@@ -335,6 +336,7 @@ class Periods:
                 continue  # of a later day, and no late knowledge: it need not be read
             try:
                 entry = orjson.loads(said)
+                check_accounting(entry)
                 row = usage.row(index, entry) if index < end else None
                 more = usage.attribution(index, entry)
             except (AuditError, ValueError) as error:
