@@ -330,7 +330,9 @@ def test_a_bundle_is_verified_without_the_server(town: Town) -> None:
     assert len(claims) == len(identifiers)
     assert town.audit("report", "case.bundle", "--out", "report.html")[0] == 0
     page = (town.outside / "report.html").read_text()
-    for shown in ("did not use", "DetectFaces", "account.create", "period.attribute", STRANGER.removeprefix("lei:")):
+    policies = town.house.service.governance.in_force(0).policy_set
+    told = ("did not use", "DetectFaces", "account.create", "period.attribute", STRANGER.removeprefix("lei:"), policies)
+    for shown in told:
         assert shown in page
     assert "<script" not in page
     assert b"case.bundle" not in path.read_bytes()

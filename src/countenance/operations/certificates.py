@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
@@ -28,6 +29,7 @@ from countenance.ledger.periods.bundling import bundle
 from countenance.ledger.periods.proving import certify, keep_statement, pack
 from countenance.operations.instruction import AdministrationError, Instruction, optional, required, told_time
 from countenance.operators.values import Journal
+from countenance.policy.policyset import PolicyError
 from countenance.store import sync_folder
 
 REQUEST: Final = "certificate.request"
@@ -221,7 +223,8 @@ def evidence_export(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     _limit(known.values(), asked[0].requester, microseconds(on.at), len(asked))
     with periods.quiet():
         made = [_made(on, each) for each in asked]
-        content = bundle(periods, [(each.scheme, each.value) for each in asked], asked[0].first, asked[0].last, made)
+        identified, texts = [(each.scheme, each.value) for each in asked], _policies(on, asked[0].first, asked[0].last)
+        content = bundle(periods, identified, asked[0].first, asked[0].last, made, texts)
     for each, one in zip(asked, made, strict=True):
         _note_issued(on, each, one)
     said: dict[str, int | str] = {"sha256": sha256(content).hexdigest(), "bytes": len(content), "by": on.by}
@@ -273,6 +276,17 @@ def _requested(on: Instruction, params: dict[str, Any], number: int = 0) -> Aske
     said |= {"requester": requester, "deadline_us": asked.deadline_us, "by": on.by}
     on.governance.journal.append(REQUEST, "", request, now_us, said)
     return asked
+
+
+def _policies(on: Instruction, first: str, last: str) -> list[bytes]:
+    """The texts of the policy sets that decided in a period, as far as they are whole here."""
+    begin, end = usage.start_of(first), usage.start_of(usage.next_day(last))
+    sets = {each.policy_set for each in on.governance.timeline() if begin <= each.from_us < end}
+    texts = []
+    for digest in sorted({on.governance.in_force(begin).policy_set, *sets}):
+        with suppress(PolicyError):  # altered, which `ledger fsck` tells: no text then, and the entry still names it
+            texts.append(on.governance.shelf.find(digest).text.encode())
+    return texts
 
 
 def _limit(known: Any, requester: str, now_us: int, more: int = 1) -> None:
