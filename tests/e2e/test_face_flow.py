@@ -341,9 +341,9 @@ def test_what_was_enrolled_is_there_after_a_restart(tmp_path: Path, two: tuple[l
         capture_output=True,
     )
     found = json.loads(examined.stdout)
-    # Key, start, account, access key, the policy set that decides; each call; the effects of the creation and of
-    # enrolling (twice, the second time changing nothing); stop, start, stop.
-    assert (found["leaves"], found["references"], found["problems"]) == (16, 1, [])
+    # Key, key of the maps, start, account, access key, the policy set that decides; each call; the effects of the
+    # creation and of enrolling (twice, the second time changing nothing); stop, start, stop.
+    assert (found["leaves"], found["references"], found["problems"]) == (17, 1, [])
 
 
 def test_templates_of_another_model_version_are_never_compared(
