@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from tests.cheats.operator import Operator
 from tests.unit.server.conftest import Reply, ask
 
 from countenance.accounts import AccountNotFound
@@ -165,6 +167,32 @@ class Office:
 def administer(office: Office, body: bytes, verb: str = "account.list") -> Reply:
     pipeline: Any = office
     return asyncio.run(ask(admin_app(pipeline), "POST", f"/admin/{verb}", parts=(body,)))
+
+
+def test_a_published_map_is_at_one_path_only(assembled: Any, metrics: Metrics, tmp_path: Path) -> None:
+    operator = Operator(tmp_path / "server")
+    operator.call(1)
+    operator.next_day()
+    operator.log.publish()
+    day = operator.periods.heads[0].day
+    path = f"/log/period/{day.replace('-', '/')}/0"
+    assembled.register.ledger.log, assembled.register.ledger.periods = operator.log, operator.periods
+    app = public(assembled, metrics)
+    reply = get(app, path)
+    assert (reply.status, reply.body) == (200, operator.periods.published(day, 0))
+    assert "immutable" in reply.headers["cache-control"]
+    for other in (
+        path[:-1] + "1",
+        path + "0",
+        path + "/",
+        path.replace("/log/period/", "/log/period/0"),
+        "/log/period/2026/13/01/0",
+        "/log/period/2026/1/1/0",
+        "/log/period/99999/01/01/0",
+        "/log/period/2026/01/01/99999999999999999999",
+    ):
+        assert get(app, other).status == 404, other
+    operator.close()
 
 
 def test_a_verb_is_carried_out() -> None:
