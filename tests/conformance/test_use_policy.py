@@ -204,7 +204,7 @@ def service_in_again(folder: Path) -> Any:
     return opened()
 
 
-def _reopened(self: InProcess, service: Any, database: Any) -> None:
+def _reopened(self: InProcess, service: Any, database: Any, _now: Any) -> None:
     self.service, self.database = service, database
 
 
