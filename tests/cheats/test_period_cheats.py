@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -16,10 +17,11 @@ from countenance_audit.note import SEED_BYTES, Signer
 from countenance_audit.periodmap import PeriodMap
 from countenance_audit.policy import TrustPolicy
 
-from countenance.ledger.periods import keeping
+from countenance.ledger import Opaque, accounting
+from countenance.ledger.periods import Periods, keeping
 from countenance.ledger.periods.proving import LIMITS, certify, keep_statement, pack
 
-from .operator import ACCOUNT, Operator, audit, kept
+from .operator import ACCOUNT, DAY_US, Operator, audit, kept
 
 THREAT_MODEL = Path(__file__).parents[2] / "docs/concepts/threat-model.md"
 ELSEWHERE = {"wrong-decision": "who runs Cedar decides again; `countenance policy replay`, tests/unit/policy"}
@@ -34,6 +36,7 @@ class Town:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.operator = Operator(folder / "server")
         self.trust = self.operator.policy(folder / "policy")
         with self.trust.open("a") as policy:
@@ -267,6 +270,73 @@ def test_a_revision_that_drops_somebody(town: Town, monkeypatch: pytest.MonkeyPa
     monkeypatch.undo()
     assert town.operator.periods.root_of(day).revision == 1
     assert town.monitor() == (1, {"two-roots"})
+
+
+def test_omitted_from_map_as_late_knowledge_that_no_map_takes_up(town: Town) -> None:
+    """The act is in the log, where only an auditor can open it, and no revision follows."""
+    day = town.day()
+    town.operator.late[ACCOUNT] = [("recorded-owner", "domain", "parent.example")]
+    rows, late = town.operator.periods.read(0, town.operator.periods.root_of(day).end, town.operator.log.size)
+    town.operator.periods._attribute_missing([ACCOUNT], day, rows, late)
+    later = town.day(0)
+    assert town.audit(later)[:2] == (0, set())  # there are 7 days
+    for _ in range(8):
+        last = town.day(0)
+    status, wrong, said = town.audit(later)
+    assert (status, wrong) == (1, {"omitted-from-map"})
+    assert any(f"stood behind an account on {day}" in each["text"] for each in said["findings"])
+    assert town.audit(last)[:2] == (0, set())  # the act is in the range of another day
+    town.operator.periods.revise([ACCOUNT])
+    assert town.operator.periods.root_of(day).revision == 0  # what is in the log already is no news to the server ..
+    root = town.operator.periods.root_of(day)
+    town.operator.periods._publish(day, 1, root.first, root.end)  # .. which an honest one would have done at once
+    assert town.audit(later)[:2] == (0, set())
+
+
+@pytest.mark.parametrize("skipped", [0, 2])
+def test_two_roots_as_a_first_day_that_begins_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skipped: int
+) -> None:
+    """Where the range of the first day begins is the operator's to say: what is before it has to be opened, too."""
+    begin = Periods.begin
+
+    def begin_later(periods: Periods) -> None:
+        """As in a log that was there before its maps: the first key is for tomorrow."""
+        said = accounting(kind="act", time=1, operation="account.create", request_id="r", account=ACCOUNT)
+        periods.log.append(Opaque(said))
+        begin(periods)
+
+    monkeypatch.setattr(Periods, "begin", begin_later)
+    town = Town(tmp_path)
+    operator = town.operator
+    operator.call(0, party=PARTY)
+    operator.now = (operator.now // DAY_US + 1) * DAY_US
+    day = usage.day_of(operator.now)
+    for number in range(1, 4):
+        operator.call(number, party=PARTY)
+    first = operator.periods._first_of
+    operator.periods._first_of = lambda on: first(on) + skipped  # type: ignore[method-assign]
+    operator.next_day()
+    root = operator.periods.root_of(day)
+    assert (root.calls == 3) == (not skipped)
+    assert town.monitor() == (0, set())  # opaque leaves show no time
+    assert town.audit(day)[:2] == ((1, {"two-roots"}) if skipped else (0, set()))
+    operator.close()
+
+
+def test_two_roots_as_first_days_without_a_map(town: Town) -> None:
+    """The log named a key for today, so today has a map."""
+    periods = town.operator.periods
+    town.operator.call(1, party=PARTY)
+    today = periods.keys[0]
+    tomorrow = usage.next_day(today.day)
+    periods._secrets[tomorrow] = periods.secret_of(today.day)
+    periods.keys[0] = dataclasses.replace(today, day=tomorrow)
+    town.operator.next_day()
+    town.operator.call(2, party=PARTY)
+    town.operator.next_day()
+    assert periods.heads[0].day == tomorrow
+    assert "two-roots" in town.monitor()[1]
 
 
 def test_every_cheat_of_the_threat_model_s_second_table_is_here_or_named() -> None:

@@ -24,7 +24,7 @@ from countenance_audit.mirror import Finding, Leaf
 from countenance_audit.monitor import AUDIT, Statement
 from countenance_audit.note import VerifierKey
 from countenance_audit.periodmap import PeriodMap, Usage
-from countenance_audit.periods import Root
+from countenance_audit.periods import LATE_US, Chain, Root
 
 PACK: Final = "audit-pack"
 SEALED: Final = b"countenance/sealed/v1\n"
@@ -154,11 +154,12 @@ class Audited:
         return not any(each.serious for each in self.findings)
 
 
-def audit(root: Root, origin: str, leaves: Iterable[Leaf], pack: Pack, published: bytes) -> Audited:
+def audit(root: Root, chain: Chain, origin: str, leaves: Iterable[Leaf], pack: Pack, published: bytes) -> Audited:
     """Audits one map.
 
     Args:
-        leaves: those from `root.first` up to, not including, `root.known`, each shown to be in the log.
+        chain: of the whole log.
+        leaves: those from `chain.begin_of(root)` up to, not including, `root.known`, each shown to be in the log.
         published: the map's file as `/log/` has it.
 
     Raises:
@@ -166,12 +167,13 @@ def audit(root: Root, origin: str, leaves: Iterable[Leaf], pack: Pack, published
     """
     if (pack.origin, pack.day, pack.revision, pack.root_index) != (origin, root.day, root.revision, root.index):
         raise Malformed(f"The pack is of revision {pack.revision} of {pack.day} of {pack.origin}, another map.")
-    work = _Audit(root)
+    work = _Audit(root, chain)
     for leaf in leaves:
         work.see(leaf, pack.openings.get(leaf.index))
     given, totals = work.tally()
     work.compare_totals(totals)
     work.compare_map(given, pack.keys, origin, published)
+    work.compare_late()
     accounts = {value: (used.calls, used.units) for (scheme, value), used in given.items() if scheme == "account"}
     return Audited(work.opened, len(given), totals, tuple(work.findings), accounts)
 
@@ -192,13 +194,15 @@ def statement(root: Root, checkpoint: Checkpoint, time_us: int) -> Statement:
 
 
 class _Audit:
-    def __init__(self, root: Root) -> None:
-        self.root = root
+    def __init__(self, root: Root, chain: Chain) -> None:
+        self.root, self.chain = root, chain
         self.opened = 0
         self.findings: list[Finding] = []
         self._rows: list[usage.Row] = []
         self._late: list[usage.Attribution] = []
-        self._next = root.first
+        self._said: dict[int, int] = {}
+        """Attribution's leaf -> its time."""
+        self._next = chain.begin_of(root)
         self._time = 0
 
     def see(self, leaf: Leaf, opening: Opening | None) -> None:
@@ -261,11 +265,22 @@ class _Audit:
         if PeriodMap.of(values).root.hex() != self.root.root:
             self._say("omitted-from-map", self.root.index, "the openings lead to another root than the log signs")
 
+    def compare_late(self) -> None:
+        """What became known on this day about days before it is in their maps within 7 days (PROOFS section 5)."""
+        latest = {each.index: each for each in self.chain.roots}
+        for late in self._late:
+            if self.chain.last_time - self._said[late.index] <= LATE_US:
+                continue
+            for head in self.chain.heads:
+                if late.first <= head.day <= late.last and latest[head.index].known <= late.index:
+                    said = f"it says who stood behind an account on {head.day}, and no map of that day knows it"
+                    self._say("omitted-from-map", late.index, said)
+
     def _open(self, index: int, leaf: Opaque, opening: Opening, data: bytes) -> None:
         check_opening(opening, data)
         said = opening.accounting
         self._timed(index, said["end"])
-        if index < self.root.end:
+        if self.root.first <= index < self.root.end:
             self.opened += 1
             row = usage.row(index, said)
             if row is not None:
@@ -273,6 +288,7 @@ class _Audit:
         late = usage.attribution(index, said)
         if late is not None:
             self._late.append(late)
+            self._said[late.index] = said["end"]
 
     def _timed(self, index: int, time_us: int) -> None:
         if time_us < self._time:
@@ -283,7 +299,9 @@ class _Audit:
             self._say("two-roots", index, f"it is in the range of {self.root.day}, and its time is later")
         if index >= self.root.end and time_us < end:
             self._say("two-roots", index, f"it is of {self.root.day}, and not in its range")
-        if self.root.first and index < self.root.end and time_us < start:
+        if index < self.root.first and time_us >= start:
+            self._say("two-roots", index, f"it is of {self.root.day}, and before its range")
+        if self.root.first <= index < self.root.end and self.root.first and time_us < start:
             self._say("two-roots", index, f"it is in the range of {self.root.day}, and its time is earlier")
 
     def _say(self, cheat: str, index: int | None, said: str) -> None:

@@ -100,7 +100,7 @@ def audit_period(parsed: argparse.Namespace, answer: Answer) -> None:
     root = _root_of(chain, pack)
     more, _ = monitor.check_map(root, _maps(parsed.log))
     published = _maps(parsed.log)(root.day, root.revision)
-    result = auditing.audit(root, cosigned.checkpoint.origin, _part(leaves, root), pack, published)
+    result = auditing.audit(root, chain, cosigned.checkpoint.origin, _part(leaves, chain, root), pack, published)
     findings += [*more, *result.findings]
     _tell(findings, answer)
     totals = result.totals
@@ -162,7 +162,7 @@ def verify_bundle(parsed: argparse.Namespace, answer: Answer) -> None:
     )
     for each in found.certificates:
         _certified(each, answer)
-    answer.say("what the maps say of these identifiers is what the opened entries add up to")
+    answer.say("what the maps say of these identifiers is what the opened entries add up to", evidence.SELECTED)
     answer.facts |= {
         "leaves": found.leaves,
         "entries": len(found.entries),
@@ -268,8 +268,8 @@ def _root_of(chain: Chain, pack: auditing.Pack) -> Root:
     raise Malformed(f"The log has no period root at leaf {pack.root_index}, which the pack is for.")
 
 
-def _part(leaves: list[Leaf], root: Root) -> Iterator[Leaf]:
-    return islice(leaves, root.first, root.known)
+def _part(leaves: list[Leaf], chain: Chain, root: Root) -> Iterator[Leaf]:
+    return islice(leaves, chain.begin_of(root), root.known)
 
 
 def _unsealed(data: bytes, signer: Signer | None) -> bytes:

@@ -32,6 +32,10 @@ from countenance_audit.policy import Cosigned, TrustPolicy
 from countenance_audit.tiles import TILE_WIDTH, encode_bundle, parse_bundle
 
 KIND: Final = "evidence"
+SELECTED: Final = (
+    "calls of these identifiers are all that the maps show; which acts and public entries are here besides was chosen "
+    "by whoever made the bundle"
+)
 FIXED: Final = ("acts", "entries", "head.json", "leaves", "place.json", "public")
 
 _head: Final = members(

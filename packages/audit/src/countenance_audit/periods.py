@@ -148,6 +148,21 @@ class Chain:
         at = (start_of(day) - start_of(self.heads[0].day)) // 86_400_000_000
         return self.heads[at] if 0 <= at < len(self.heads) else None
 
+    @property
+    def last_time(self) -> int:
+        """The time of the last public leaf; 0 without any."""
+        return self._public[-1][1] if self._public else 0
+
+    def begin_of(self, root: Root) -> int:
+        """From which leaf on an auditor has to open leaves for a root.
+
+        That of its range, but for the first day of all: where its range begins is the operator's to say, and opaque
+        leaves before it show no time. So those are opened, too, back to a public leaf of an earlier day.
+        """
+        if not self.heads or root.day != self.heads[0].day:
+            return root.first
+        return first_to_open(self._public, root)
+
     def _key(self, key: Key) -> None:
         if self.keys and key.day <= self.keys[-1].day:
             self._say(
@@ -206,6 +221,10 @@ class Chain:
                     "two-roots",
                     f"The leaves of {root.day} begin at {root.first}; those of the day before end at {last.end}.",
                 )
+        elif self.keys and root.day != self.keys[0].day:
+            self._say(
+                root.index, "two-roots", f"The first root is of {root.day}, and the first key for {self.keys[0].day}."
+            )
         self._base[root.day] = root
         self.heads.append(root.head)
         start, end = start_of(root.day), start_of(next_day(root.day))
@@ -243,6 +262,16 @@ class Chain:
 
     def _say(self, index: int, cheat: str, text: str) -> None:
         self.wrong.append((index, cheat, text))
+
+
+def first_to_open(public: Sequence[tuple[int, int]], root: Root) -> int:
+    """What `Chain.begin_of` is for a root of the first day.
+
+    Args:
+        public: index and time of the public leaves before `root.first`, or of more, in order.
+    """
+    start = start_of(root.day)
+    return next((index + 1 for index, time in reversed(public) if index < root.first and time < start), 0)
 
 
 def heads_tree(heads: Sequence[Head]) -> bytes:

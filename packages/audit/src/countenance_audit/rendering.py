@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from countenance_audit import __version__
 from countenance_audit.certificate import Certified
-from countenance_audit.evidence import Entry, Verified
+from countenance_audit.evidence import SELECTED, Entry, Verified
 from countenance_audit.usage import COUNTED, moment
 
 MAX_ROWS: Final = 2_000
@@ -46,6 +46,7 @@ def page(found: Verified, at_us: int) -> str:
         "<h2>What this rests on</h2>",
         _table(["", ""], _facts(found), 2),
         "<h2>Timeline</h2>",
+        f"<p>{_safe(SELECTED[0].upper() + SELECTED[1:])}.</p>",
         *_timeline(found),
         "<h2>Stated by the operator, not verified</h2>",
         *(_claimed(each) for each in found.certificates),

@@ -1,22 +1,23 @@
 """Cuts certificates and audit packs from what is kept.
 
-Knows the formats of `countenance_audit.certificate` and `auditing`; does not know who may have them. A certificate is
-put together here and proves nothing here: it is verified like anybody's before it leaves.
+Knows the formats of `countenance_audit.certificate` and `auditing`; does not know who may have them. What is
+put together here is not verified here: whoever gets it does that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from countenance_audit import certificate, periodmap, usage
 from countenance_audit.auditing import Key as PackKey
 from countenance_audit.auditing import Pack
 from countenance_audit.errors import AuditError
+from countenance_audit.leaf import Public, parse
 from countenance_audit.merkle import inclusion_proof, root_of
 from countenance_audit.monitor import AUDIT, MONITOR, Statement
 from countenance_audit.note import SignedNote
-from countenance_audit.periods import Head, Root
+from countenance_audit.periods import Head, Root, first_to_open
 
 from countenance.ledger.periods.keeping import Periods
 from countenance.ledger.periods.rows import PeriodError
@@ -124,9 +125,12 @@ def pack(periods: Periods, day: str, revision: int | None = None) -> Pack:
     root = periods.root_of(day)
     if revision is not None and revision != root.revision:
         raise PeriodError(f"The latest revision of {day} is {root.revision}; packs are made of the latest.")
+    begin = root.first
+    if root.day == periods.heads[0].day:
+        begin = first_to_open(list(_times(periods, root.first)), root)
     openings = {
         index: opening.without_person()
-        for start in range(root.first, root.known, 4_096)
+        for start in range(begin, root.known, 4_096)
         for index, opening in periods.log.storage.openings(start, min(start + 4_096, root.known))
     }
     secret = periods.secret_of(day)
@@ -156,6 +160,14 @@ def keep_statement(periods: Periods, note: bytes) -> Statement:
         raise PeriodError("The statement is about maps that this log does not have.")
     periods.rows.keep_statement(said.last, note)
     return said
+
+
+def _times(periods: Periods, end: int) -> Iterator[tuple[int, int]]:
+    """Index and time of the public leaves before a leaf."""
+    for index, leaf in periods.rows.public_leaves(0, end):
+        found = parse(leaf)
+        if isinstance(found, Public):
+            yield index, found.time
 
 
 def _entry(periods: Periods, index: int, size: int) -> dict[str, Any]:
