@@ -158,9 +158,12 @@ class Periods:
         """The latest root of a day. Raises PeriodError."""
         head = self._heads.get(day)
         if head is None:
-            raise PeriodError(
-                f"There is no map of {day}.", hint="`countenance period list` shows the days that have one"
-            )
+            hint = "`countenance period list` shows the days that have one"
+            if day >= usage.day_of(self.log.now_us()):
+                hint = "the map of a day is made when the day (UTC) is over"
+            elif self.keys and day < self.keys[0].day:
+                hint = f"the maps of this log begin with {self.keys[0].day}"
+            raise PeriodError(f"There is no map of {day}.", hint=hint)
         return next(each for each in reversed(self.roots) if each.index == head.index)
 
     def refresh(self) -> bool:
