@@ -88,6 +88,8 @@ class Reference:
     detection_confidence: float
     model_version: str
     enrolled_at: datetime
+    user_id: str | None = None
+    """The user that it belongs to, if any."""
 
 
 @dataclass(frozen=True, slots=True)

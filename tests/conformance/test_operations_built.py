@@ -68,7 +68,7 @@ def answers(house: InProcess, photos: tuple[bytes, bytes, bytes]) -> Answers:
 
     call("CreateCollection", CollectionId="people", Tags={"team": "doors"})
     face = call("IndexFaces", CollectionId="people", Image=again, ExternalImageId="ann2")["FaceRecords"][0]["Face"]
-    call("IndexFaces", CollectionId="people", Image=ben)
+    other = call("IndexFaces", CollectionId="people", Image=ben)["FaceRecords"][0]["Face"]
     call("IndexFaces", CollectionId="people", Image=ann, ExternalImageId="ann", DetectionAttributes=["ALL"])
     call("DetectFaces", Image=ann, Attributes=["DEFAULT"])
     call("CompareFaces", SourceImage=ann, TargetImage=again, SimilarityThreshold=0)
@@ -81,11 +81,29 @@ def answers(house: InProcess, photos: tuple[bytes, bytes, bytes]) -> Answers:
     call("ListTagsForResource", ResourceArn=arn)
     call("UntagResource", ResourceArn=arn, TagKeys=["a"])
     missing = "11111111-2222-5333-8444-555555555555"
+    call("CreateUser", CollectionId="people", UserId="ben")
+    call("DeleteUser", CollectionId="people", UserId="ben")
+    call("CreateUser", CollectionId="people", UserId="ann", ClientRequestToken="token-1")
+    call("AssociateFaces", CollectionId="people", UserId="ann", FaceIds=[face["FaceId"]])
+    call("AssociateFaces", CollectionId="people", UserId="ann", FaceIds=[missing, other["FaceId"]])
+    call("ListUsers", CollectionId="people", MaxResults=1)
+    call("SearchUsers", CollectionId="people", FaceId=other["FaceId"], UserMatchThreshold=0)
+    call("SearchUsersByImage", CollectionId="people", Image=ann, UserMatchThreshold=0)
+    call("DisassociateFaces", CollectionId="people", UserId="ann", FaceIds=[face["FaceId"], missing])
     call("DeleteFaces", CollectionId="people", FaceIds=[face["FaceId"], missing])
     call("DeleteCollection", CollectionId="people")
     return seen
 
 
+WITHOUT_SAMPLES = {
+    "AssociateFaces",
+    "CreateUser",
+    "DeleteUser",
+    "DisassociateFaces",
+    "ListUsers",
+    "SearchUsers",
+    "SearchUsersByImage",
+}
 PYTHON = {
     "string": str,
     "integer": int,
@@ -178,7 +196,7 @@ def samples() -> dict[str, list[Any]]:
 
 def test_there_are_samples() -> None:
     assert {name for name, found in samples().items() if found} == set(OPERATIONS) - {
-        "DescribeCollection", "ListTagsForResource", "TagResource", "UntagResource",
+        "DescribeCollection", "ListTagsForResource", "TagResource", "UntagResource", *WITHOUT_SAMPLES,
     }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from tests.conformance.in_process import InProcess, ScriptedEngine, service_in
 IMAGE = {"Bytes": b"faces: 2"}
 COMPARE = {"SourceImage": IMAGE, "TargetImage": IMAGE}
 SEARCH = {"CollectionId": "people", "Image": IMAGE}
+FACE = "00000000-0000-4000-8000-000000000001"
 
 
 @pytest.fixture
@@ -279,12 +280,18 @@ def test_every_operation_is_asked_about(at_home: InProcess) -> None:
         "DetectFaces": {"Image": IMAGE},
         "IndexFaces": SEARCH,
         "SearchFacesByImage": SEARCH,
-        "SearchFaces": {"CollectionId": "people", "FaceId": "00000000-0000-4000-8000-000000000001"},
-        "DeleteFaces": {"CollectionId": "people", "FaceIds": ["00000000-0000-4000-8000-000000000001"]},
+        "SearchFaces": {"CollectionId": "people", "FaceId": FACE},
+        "DeleteFaces": {"CollectionId": "people", "FaceIds": [FACE]},
         "ListCollections": {},
         "TagResource": {"ResourceArn": at_home.arn("people"), "Tags": {"a": "b"}},
         "UntagResource": {"ResourceArn": at_home.arn("people"), "TagKeys": ["a"]},
         "ListTagsForResource": {"ResourceArn": at_home.arn("people")},
+        "CreateUser": {"CollectionId": "people", "UserId": "ann"},
+        "DeleteUser": {"CollectionId": "people", "UserId": "ann"},
+        "AssociateFaces": {"CollectionId": "people", "UserId": "ann", "FaceIds": [FACE]},
+        "DisassociateFaces": {"CollectionId": "people", "UserId": "ann", "FaceIds": [FACE]},
+        "SearchUsers": {"CollectionId": "people", "UserId": "ann"},
+        "SearchUsersByImage": SEARCH,
     }
     for operation in OPERATIONS:
         assert code(at_home, keys, operation, params.get(operation, {"CollectionId": "people"})) == DENIED, operation

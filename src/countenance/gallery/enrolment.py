@@ -35,7 +35,7 @@ _UPDATE = (
     "detection_confidence = ?, template = ? WHERE ref_id = ?"
 )
 _STORED = (
-    f"SELECT ref_id, {records.REFERENCE_COLUMNS}, template FROM enrolled_references "  # noqa: S608
+    f"SELECT ref_id, {records.REFERENCE_TOLD}, template FROM enrolled_references "  # noqa: S608
     "WHERE uid = ? AND"
 )
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
-from countenance.gallery import records
+from countenance.gallery import records, tokens, users
 from countenance.gallery.enrolment import placeholders, portions
 from countenance.gallery.gallery import Collection
 from countenance.store import Database, DatabaseError
@@ -58,7 +58,9 @@ def erase_collection(connection: sqlite3.Connection, collection: Collection) -> 
     uid = collection.uid
     # The same length as before: SQLite then overwrites the bytes where they are.
     connection.execute("UPDATE collection_keys SET wrapped = zeroblob(length(wrapped)) WHERE uid = ?", (uid,))
+    connection.execute("DELETE FROM collection_users WHERE uid = ?", (uid,))
     connection.execute("DELETE FROM collections WHERE uid = ?", (uid,))
+    tokens.forget(connection, collection.account_id)
     if collection.face_count <= ROWS_AT_ONCE:
         connection.execute("DELETE FROM enrolled_references WHERE ref_id BETWEEN ? AND ?", records.ref_id_range(uid))
         return False
@@ -107,7 +109,10 @@ def replay_references(connection: sqlite3.Connection, notes: Sequence[Mapping[st
             )
             if _digest(account_id, collection_id, face_id) in digests
         ]
+        before = users.touched(connection, row[0], found)
         count += len(erase_references(connection, row[0], found)[0])
+        users.forget_empty(connection, row[0], before)
+        tokens.forget(connection, account_id)
     return count
 
 

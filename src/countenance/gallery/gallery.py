@@ -6,9 +6,10 @@ the account: what another account owns does not exist here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,9 @@ from countenance.store import Entry
 
 MAX_TAGS = 200  # tags of one collection; Amazon Rekognition's TagResource states the same limit
 MAX_CANDIDATES = 4096  # per probe; the upper bound of MaxFaces in Rekognition's search operations
+MAX_FACES_OF_A_USER = (
+    100  # API reference, AssociateFaces: "A maximum of 100 faces can be associated with a single UserID"
+)
 SAME_FACE_IOU = 0.7  # two boxes of one image that overlap at least so much are the same face, seen again
 
 
@@ -47,6 +51,22 @@ class TagLimitExceeded(GalleryError):
     """A collection would have more than `MAX_TAGS` tags."""
 
 
+class UserNotFound(GalleryError):
+    """The collection has no user of this name."""
+
+
+class UserExists(GalleryError):
+    """The collection has a user of this name already."""
+
+
+class TooManyFaces(GalleryError):
+    """A user would have more than `MAX_FACES_OF_A_USER` references."""
+
+
+class TokenInUse(GalleryError):
+    """A client's token came with another call before."""
+
+
 class TemplateCorrupt(GalleryError):
     """A sealed template does not open: it was changed, or moved to another row."""
 
@@ -63,6 +83,72 @@ class Collection:
     dimension: int
     created_at: datetime
     face_count: int
+    user_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """References of one person under one name."""
+
+    seq: int
+    """Order of creation inside the collection; never used again."""
+    user_id: str
+    created_at: datetime
+    faces: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserCandidate:
+    """A user that an identification returned, with the score of what it is compared by (cosine, in [-1, 1])."""
+
+    user: User
+    comparison_score: float
+
+
+class Why(Enum):
+    """Why a reference did not become a user's, or cease to be."""
+
+    NOT_FOUND = "not-found"
+    OTHER_USER = "other-user"
+    LOW_MATCH = "low-match"
+
+
+@dataclass(frozen=True, slots=True)
+class NotAssociated:
+    """A reference that was refused.
+
+    Attributes:
+        user_id: whose it is, or whom it is not like; "" where nobody is.
+        score: of the comparison that failed; None where none was made.
+    """
+
+    face_id: str
+    why: Why
+    user_id: str = ""
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Associated:
+    """What became of the references named: those that changed, and those that were refused. Those that were a user's
+    already are in neither."""
+
+    face_ids: tuple[str, ...]
+    refused: tuple[NotAssociated, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A client's token: the same call under it is carried out once.
+
+    Attributes:
+        asked: SHA-256 of operation and parameters.
+    """
+
+    account_id: str
+    token: str
+    asked: bytes
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +246,14 @@ class Gallery(Protocol):
         after_seq: int | None,
         limit: int,
         face_ids: Sequence[str] | None,
+        user_id: str | None = None,
     ) -> list[tuple[int, Reference]]:
         """References with their sequence numbers, in the order of enrolment, those after `after_seq`.
 
-        With `face_ids`, only those.
+        With `face_ids`, only those; with `user_id`, only the user's.
+
+        Raises:
+            UserNotFound: the collection has no such user.
         """
         ...
 
@@ -175,8 +265,124 @@ class Gallery(Protocol):
         """
         ...
 
-    def erase(self, account_id: str, collection_id: str, face_ids: Sequence[str], *, entry: Entry) -> list[str]:
-        """Remove references; returns the FaceIds that were there, in the order given, each once."""
+    def erase(
+        self,
+        account_id: str,
+        collection_id: str,
+        face_ids: Sequence[str],
+        *,
+        entry: Entry,
+        spares_users: bool = False,
+    ) -> list[str]:
+        """Remove references; returns the FaceIds that are gone by it, in the order given, each once.
+
+        Args:
+            spares_users: references that belong to a user stay. Without, users whom it leaves without a reference go
+                as well: their names say whose they were.
+        """
+        ...
+
+    def create_user(
+        self, account_id: str, collection_id: str, user_id: str, *, at: datetime, entry: Entry, once: Once | None
+    ) -> None:
+        """Make a user without references.
+
+        Args:
+            once: with a token that was used for the same call, nothing is done. So with all three below.
+
+        Raises:
+            UserExists: the collection has it already.
+            TokenInUse: the token was used for another call.
+        """
+        ...
+
+    def delete_user(
+        self, account_id: str, collection_id: str, user_id: str, *, entry: Entry, once: Once | None
+    ) -> None:
+        """Delete a user; its references stay and belong to nobody.
+
+        Raises:
+            UserNotFound: the collection has no such user.
+            TokenInUse: the token was used for another call.
+        """
+        ...
+
+    def associate(
+        self,
+        account_id: str,
+        collection_id: str,
+        user_id: str,
+        face_ids: Sequence[str],
+        *,
+        is_same: Callable[[float], bool],
+        entry: Entry,
+        once: Once | None,
+    ) -> Associated:
+        """Put references under a user: those of nobody that are like what the user has.
+
+        Args:
+            is_same: whether a comparison score means the same person; asked only of a user that has a reference.
+
+        Raises:
+            UserNotFound: the collection has no such user.
+            TooManyFaces: the user would have too many; nothing was changed.
+            TokenInUse: the token was used for another call.
+        """
+        ...
+
+    def disassociate(
+        self,
+        account_id: str,
+        collection_id: str,
+        user_id: str,
+        face_ids: Sequence[str],
+        *,
+        entry: Entry,
+        once: Once | None,
+    ) -> Associated:
+        """Take references from a user; they stay in the collection.
+
+        Raises:
+            UserNotFound: the collection has no such user.
+            TokenInUse: the token was used for another call.
+        """
+        ...
+
+    def users(self, account_id: str, collection_id: str, *, after_seq: int | None, limit: int) -> list[User]:
+        """Users in the order of creation, those after `after_seq`."""
+        ...
+
+    def user(self, account_id: str, collection_id: str, user_id: str) -> User:
+        """One user.
+
+        Raises:
+            UserNotFound: the collection has no such user.
+        """
+        ...
+
+    def features_of_user(self, account_id: str, collection_id: str, user_id: str) -> NDArray[np.float32] | None:
+        """What a user is compared by, (dimension,) float32 of length 1; None without references.
+
+        Raises:
+            UserNotFound: the collection has no such user.
+        """
+        ...
+
+    def identify_users(
+        self,
+        account_id: str,
+        collection_id: str,
+        probes: NDArray[np.float32],
+        *,
+        max_candidates: int,
+        minimum_score: float = -1.0,
+        exclude_user_id: str | None = None,
+    ) -> list[list[UserCandidate]]:
+        """As `identify`, of users that have references: highest score first, ties by the order of creation.
+
+        Raises:
+            ModelMismatch, ValueError: as `identify`.
+        """
         ...
 
     def features_of(self, account_id: str, collection_id: str, face_id: str) -> NDArray[np.float32]:

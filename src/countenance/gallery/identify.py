@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from countenance.biometrics import Candidate, Reference
-from countenance.gallery import records
+from countenance.gallery import records, users
 from countenance.gallery.comparison import Ranking
 from countenance.gallery.enrolment import LENGTH_TOLERANCE, placeholders, portions
-from countenance.gallery.gallery import MAX_CANDIDATES, Collection, ModelMismatch
+from countenance.gallery.gallery import MAX_CANDIDATES, Collection, ModelMismatch, UserCandidate
 from countenance.gallery.shelf import Shelf
 from countenance.store import Database
 
@@ -33,6 +33,54 @@ def identify(
     Args:
         excluded: face ids that are not candidates, such as the probe's own.
     """
+    chosen = ranked(
+        shelf, collection, probes, max_candidates=max_candidates, minimum_score=minimum_score, excluded=excluded
+    )
+    references = _references(database, collection, list({face_id for ranking in chosen for face_id, _ in ranking}))
+    return [
+        [Candidate(references[face_id], score) for face_id, score in ranking if face_id in references]
+        for ranking in chosen
+    ]
+
+
+def identify_users(
+    database: Database,
+    shelf: Shelf,
+    collection: Collection,
+    probes: NDArray[np.float32],
+    *,
+    max_candidates: int,
+    minimum_score: float,
+    excluded: list[bytes],
+) -> list[list[UserCandidate]]:
+    """The users of each probe; see `Gallery.identify_users`.
+
+    Args:
+        shelf: that of what users are compared by.
+        excluded: keys of users that are not candidates.
+    """
+    chosen = ranked(
+        shelf, collection, probes, max_candidates=max_candidates, minimum_score=minimum_score, excluded=excluded
+    )
+    seqs = list({users.seq_of(key) for ranking in chosen for key, _ in ranking})
+    with database.reading() as connection:
+        known = users.of_seqs(connection, collection.uid, seqs)
+    return [
+        [UserCandidate(known[users.seq_of(key)], score) for key, score in ranking if users.seq_of(key) in known]
+        for ranking in chosen
+    ]
+
+
+def ranked(
+    shelf: Shelf,
+    collection: Collection,
+    probes: NDArray[np.float32],
+    *,
+    max_candidates: int,
+    minimum_score: float,
+    excluded: list[bytes],
+) -> list[list[tuple[bytes, float]]]:
+    """Keys and scores of the best of an index for each probe."""
     if not 0 <= max_candidates <= MAX_CANDIDATES:
         raise ValueError(f"max_candidates is between 0 and {MAX_CANDIDATES}")
     probes = np.ascontiguousarray(probes, np.float32)
@@ -42,15 +90,10 @@ def identify(
     if not bool(np.all(np.abs(lengths - 1.0) <= LENGTH_TOLERANCE)):  # false for NaN as well
         raise ValueError("probes are finite and of length 1")
     with shelf.lent(collection.uid) as index:
-        # one more than asked for each face that will be dropped
+        # one more than asked for each key that will be dropped
         rankings = index.search(probes, max_candidates + len(excluded) if max_candidates else 0)
     # The threshold comes after the best were taken: FAISS's own range search is over twenty times slower.
-    chosen = [_chosen(ranking, max_candidates, minimum_score, set(excluded)) for ranking in rankings]
-    references = _references(database, collection, list({face_id for ranking in chosen for face_id, _ in ranking}))
-    return [
-        [Candidate(references[face_id], score) for face_id, score in ranking if face_id in references]
-        for ranking in chosen
-    ]
+    return [_chosen(ranking, max_candidates, minimum_score, set(excluded)) for ranking in rankings]
 
 
 def _chosen(ranking: Ranking, count: int, minimum_score: float, excluded: set[bytes]) -> list[tuple[bytes, float]]:
@@ -68,7 +111,7 @@ def _references(database: Database, collection: Collection, face_ids: list[bytes
         for portion in portions(face_ids):
             marks = placeholders(len(portion))
             rows = connection.execute(
-                f"SELECT {records.REFERENCE_COLUMNS} FROM enrolled_references "  # noqa: S608
+                f"SELECT {records.REFERENCE_TOLD} FROM enrolled_references "  # noqa: S608
                 f"WHERE uid = ? AND face_id IN ({marks})",
                 (collection.uid, *portion),
             ).fetchall()

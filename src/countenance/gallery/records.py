@@ -19,10 +19,16 @@ from countenance.gallery.gallery import Collection
 
 SEQ_BITS = 36  # 68 thousand million enrolments in a collection, 134 million collections, in SQLite's 63 bits
 
-COLLECTION_COLUMNS = "account_id, collection_id, uid, model_version, dimension, created_at, face_count"
+COLLECTION_COLUMNS = "account_id, collection_id, uid, model_version, dimension, created_at, face_count, user_count"
 REFERENCE_COLUMNS = (
     "face_id, image_id, external_image_id, box_left, box_top, box_width, box_height, detection_confidence, enrolled_at"
 )
+
+REFERENCE_TOLD = (
+    f"{REFERENCE_COLUMNS}, CASE WHEN user_seq IS NULL THEN NULL ELSE (SELECT user_id FROM collection_users u"  # noqa: S608
+    " WHERE u.uid = enrolled_references.uid AND u.seq = enrolled_references.user_seq) END"
+)
+"""What is told of a reference: besides what is stored of it, the user it belongs to."""
 
 # by hand: the class uuid.UUID takes most of the time of a large search or enrolment
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -90,7 +96,7 @@ def id_rows(ids: Iterable[bytes]) -> NDArray[np.uint8]:
 
 def collection_of(row: tuple[Any, ...]) -> Collection:
     """The collection of a row of `COLLECTION_COLUMNS`."""
-    account_id, collection_id, uid, model_version, dimension, created_at, face_count = row
+    account_id, collection_id, uid, model_version, dimension, created_at, face_count, user_count = row
     return Collection(
         account_id=account_id,
         collection_id=collection_id,
@@ -99,12 +105,13 @@ def collection_of(row: tuple[Any, ...]) -> Collection:
         dimension=dimension,
         created_at=from_microseconds(created_at),
         face_count=face_count,
+        user_count=user_count,
     )
 
 
 def reference_of(row: tuple[Any, ...], model_version: str) -> Reference:
-    """The reference of a row of `REFERENCE_COLUMNS`."""
-    face_id, image_id, external_image_id, left, top, width, height, confidence, enrolled_at = row
+    """The reference of a row of `REFERENCE_TOLD`."""
+    face_id, image_id, external_image_id, left, top, width, height, confidence, enrolled_at, user_id = row
     return Reference(
         face_id=id_text(face_id),
         image_id=id_text(image_id),
@@ -113,6 +120,7 @@ def reference_of(row: tuple[Any, ...], model_version: str) -> Reference:
         detection_confidence=confidence,
         model_version=model_version,
         enrolled_at=from_microseconds(enrolled_at),
+        user_id=user_id,
     )
 
 

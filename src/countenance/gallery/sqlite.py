@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 
@@ -18,18 +18,23 @@ from numpy.typing import NDArray
 
 from countenance.biometrics import Candidate, Reference
 from countenance.gallery import collections as collection_rows
-from countenance.gallery import enrolment, erasure, records
+from countenance.gallery import enrolment, erasure, records, tokens, users
 from countenance.gallery.gallery import (
+    Associated,
     Collection,
     Enrolment,
     GalleryStats,
+    Once,
     RebuildReport,
     ReferenceNotFound,
+    User,
+    UserCandidate,
 )
-from countenance.gallery.identify import identify
+from countenance.gallery.identify import identify, identify_users
 from countenance.gallery.index import IndexFactory, default_index
 from countenance.gallery.sealing import CollectionSeal, from_template
 from countenance.gallery.shelf import KEEP_SMALL, SMALL_COLLECTION, Change, Loaded, Shelf
+from countenance.gallery.users import Touched
 from countenance.store import Database, Entry, Keyring
 
 _LOAD_AT_ONCE = 4_096  # rows opened between two additions to an index: about 1 MB at 128 features
@@ -61,12 +66,13 @@ class SqliteGallery:
         self._keyring = keyring
         self._index_factory = index_factory
         self._shelf = Shelf(self._load, keep_small=keep_small)
+        self._user_shelf = Shelf(self._load_users, keep_small=keep_small)
         self._sweeper = erasure.Sweeper(database)
         folder = resources.files("countenance.gallery") / "schema"
-        scripts = [(folder / name).read_text(encoding="utf-8") for name in ("0001.sql", "0002.sql")]
+        scripts = [(folder / name).read_text(encoding="utf-8") for name in ("0001.sql", "0002.sql", "0003.sql")]
         database.migrate("gallery", scripts)
         collection_rows.check_master_key(database, keyring)
-        database.when_in_doubt(lambda: self._shelf.compare(self._revision_of))
+        database.when_in_doubt(self._compare)
         self._sweeper.wake()
 
     def create_collection(
@@ -104,7 +110,7 @@ class SqliteGallery:
         collection, is_unfinished = self._database.write(
             lambda done: entry.with_details({"removed": done[0].face_count}),
             work,
-            after_commit=lambda done: self._shelf.forget(done[0].uid),
+            after_commit=lambda done: self._forget(done[0].uid),
         )
         if is_unfinished:
             self._sweeper.wake()
@@ -116,15 +122,18 @@ class SqliteGallery:
     ) -> list[Reference]:
         prepared = enrolment.prepare(enrolments)
 
-        def work(connection: sqlite3.Connection) -> tuple[list[Reference], Change]:
+        def work(connection: sqlite3.Connection) -> tuple[list[Reference], Change, Change | None]:
             found = collection_rows.find(connection, account_id, collection_id)
             enrolment.check_model(found, prepared)
-            return enrolment.enrol(connection, found, self._seal(connection, found), prepared)
+            seal = self._seal(connection, found)
+            references, change = enrolment.enrol(connection, found, seal, prepared)
+            before = users.touched(connection, found.uid, [bytes(each) for each in change.replaced])
+            return references, change, users.change(connection, found, seal, before)
 
-        references, _ = self._database.write(
+        references, _, _ = self._database.write(
             lambda done: entry.with_details({"added": len(done[1].added), "updated": len(done[1].replaced)}),
             work,
-            after_commit=lambda done: self._shelf.apply(done[1]),
+            after_commit=lambda done: self._apply(done[1], done[2]),
         )
         return references
 
@@ -136,26 +145,34 @@ class SqliteGallery:
         after_seq: int | None,
         limit: int,
         face_ids: Sequence[str] | None,
+        user_id: str | None = None,
     ) -> list[tuple[int, Reference]]:
         with self._database.reading(snapshot=True) as connection:
             found = collection_rows.find(connection, account_id, collection_id)
             first, last = records.ref_id_range(found.uid)
             if after_seq is not None:
                 first = records.ref_id(found.uid, after_seq) + 1
-            if face_ids is None:
+            seq = None if user_id is None else users.find(connection, found.uid, user_id).seq
+            if face_ids is None and seq is None:
                 rows = connection.execute(
-                    f"SELECT ref_id, {records.REFERENCE_COLUMNS} FROM enrolled_references "  # noqa: S608
+                    f"SELECT ref_id, {records.REFERENCE_TOLD} FROM enrolled_references "  # noqa: S608
                     "WHERE ref_id BETWEEN ? AND ? ORDER BY ref_id LIMIT ?",
                     (first, last, limit),
+                ).fetchall()
+            elif face_ids is None:
+                rows = connection.execute(
+                    f"SELECT ref_id, {records.REFERENCE_TOLD} FROM enrolled_references "  # noqa: S608
+                    "WHERE uid = ? AND user_seq = ? AND ref_id >= ? ORDER BY ref_id LIMIT ?",
+                    (found.uid, seq, first, limit),
                 ).fetchall()
             else:
                 rows = []
                 for portion in enrolment.portions(records.known_id_bytes(face_ids)):
                     marks = enrolment.placeholders(len(portion))
                     rows += connection.execute(
-                        f"SELECT ref_id, {records.REFERENCE_COLUMNS} FROM enrolled_references "  # noqa: S608
-                        f"WHERE uid = ? AND face_id IN ({marks}) AND ref_id >= ?",
-                        (found.uid, *portion, first),
+                        f"SELECT ref_id, {records.REFERENCE_TOLD} FROM enrolled_references "  # noqa: S608
+                        f"WHERE uid = ? AND face_id IN ({marks}) AND ref_id >= ? AND (? IS NULL OR user_seq = ?)",
+                        (found.uid, *portion, first, seq, seq),
                     ).fetchall()
                 rows = sorted(rows)[:limit]
         return [(records.seq_of(row[0]), records.reference_of(row[1:], found.model_version)) for row in rows]
@@ -166,23 +183,139 @@ class SqliteGallery:
             raise ReferenceNotFound("The collection has no such face.")
         return found[0][1]
 
-    def erase(self, account_id: str, collection_id: str, face_ids: Sequence[str], *, entry: Entry) -> list[str]:
+    def erase(
+        self,
+        account_id: str,
+        collection_id: str,
+        face_ids: Sequence[str],
+        *,
+        entry: Entry,
+        spares_users: bool = False,
+    ) -> list[str]:
         wanted = records.known_id_bytes(face_ids)
 
-        def work(connection: sqlite3.Connection) -> tuple[list[bytes], Change]:
+        def work(connection: sqlite3.Connection) -> tuple[list[bytes], Change, Change | None, int]:
             found = collection_rows.find(connection, account_id, collection_id)
-            erased, revision = erasure.erase_references(connection, found.uid, wanted)
+            spared = users.associated(connection, found.uid, wanted) if spares_users else set()
+            wanted_here = [each for each in wanted if each not in spared]
+            before = users.touched(connection, found.uid, wanted_here)
+            erased, revision = erasure.erase_references(connection, found.uid, wanted_here)
             if erased:
                 self._database.erasures.note(connection, erasure.note_of_references(found, erased))
+            if erased and not spares_users:  # not the caller's own deleting, which may be tried again
+                tokens.forget(connection, account_id)
+            of_users = users.change(connection, found, self._seal(connection, found), before) if before.had else None
+            gone = users.forget_empty(connection, found.uid, before)
             none, nothing = records.id_rows([]), np.empty((0, found.dimension), np.float16)
-            return erased, Change(found.uid, revision, none, nothing, none, nothing, records.id_rows(erased))
+            change = Change(found.uid, revision, none, nothing, none, nothing, records.id_rows(erased))
+            return erased, change, of_users, gone
 
-        erased, _ = self._database.write(
-            lambda done: entry.with_details({"removed": len(done[0])}),
+        erased, _, _, _ = self._database.write(
+            lambda done: entry.with_details({"removed": len(done[0]), **({"users": done[3]} if done[3] else {})}),
             work,
-            after_commit=lambda done: self._shelf.apply(done[1]),
+            after_commit=lambda done: self._apply(done[1], done[2]),
         )
         return [records.id_text(face_id) for face_id in erased]
+
+    def create_user(
+        self, account_id: str, collection_id: str, user_id: str, *, at: datetime, entry: Entry, once: Once | None
+    ) -> None:
+        def work(connection: sqlite3.Connection, found: Collection) -> tuple[Associated, None]:
+            users.create(connection, found, user_id, at)
+            return Associated((), ()), None
+
+        self._once(account_id, collection_id, entry, once, work)
+
+    def delete_user(
+        self, account_id: str, collection_id: str, user_id: str, *, entry: Entry, once: Once | None
+    ) -> None:
+        def work(connection: sqlite3.Connection, found: Collection) -> tuple[Associated, Change | None]:
+            user = users.find(connection, found.uid, user_id)
+            users.delete(connection, found.uid, user)
+            had = Touched({user.seq: True} if user.faces else {})
+            return Associated((), ()), users.change(connection, found, self._seal(connection, found), had)
+
+        self._once(account_id, collection_id, entry, once, work)
+
+    def associate(
+        self,
+        account_id: str,
+        collection_id: str,
+        user_id: str,
+        face_ids: Sequence[str],
+        *,
+        is_same: Callable[[float], bool],
+        entry: Entry,
+        once: Once | None,
+    ) -> Associated:
+        wanted = records.known_id_bytes(face_ids)
+
+        def work(connection: sqlite3.Connection, found: Collection) -> tuple[Associated, Change | None]:
+            user, seal = users.find(connection, found.uid, user_id), self._seal(connection, found)
+            done = users.associate(connection, found, seal, user, wanted, is_same)
+            had = Touched({user.seq: bool(user.faces)} if done.face_ids else {})
+            return done, users.change(connection, found, seal, had)
+
+        return self._once(account_id, collection_id, entry, once, work)
+
+    def disassociate(
+        self,
+        account_id: str,
+        collection_id: str,
+        user_id: str,
+        face_ids: Sequence[str],
+        *,
+        entry: Entry,
+        once: Once | None,
+    ) -> Associated:
+        wanted = records.known_id_bytes(face_ids)
+
+        def work(connection: sqlite3.Connection, found: Collection) -> tuple[Associated, Change | None]:
+            user = users.find(connection, found.uid, user_id)
+            done = users.disassociate(connection, found, user, wanted)
+            had = Touched({user.seq: True} if done.face_ids else {})
+            return done, users.change(connection, found, self._seal(connection, found), had)
+
+        return self._once(account_id, collection_id, entry, once, work)
+
+    def users(self, account_id: str, collection_id: str, *, after_seq: int | None, limit: int) -> list[User]:
+        with self._database.reading(snapshot=True) as connection:
+            found = collection_rows.find(connection, account_id, collection_id)
+            return users.listed(connection, found.uid, after_seq or 0, limit)
+
+    def user(self, account_id: str, collection_id: str, user_id: str) -> User:
+        with self._database.reading(snapshot=True) as connection:
+            found = collection_rows.find(connection, account_id, collection_id)
+            return users.find(connection, found.uid, user_id)
+
+    def features_of_user(self, account_id: str, collection_id: str, user_id: str) -> NDArray[np.float32] | None:
+        with self._database.reading(snapshot=True) as connection:
+            found = collection_rows.find(connection, account_id, collection_id)
+            user = users.find(connection, found.uid, user_id)
+            return users.vectors(connection, found, self._seal(connection, found), [user.seq]).get(user.seq)
+
+    def identify_users(
+        self,
+        account_id: str,
+        collection_id: str,
+        probes: NDArray[np.float32],
+        *,
+        max_candidates: int,
+        minimum_score: float = -1.0,
+        exclude_user_id: str | None = None,
+    ) -> list[list[UserCandidate]]:
+        found, excluded = self.collection(account_id, collection_id), []
+        if exclude_user_id is not None:
+            excluded.append(users.key_of(self.user(account_id, collection_id, exclude_user_id).seq))
+        return identify_users(
+            self._database,
+            self._user_shelf,
+            found,
+            probes,
+            max_candidates=max_candidates,
+            minimum_score=minimum_score,
+            excluded=excluded,
+        )
 
     def features_of(self, account_id: str, collection_id: str, face_id: str) -> NDArray[np.float32]:
         with self._database.reading(snapshot=True) as connection:
@@ -242,7 +375,7 @@ class SqliteGallery:
             count, faces = connection.execute(
                 "SELECT count(*), coalesce(sum(face_count), 0) FROM collections"
             ).fetchone()
-        loaded, rows, size = self._shelf.totals()
+        loaded, rows, size = (sum(two) for two in zip(self._shelf.totals(), self._user_shelf.totals(), strict=True))
         return GalleryStats(
             collections=count,
             references=faces,
@@ -278,10 +411,65 @@ class SqliteGallery:
     def _seal(self, connection: sqlite3.Connection, collection: Collection) -> CollectionSeal:
         return collection_rows.seal_of(connection, self._keyring, collection)
 
-    def _revision_of(self, uid: int) -> int | None:
+    def _once(
+        self,
+        account_id: str,
+        collection_id: str,
+        entry: Entry,
+        once: Once | None,
+        work: Callable[[sqlite3.Connection, Collection], tuple[Associated, Change | None]],
+    ) -> Associated:
+        """Carries a change of users out, unless the client's token was answered before."""
+
+        def all_of_it(connection: sqlite3.Connection) -> tuple[Associated, Change | None, bool]:
+            found = collection_rows.find(connection, account_id, collection_id)
+            if once is not None and (before := tokens.answered(connection, once)) is not None:
+                return before, None, True
+            done, change = work(connection, found)
+            if once is not None:
+                tokens.keep(connection, once, done)
+            return done, change, False
+
+        done, _, _ = self._database.write(
+            lambda done: entry.with_details(
+                {"changed": len(done[0].face_ids), "refused": len(done[0].refused), "repeated": int(done[2])}
+            ),
+            all_of_it,
+            after_commit=lambda done: self._apply(None, done[1]),
+        )
+        return done
+
+    def _apply(self, change: Change | None, of_users: Change | None) -> None:
+        if change is not None:
+            self._shelf.apply(change)
+        if of_users is not None:
+            self._user_shelf.apply(of_users)
+
+    def _forget(self, uid: int) -> None:
+        self._shelf.forget(uid)
+        self._user_shelf.forget(uid)
+
+    def _compare(self) -> None:
+        self._shelf.compare(lambda uid: self._revision_of(uid, "revision"))
+        self._user_shelf.compare(lambda uid: self._revision_of(uid, "user_revision"))
+
+    def _revision_of(self, uid: int, column: str) -> int | None:
         with self._database.reading() as connection:
-            row = connection.execute("SELECT revision FROM collections WHERE uid = ?", (uid,)).fetchone()
+            row = connection.execute(f"SELECT {column} FROM collections WHERE uid = ?", (uid,)).fetchone()  # noqa: S608
         return None if row is None else int(row[0])
+
+    def _load_users(self, uid: int) -> Loaded:
+        """The index of what a collection's users are compared by, from one snapshot of the database."""
+        with self._database.reading(snapshot=True) as connection:
+            found, _ = collection_rows.find_by_uid(connection, uid)
+            (revision,) = connection.execute("SELECT user_revision FROM collections WHERE uid = ?", (uid,)).fetchone()
+            vectors = users.vectors(connection, found, self._seal(connection, found))
+        index = self._index_factory(found.dimension)
+        index.reserve(len(vectors))
+        if vectors:
+            keys = records.id_rows(users.key_of(seq) for seq in vectors)
+            index.add(keys, np.stack(list(vectors.values())).astype(np.float16))
+        return Loaded(index, revision)
 
     def _load(self, uid: int) -> Loaded:
         """The index of a collection from one snapshot of the database."""

@@ -17,22 +17,38 @@ from countenance.operations.detect import detect_faces
 from countenance.operations.faces import delete_faces, index_faces, list_faces
 from countenance.operations.search import search_faces, search_faces_by_image
 from countenance.operations.tags import list_tags_for_resource, tag_resource, untag_resource
+from countenance.operations.users import (
+    associate_faces,
+    create_user,
+    delete_user,
+    disassociate_faces,
+    list_users,
+    search_users,
+    search_users_by_image,
+)
 
 Operation = Callable[[Invocation, dict[str, Any]], dict[str, Any]]
 
 OPERATIONS: dict[str, Operation] = {
+    "AssociateFaces": associate_faces,
     "CompareFaces": compare_faces,
     "CreateCollection": create_collection,
+    "CreateUser": create_user,
     "DeleteCollection": delete_collection,
     "DeleteFaces": delete_faces,
+    "DeleteUser": delete_user,
     "DescribeCollection": describe_collection,
     "DetectFaces": detect_faces,
+    "DisassociateFaces": disassociate_faces,
     "IndexFaces": index_faces,
     "ListCollections": list_collections,
     "ListFaces": list_faces,
     "ListTagsForResource": list_tags_for_resource,
+    "ListUsers": list_users,
     "SearchFaces": search_faces,
     "SearchFacesByImage": search_faces_by_image,
+    "SearchUsers": search_users,
+    "SearchUsersByImage": search_users_by_image,
     "TagResource": tag_resource,
     "UntagResource": untag_resource,
 }

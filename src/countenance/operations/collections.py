@@ -59,7 +59,7 @@ def describe_collection(call: Invocation, params: dict[str, Any]) -> dict[str, A
     collection = call.service.gallery.collection(call.account_id, params["CollectionId"])
     return {
         "FaceCount": collection.face_count,
-        "UserCount": 0,
+        "UserCount": collection.user_count,
         "FaceModelVersion": collection.model_version,
         "CollectionARN": str(_arn(call, collection.collection_id)),
         "CreationTimestamp": collection.created_at,

@@ -22,12 +22,21 @@ SCORES = (
 
 ARNS = "ARNs are accepted with and without the leading `arn:`."
 
+STATUS = "UserStatus is ACTIVE, or CREATED without faces, at once: aggregation is done when the call is answered."
+TOKENS = "A ClientRequestToken is remembered for 24 hours."
+USERS = (
+    "A user is compared by the mean of its faces' features (docs/accuracy.md); 500 users at most when MaxUsers is "
+    "absent. Users without faces are never matched."
+)
+
 NOTES: dict[str, tuple[str, ...]] = {
+    "AssociateFaces": (SCORES, STATUS, TOKENS),
     "CompareFaces": (IMAGES, SCORES, "Emotions and Smile of ComparedFace are left out."),
     "CreateCollection": ("The collection is pinned to the FaceModelVersion of this server's model pack.",),
-    "DeleteFaces": ("No face belongs to a user, so FACE_NOT_FOUND is the only reason of a failure.",),
-    "DescribeCollection": ("UserCount is 0.",),
+    "CreateUser": (TOKENS,),
+    "DeleteUser": (TOKENS,),
     "DetectFaces": (IMAGES, ATTRIBUTES),
+    "DisassociateFaces": (STATUS, TOKENS),
     "IndexFaces": (
         IMAGES,
         ATTRIBUTES,
@@ -36,7 +45,7 @@ NOTES: dict[str, tuple[str, ...]] = {
         "accounts.",
     ),
     "ListCollections": ("In the order of creation; 1,000 a page when MaxResults is absent or 0.",),
-    "ListFaces": ("In the order of enrolment; 1,000 a page when MaxResults is absent or 0. A UserId is never found.",),
+    "ListFaces": ("In the order of enrolment; 1,000 a page when MaxResults is absent or 0.",),
     "ListTagsForResource": (ARNS, "Collections are the only resources with tags."),
     "SearchFaces": (SCORES,),
     "SearchFacesByImage": (
@@ -49,6 +58,8 @@ NOTES: dict[str, tuple[str, ...]] = {
         "With the setting `samples` at `matches`, a search that matched and whose image cannot be kept is "
         "InternalServerError.",
     ),
+    "SearchUsers": (SCORES, USERS),
+    "SearchUsersByImage": (IMAGES, SCORES, USERS),
     "TagResource": (ARNS,),
     "UntagResource": (ARNS,),
 }

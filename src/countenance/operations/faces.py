@@ -9,7 +9,6 @@ from countenance.biometrics import DetectedFace, Reference
 from countenance.gallery import Enrolment
 from countenance.operations.collections import DEFAULT_PAGE, comparable_collection
 from countenance.operations.context import Invocation
-from countenance.operations.faults import UserNotFound
 from countenance.operations.identifiers import face_id, image_id
 from countenance.operations.images import analyse
 from countenance.operations.render import face, face_detail, reasons
@@ -94,16 +93,15 @@ def list_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
     """A page of a collection's faces in the order in which they were enrolled."""
     gallery, cursors = call.service.gallery, call.service.cursors
     collection = gallery.collection(call.account_id, params["CollectionId"])
-    if (user_id := params.get("UserId")) is not None:
-        raise UserNotFound(f"The user id: {user_id} does not exist")
+    user_id = params.get("UserId")
     limit = params.get("MaxResults") or DEFAULT_PAGE
     wanted = params.get("FaceIds")
-    filters = hashlib.sha256("\n".join(wanted).encode()).hexdigest() if wanted is not None else ""
+    filters = hashlib.sha256("\n".join([*(wanted or ()), f"user {user_id}"]).encode()).hexdigest()
     scope = (call.account_id, call.operation, collection.collection_id, str(collection.uid), filters)
     token = params.get("NextToken")
     after = cursors.read(token, *scope, at=call.at) if token is not None else None
     found = gallery.references(
-        call.account_id, collection.collection_id, after_seq=after, limit=limit + 1, face_ids=wanted
+        call.account_id, collection.collection_id, after_seq=after, limit=limit + 1, face_ids=wanted, user_id=user_id
     )
     page = found[:limit]
     result: dict[str, Any] = {
@@ -116,7 +114,7 @@ def list_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def delete_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
-    """Erases faces; ids that the collection does not hold are reported, not refused."""
+    """Erases faces; those that the collection does not hold, or that belong to a user, are reported, not refused."""
     wanted = list(dict.fromkeys(params["FaceIds"]))
     collection_id = params["CollectionId"]
     erased = call.service.gallery.erase(
@@ -124,12 +122,24 @@ def delete_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
         collection_id,
         wanted,
         entry=call.entry({"collection_id": collection_id, "asked": len(wanted)}),
+        spares_users=True,
     )
     call.trace.face_ids += erased
     gone = set(erased)
+    left = [face_id for face_id in wanted if face_id not in gone]
+    kept = {
+        reference.face_id: reference.user_id
+        for _, reference in call.service.gallery.references(
+            call.account_id, collection_id, after_seq=None, limit=len(left), face_ids=left
+        )
+    }
     return {
         "DeletedFaces": [face_id for face_id in wanted if face_id in gone],
-        "UnsuccessfulFaceDeletions": [
-            {"FaceId": face_id, "Reasons": ["FACE_NOT_FOUND"]} for face_id in wanted if face_id not in gone
-        ],
+        "UnsuccessfulFaceDeletions": [_not_deleted(face_id, kept.get(face_id)) for face_id in left],
     }
+
+
+def _not_deleted(face_id: str, user_id: str | None) -> dict[str, Any]:
+    if user_id is None:
+        return {"FaceId": face_id, "Reasons": ["FACE_NOT_FOUND"]}
+    return {"FaceId": face_id, "UserId": user_id, "Reasons": ["ASSOCIATED_TO_AN_EXISTING_USER"]}

@@ -17,6 +17,10 @@ from countenance.gallery import (
     ModelMismatch,
     ReferenceNotFound,
     TagLimitExceeded,
+    TokenInUse,
+    TooManyFaces,
+    UserExists,
+    UserNotFound,
 )
 from countenance.operations.pagination import InvalidCursor
 from countenance.operations.progress import BeingErased
@@ -38,8 +42,8 @@ class ResourceNotFound(Error):
     """No resource of this caller has this ARN."""
 
 
-class UserNotFound(Error):
-    """No enrolled subject has this UserId in the collection."""
+class NotOneOfTwo(Error):
+    """Two parameters were given, or none, where one of them is to be."""
 
 
 OWN_MESSAGE = None
@@ -53,6 +57,10 @@ FAULTS: dict[type[Error], tuple[str, str | None]] = {
     ModelMismatch: ("InvalidParameterException", OWN_MESSAGE),
     TagLimitExceeded: ("ServiceQuotaExceededException", OWN_MESSAGE),
     UserNotFound: ("ResourceNotFoundException", OWN_MESSAGE),
+    UserExists: ("ConflictException", "The user id: {UserId} already exists"),
+    TooManyFaces: ("ServiceQuotaExceededException", OWN_MESSAGE),
+    TokenInUse: ("IdempotentParameterMismatchException", OWN_MESSAGE),
+    NotOneOfTwo: ("InvalidParameterException", OWN_MESSAGE),
     InvalidCursor: ("InvalidPaginationTokenException", OWN_MESSAGE),
     NoFaceInImage: ("InvalidParameterException", OWN_MESSAGE),
     NoFaceInComparison: ("InvalidParameterException", OWN_MESSAGE),

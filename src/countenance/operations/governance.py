@@ -298,7 +298,7 @@ class Governance:
             # A release is one person's: it does not enrol everybody in a picture.
             consent=operation in ENROLMENT
             and params.get("MaxFaces", 1 if operation != "IndexFaces" else 0) == 1
-            and self.has_consent(account_id, str(params.get("ExternalImageId", "")), who.purpose, at_us),
+            and self.has_consent(account_id, _whom(params), who.purpose, at_us),
             references=references,
             threshold=_threshold_of(operation, params),
             emotions=_asks_for_emotions(params),
@@ -490,6 +490,11 @@ def _collection_of(params: Mapping[str, Any]) -> str:
     if arn := params.get("ResourceArn"):
         return str(arn).rpartition("/")[2]
     return str(params.get("CollectionId", ""))
+
+
+def _whom(params: Mapping[str, Any]) -> str:
+    """What the deployer calls the person whom a call enrols: by ExternalImageId, or by the user that faces go under."""
+    return str(params.get("ExternalImageId", params.get("UserId", "")))
 
 
 def _threshold_of(operation: str, params: Mapping[str, Any]) -> int:

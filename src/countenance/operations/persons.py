@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from countenance.accounts import Accounts
 from countenance.errors import Error
-from countenance.gallery import CollectionNotFound, Gallery
+from countenance.gallery import CollectionNotFound, Gallery, UserNotFound
 from countenance.ledger import Ledger, retention
 from countenance.operations import samples as kept
 from countenance.operations.progress import Progress
@@ -113,16 +113,28 @@ def _taken_out(
             found = [
                 each.face_id
                 for each in _references(gallery, account, collection)
-                if each.external_image_id == external_image_id
+                if external_image_id in (each.external_image_id, each.user_id)
             ]
             is_gone = is_gone and not found
             for start in range(0, len(found), AT_ONCE):
                 portion = found[start : start + AT_ONCE]
                 with suppress(CollectionNotFound):  # deleted meanwhile
                     gone += gallery.erase(account, collection, portion, entry=entry_of(collection))
+            if _has_user(gallery, account, collection, external_image_id):  # without a reference: those went with them
+                is_gone = False
+                with suppress(CollectionNotFound, UserNotFound):
+                    gallery.delete_user(account, collection, external_image_id, entry=entry_of(collection), once=None)
         if is_gone:
             return gone, True
     return gone, False
+
+
+def _has_user(gallery: Gallery, account: str, collection: str, user_id: str) -> bool:
+    try:
+        gallery.user(account, collection, user_id)
+    except (CollectionNotFound, UserNotFound):
+        return False
+    return True
 
 
 def _forgotten(

@@ -64,4 +64,6 @@ def face(reference: Reference) -> dict[str, Any]:
     }
     if reference.external_image_id is not None:
         rendered["ExternalImageId"] = reference.external_image_id
+    if reference.user_id is not None:
+        rendered["UserId"] = reference.user_id
     return rendered

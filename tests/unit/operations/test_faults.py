@@ -21,6 +21,10 @@ from countenance.gallery import (
     ReferenceNotFound,
     TagLimitExceeded,
     TemplateCorrupt,
+    TokenInUse,
+    TooManyFaces,
+    UserExists,
+    UserNotFound,
 )
 from countenance.ledger.copies import RecoveryFailed
 from countenance.ledger.counting import StatementError
@@ -42,8 +46,8 @@ from countenance.operations.faults import (
     FAULTS,
     NoFaceInComparison,
     NoFaceInImage,
+    NotOneOfTwo,
     ResourceNotFound,
-    UserNotFound,
     fault_for,
 )
 from countenance.operations.lists import StandingError
@@ -156,21 +160,44 @@ FOLDERS = (
     "standing",
 )
 
-IMAGES = {"CompareFaces", "DetectFaces", "IndexFaces", "SearchFacesByImage"}
-CHANGES = {"CreateCollection", "DeleteCollection", "DeleteFaces", "IndexFaces", "TagResource", "UntagResource"}
+IMAGES = {"CompareFaces", "DetectFaces", "IndexFaces", "SearchFacesByImage", "SearchUsersByImage"}
+OF_USERS = {"AssociateFaces", "CreateUser", "DeleteUser", "DisassociateFaces"}
+CHANGES = OF_USERS | {
+    "CreateCollection",
+    "DeleteCollection",
+    "DeleteFaces",
+    "IndexFaces",
+    "TagResource",
+    "UntagResource",
+}
 TAGS = {"ListTagsForResource", "TagResource", "UntagResource"}
 IN_A_COLLECTION = set(OPERATIONS) - {"CompareFaces", "CreateCollection", "DetectFaces", "ListCollections"} - TAGS
-PARAMS = {"CollectionId": "people", "ResourceArn": "arn:aws:rekognition:eu-west-2:123456789012:collection/people"}
+PARAMS = {
+    "CollectionId": "people",
+    "UserId": "ann",
+    "ResourceArn": "arn:aws:rekognition:eu-west-2:123456789012:collection/people",
+}
 
 RAISED_BY: dict[type[Error], set[str]] = {
     CollectionNotFound: IN_A_COLLECTION,
     CollectionExists: {"CreateCollection"},
     ResourceNotFound: TAGS,
-    ReferenceNotFound: {"SearchFaces"},
-    ModelMismatch: {"IndexFaces", "SearchFaces", "SearchFacesByImage"},
+    ReferenceNotFound: {"SearchFaces", "SearchUsers"},
+    ModelMismatch: {
+        "AssociateFaces",
+        "IndexFaces",
+        "SearchFaces",
+        "SearchFacesByImage",
+        "SearchUsers",
+        "SearchUsersByImage",
+    },
     TagLimitExceeded: {"CreateCollection", "TagResource"},
-    UserNotFound: {"ListFaces"},
-    InvalidCursor: {"ListCollections", "ListFaces"},
+    UserNotFound: {"AssociateFaces", "DeleteUser", "DisassociateFaces", "ListFaces", "SearchUsers"},
+    UserExists: {"CreateUser"},
+    TooManyFaces: {"AssociateFaces"},
+    TokenInUse: OF_USERS,
+    NotOneOfTwo: {"SearchUsers"},
+    InvalidCursor: {"ListCollections", "ListFaces", "ListUsers"},
     NoFaceInImage: {"SearchFacesByImage"},
     NoFaceInComparison: {"CompareFaces"},
     ImageTooLarge: IMAGES,
@@ -179,7 +206,7 @@ RAISED_BY: dict[type[Error], set[str]] = {
     Busy: IMAGES,
     ObjectNotAvailable: IMAGES,
     ObjectTooLarge: IMAGES,
-    BeingErased: {"IndexFaces"},
+    BeingErased: {"AssociateFaces", "CreateUser", "IndexFaces"},
     DatabaseBusy: CHANGES,
 }
 """Which built operations can meet which error."""
