@@ -41,6 +41,7 @@ from countenance.operations.behind import Behind
 from countenance.operations.enrolled import WITH_GALLERY
 from countenance.operations.governance import Governance
 from countenance.operations.pagination import Cursors
+from countenance.operations.quotas import Quotas
 from countenance.operations.samples import retain
 from countenance.operations.standings import Standings, sources_of
 from countenance.recognition import build_engine, modelpack, use_calling_thread_only
@@ -163,6 +164,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             governance=register.governance,
             region=settings.region,
             places=_places(settings),
+            admits=Quotas.parse(settings.quotas).take,
         )
         yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
 

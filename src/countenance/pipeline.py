@@ -60,6 +60,8 @@ GET_RECEIPT = "GetReceipt"
 THROTTLED = "ThrottlingException"
 """Folded into one entry a second, or a caller could grow the log by being refused."""
 
+TOO_FAST: Final = "Slow down; sudden increase in rate of requests."
+"""Amazon's text; SDKs wait and try again."""
 INTERNAL_SERVER_ERROR = Fault("InternalServerError", "Internal server error", 500)
 """What a bug looks like from outside: Amazon's text and nothing of ours."""
 
@@ -137,6 +139,13 @@ def locate(service: Service, call: Call) -> None:
 def name_operation(service: Service, call: Call) -> None:
     """Target header -> one of the operations of the service model."""
     call.operation = request.operation_of(call.http)
+
+
+def admit(service: Service, call: Call) -> None:
+    """Whether the account is within its quota; what is refused for it is not decoded."""
+    assert call.caller is not None  # authenticate ran: STEPS is a literal
+    if not service.admits(call.caller.account_id, call.operation):
+        raise Fault(THROTTLED, TOO_FAST)
 
 
 def decode(service: Service, call: Call) -> None:
@@ -217,6 +226,7 @@ STEPS: tuple[Callable[[Service, Call], None], ...] = (
     authenticate,
     locate,
     name_operation,
+    admit,
     decode,
     constrain,
     permit,

@@ -207,6 +207,7 @@ def service_in(
     match: Any = None,
     places: Places | None = None,
     now: Callable[[], datetime] = _now,
+    admits: Callable[[str, str], bool] = lambda account, operation: True,
 ) -> Iterator[InProcess]:
     """A service with its store in `folder` whose engine is `engine`; with `samples`, those of matches are kept; with
     `screens`, nobody is cleared without having been screened, by `match` if it is given, and by the program's rules.
@@ -253,6 +254,7 @@ def service_in(
             governance=Governance(database, keyring, journal, accounts, standings=standings, now_us=now_us),
             region=REGION,
             places=places or Places(),
+            admits=admits,
         )
         yield InProcess(service, database, now)
     finally:

@@ -71,6 +71,34 @@ def test_a_folder_is_enrolled_resumed_and_searched(
     server.client().delete_collection(CollectionId="cli-enrol")
 
 
+def test_one_person_under_two_names_is_told(server: Server, people: People) -> None:
+    client = server.client()
+    client.create_collection(CollectionId="cli-twice")
+    ann, ben = list(people.values())[:2]
+    for path, name in ((ann[0], "ann:1"), (ann[1], "ann:2"), (ann[0], "another"), (ben[0], "ben:1")):
+        client.index_faces(
+            CollectionId="cli-twice", Image={"Bytes": path.read_bytes()}, ExternalImageId=name, MaxFaces=1
+        )
+    words = ("collection", "duplicates", "cli-twice", "--threshold", "80")
+    told = answer(server, *words)
+    pairs = {tuple(sorted(each["ExternalImageId"] for each in pair["Faces"])) for pair in told["Pairs"]}
+    assert pairs == {("ann:1", "ann:2"), ("ann:1", "another"), ("ann:2", "another")}
+    assert told["Faces"] == 4
+    by_folder = answer(server, *words, "--by-folder")
+    assert len(by_folder["Pairs"]) == 2
+    assert [pair["Similarity"] for pair in by_folder["Pairs"]] == sorted(
+        (pair["Similarity"] for pair in by_folder["Pairs"]), reverse=True
+    )
+    faces = [each["FaceId"] for each in client.list_faces(CollectionId="cli-twice")["Faces"]]
+    client.create_user(CollectionId="cli-twice", UserId="ann")
+    client.associate_faces(CollectionId="cli-twice", UserId="ann", FaceIds=faces[:3])
+    assert answer(server, *words)["Pairs"] == []
+    text = run(server, *words).stderr
+    assert "0 pairs among 4 faces" in text
+    assert "1 in 10,000" in text
+    client.delete_collection(CollectionId="cli-twice")
+
+
 def test_compare_answers_by_exit_status(server: Server, people: People, tmp_path: Path) -> None:
     ann, ben = list(people.values())[:2]
     run(server, "compare", str(ann[0]), str(ann[1]), "--draw", str(tmp_path / "both.png"))

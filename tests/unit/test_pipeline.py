@@ -17,6 +17,7 @@ from countenance.errors import Error
 from countenance.gallery import CollectionExists, TemplateCorrupt
 from countenance.operations import OPERATIONS
 from countenance.operations.administration import INSTRUCTIONS, AdministrationError
+from countenance.operations.quotas import Quotas
 from countenance.recognition import Busy, ModelPackError
 from countenance.store import DatabaseError
 from countenance.wire import constraints, model
@@ -102,6 +103,7 @@ def test_the_steps_run_in_their_order(house: InProcess) -> None:
         "authenticate",
         "locate",
         "name_operation",
+        "admit",
         "decode",
         "constrain",
         "permit",
@@ -109,6 +111,25 @@ def test_the_steps_run_in_their_order(house: InProcess) -> None:
         "mark_for_review",
         "keep_sample",
     ]
+
+
+def test_a_call_beyond_the_quota_is_refused_before_its_body_is_read(tmp_path: Path, engine: ScriptedEngine) -> None:
+    now = [0.0]
+    quotas = Quotas.parse(["ListCollections=2"], clock=lambda: now[0])
+    with service_in(tmp_path, engine, admits=quotas.take) as house:
+        answers = [house.call("ListCollections", {}) for _ in range(3)]
+        assert [code_of(each) for each in answers] == ["OK", "OK", "ThrottlingException"]
+        assert json.loads(answers[2].body)["message"] == "Slow down; sudden increase in rate of requests."
+        assert code_of(house.send("ListCollections", b"no json")) == "ThrottlingException"
+        assert (
+            house.call("DescribeCollection", {"CollectionId": "c"}).status == 400
+        )  # another operation, another bucket
+        now[0] += 0.5
+        assert house.call("ListCollections", {}).status == 200
+        assert [outcome.code for outcome in house.outcomes].count("ThrottlingException") == 2
+        size = house.service.ledger.log.size
+        house.call("ListCollections", {})
+        assert house.service.ledger.log.size == size  # refusals are summed up, so that nobody grows the log with them
 
 
 def test_an_operation_not_built_is_refused_by_name(house: InProcess) -> None:

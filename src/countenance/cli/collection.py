@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from countenance.cli.options import example, json_option, yes_option
-from countenance.cli.output import columns, emit
+from countenance.cli.options import PERCENTAGE, example, json_option, yes_option
+from countenance.cli.output import columns, emit, talk
 from countenance.cli.remote import Remote, open_remote, remote_options
+
+MATCHES_OF_A_FACE = 100
+"""Faces told for each face: whoever is there more often is told of by the others, too."""
+FALSE_MATCH_RATES = ((99.0, 1e-5), (80.0, 1e-4))
+"""What a Similarity stands for (docs/accuracy.md), the strictest first."""
 
 
 @click.group(short_help="Make, list, delete collections.", epilog=example("countenance collection list"))
@@ -57,6 +66,108 @@ def collection_delete(
     remote = open_remote(data_dir, endpoint_url, region)
     answer = remote.call("delete_collection", CollectionId=collection_id)
     emit(answer, [f"{collection_id} is deleted"], as_json=as_json)
+
+
+@collection.command("duplicates", epilog=example("countenance collection duplicates staff --threshold 99"))
+@click.argument("collection_id", metavar="ID")
+@click.option("--threshold", type=PERCENTAGE, default=99.0, show_default=True, help="Similarity from which on.")
+@click.option(
+    "--by-folder", is_flag=True, help="Ids that are equal up to the last colon are one person's, as `enrol` makes them."
+)
+@remote_options
+@json_option
+def collection_duplicates(
+    collection_id: str,
+    threshold: float,
+    by_folder: bool,
+    data_dir: Path | None,
+    endpoint_url: str | None,
+    region: str | None,
+    as_json: bool,
+) -> None:
+    """Print faces that are alike and have different ExternalImageIds: one person enrolled twice, or a lookalike.
+
+    Faces of one user, or without an ExternalImageId on both sides, are not told.
+    Every face is searched for once, as any SearchFaces: each search is in the ledger, and is metered.
+    """
+    remote = open_remote(data_dir, endpoint_url, region)
+    faces = _faces(remote, collection_id)
+    known = {each["FaceId"]: each for each in faces}
+    best: dict[frozenset[str], float] = {}
+    with _progress(len(faces)) as advance:
+        for face_id in known:
+            answer = remote.call(
+                "search_faces",
+                CollectionId=collection_id,
+                FaceId=face_id,
+                FaceMatchThreshold=threshold,
+                MaxFaces=MATCHES_OF_A_FACE,
+            )
+            for match in answer["FaceMatches"]:
+                other = match["Face"]["FaceId"]
+                if other in known and _differ(known[face_id], known[other], by_folder=by_folder):
+                    pair = frozenset((face_id, other))
+                    best[pair] = max(best.get(pair, 0.0), match["Similarity"])
+            advance()
+    pairs: list[dict[str, Any]] = [
+        {
+            "Similarity": similarity,
+            "Faces": [{"FaceId": each, "ExternalImageId": known[each].get("ExternalImageId")} for each in sorted(pair)],
+        }
+        for pair, similarity in sorted(best.items(), key=lambda one: (-one[1], sorted(one[0])))
+    ]
+    rows = (
+        [
+            f"{pair['Similarity']:.2f}",
+            *(f"{each['ExternalImageId'] or '-'}  {each['FaceId']}" for each in pair["Faces"]),
+        ]
+        for pair in pairs
+    )
+    said = {"CollectionId": collection_id, "Threshold": threshold, "Faces": len(faces), "Pairs": pairs}
+    emit(said, columns(["SIMILARITY", "ONE", "ANOTHER"], rows), as_json=as_json)
+    if not as_json:
+        talk(f"{len(pairs)} pairs among {len(faces)} faces. {_meaning(threshold, len(faces))}")
+
+
+def _faces(remote: Remote, collection_id: str) -> list[dict[str, Any]]:
+    faces: list[dict[str, Any]] = []
+    page: dict[str, Any] = {}
+    while True:
+        answer = remote.call("list_faces", CollectionId=collection_id, **page)
+        faces += answer["Faces"]
+        if not answer.get("NextToken"):
+            return faces
+        page = {"NextToken": answer["NextToken"]}
+
+
+def _differ(one: dict[str, Any], other: dict[str, Any], *, by_folder: bool) -> bool:
+    """Whether two faces that are alike are told to be two people's."""
+    names = [each.get("ExternalImageId", "") for each in (one, other)]
+    if by_folder:
+        names = [name.rpartition(":")[0] or name for name in names]
+    is_one_user = "UserId" in one and one["UserId"] == other.get("UserId")
+    return names[0] != names[1] and not is_one_user
+
+
+def _meaning(threshold: float, faces: int) -> str:
+    """How many of the pairs are to be expected of strangers."""
+    known = [rate for least, rate in FALSE_MATCH_RATES if threshold >= least]
+    if not known:
+        return f"Below {FALSE_MATCH_RATES[-1][0]:g} many strangers are alike."
+    expected = faces * (faces - 1) / 2 * known[0]
+    told = "fewer than 1" if expected < 1 else f"up to {expected:,.0f}"
+    return f"At {threshold:g} about 1 in {1 / known[0]:,.0f} pairs of strangers is alike: {told} of them are expected."
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    with Progress(TextColumn("searching"), BarColumn(), MofNCompleteColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("searching", total=total)
+        yield lambda: bar.advance(task)
 
 
 def _names(remote: Remote) -> list[str]:

@@ -170,6 +170,14 @@ class Settings:
         "Mirrors of the log, as http(s) addresses or folders: at each start the log is compared with the checkpoints "
         "that they keep, and a shorter or another log is refused.",
     )
+    quotas: tuple[str, ...] = setting(
+        (),
+        NAMES,
+        "How many calls a second an account may make, operation by operation; others are ThrottlingException, which "
+        "SDKs try again. `aws`: what Amazon gives in its large regions. OPERATION=RATE and ACCOUNT:OPERATION=RATE, "
+        "with * for every operation and `unlimited` for a rate, go before it: "
+        "aws,123456789012:*=200,DetectFaces=unlimited.",
+    )
     samples: str = setting(
         "off",
         choice("off", "matches"),

@@ -6,7 +6,7 @@ caller. Both are values: an operation cannot change them, so calls on different 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -44,6 +44,8 @@ class Service:
     """The region in every ARN of this server."""
     places: Places = field(default_factory=Places)
     """Which country an address is in, as far as the operator brought a table."""
+    admits: Callable[[str, str], bool] = lambda account, operation: True
+    """Whether an account may make one more call of an operation now: `quotas.Quotas.take`."""
 
 
 @dataclass(frozen=True, slots=True)

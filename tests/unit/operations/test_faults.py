@@ -54,6 +54,7 @@ from countenance.operations.lists import StandingError
 from countenance.operations.pagination import InvalidCursor
 from countenance.operations.persons import NotErased
 from countenance.operations.progress import BeingErased
+from countenance.operations.quotas import QuotaError
 from countenance.operators import OperatorError, ProposalError, SessionError
 from countenance.policy.cases import CasesError
 from countenance.policy.engine import Undecided
@@ -114,6 +115,7 @@ INTERNAL: set[type[Error]] = {
     MeteringError,
     NoSuchHold,
     PeriodError,
+    QuotaError,
     NotErased,
     NotStamped,
     Unreachable,

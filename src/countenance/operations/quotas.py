@@ -1,0 +1,147 @@
+"""How many calls of an operation an account may make in a second: a token bucket for each, or none.
+
+Knows rates and clocks; does not know HTTP. A bucket holds one second's worth of calls (one at least), so that a client
+that was quiet may send them at once, and SDKs that try again find room soon after.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from countenance.errors import Error
+from countenance.operations import OPERATIONS
+
+ANY: Final = "*"
+UNLIMITED: Final = "unlimited"
+MAX_RATE: Final = 1_000_000.0
+MIN_RATE: Final = 0.001
+"""About a call every quarter of an hour."""
+AWS: Final[Mapping[str, float]] = {
+    "CompareFaces": 100.0,
+    "DetectFaces": 100.0,
+    **dict.fromkeys(
+        (
+            "DeleteFaces",
+            "IndexFaces",
+            "ListFaces",
+            "ListUsers",
+            "SearchFaces",
+            "SearchFacesByImage",
+            "SearchUsers",
+            "SearchUsersByImage",
+        ),
+        50.0,
+    ),
+    **dict.fromkeys(
+        (
+            "AssociateFaces",
+            "CreateCollection",
+            "CreateUser",
+            "DeleteCollection",
+            "DeleteUser",
+            "DescribeCollection",
+            "DisassociateFaces",
+            "ListCollections",
+            "ListTagsForResource",
+            "TagResource",
+            "UntagResource",
+        ),
+        5.0,
+    ),
+}
+"""Transactions a second of an account in us-east-1, us-west-2 and eu-west-1: AWS General Reference, "Amazon
+Rekognition endpoints and quotas". ListUsers and DeleteFaces are not in the copy that was read; they are taken to go
+with ListFaces."""
+
+
+class QuotaError(Error):
+    """The setting `quotas` cannot be read."""
+
+
+class Quotas:
+    """Rates by account and operation. Safe to use from any thread.
+
+    Args:
+        rules: (account or "", operation or `ANY`) -> calls a second, None for as many as they like.
+        clock: seconds, never going back.
+    """
+
+    def __init__(
+        self, rules: Mapping[tuple[str, str], float | None] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rules = dict(rules or {})
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
+        """Account and operation -> calls left, and when that was."""
+
+    @classmethod
+    def parse(cls, items: Iterable[str], clock: Callable[[], float] = time.monotonic) -> Quotas:
+        """From the setting: `aws`, `OPERATION=RATE`, `ACCOUNT:OPERATION=RATE`, with `*` for every operation and
+        `unlimited` for a rate.
+
+        Raises:
+            QuotaError: an item is none of these.
+        """
+        rules: dict[tuple[str, str], float | None] = {}
+        given = [each.strip() for each in items if each.strip()]
+        if "aws" in given:
+            rules |= {("", operation): rate for operation, rate in AWS.items()}
+        for each in given:
+            if each != "aws":
+                who, rate = _rule(each)
+                rules[who] = rate
+        return cls(rules, clock)
+
+    def rate(self, account: str, operation: str) -> float | None:
+        """Calls a second; None: as many as they like. What names the account goes before what names nobody, what names
+        the operation before what names all."""
+        for who in ((account, operation), (account, ANY), ("", operation), ("", ANY)):
+            if who in self._rules:
+                return self._rules[who]
+        return None
+
+    def take(self, account: str, operation: str) -> bool:
+        """Whether one more call is within the rate; if so, it is counted."""
+        rate = self.rate(account, operation)
+        if rate is None:
+            return True
+        most = max(1.0, rate)
+        with self._lock:
+            now = self._clock()
+            left, at = self._buckets.get((account, operation), (most, now))
+            left = min(most, left + (now - at) * rate)
+            is_within = left >= 1.0
+            self._buckets[account, operation] = (left - is_within, now)
+        return is_within
+
+
+def _rule(item: str) -> tuple[tuple[str, str], float | None]:
+    who, equals, told = item.partition("=")
+    account, colon, operation = who.rpartition(":")
+    if not equals or (colon and not (len(account) == 12 and account.isascii() and account.isdigit())):
+        raise _wrong(item)
+    if operation != ANY and operation not in OPERATIONS:
+        raise QuotaError(
+            f"The setting quotas names the operation {operation[:60]!r}, which this server does not have.",
+            hint="names are as in docs/reference/compatibility.md, such as IndexFaces, or * for all of them",
+        )
+    if told == UNLIMITED:
+        return (account, operation), None
+    try:
+        rate = float(told)
+    except ValueError:
+        raise _wrong(item) from None
+    if not MIN_RATE <= rate <= MAX_RATE:  # false for NaN as well
+        raise _wrong(item)
+    return (account, operation), rate
+
+
+def _wrong(item: str) -> QuotaError:
+    return QuotaError(
+        f"The setting quotas holds {item[:80]!r}, which is no quota.",
+        hint="aws, OPERATION=RATE or ACCOUNT:OPERATION=RATE, in calls a second: aws,123456789012:*=200",
+    )
