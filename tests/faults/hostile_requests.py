@@ -64,7 +64,7 @@ def in_bytes(data: bytes) -> dict[str, str]:
 
 def _valid(rng: random.Random, of: Material) -> tuple[str, dict[str, Any]]:
     """A call that would be in order."""
-    picture = in_bytes(of.files["jpeg"])
+    picture, user = in_bytes(of.files["jpeg"]), f"user-{rng.randrange(20)}"
     calls: dict[str, dict[str, Any]] = {
         "CompareFaces": {"SourceImage": picture, "TargetImage": picture, "SimilarityThreshold": 50.5},
         "CreateCollection": {"CollectionId": f"made-{rng.randrange(50)}", "Tags": {"a": "b"}},
@@ -80,6 +80,19 @@ def _valid(rng: random.Random, of: Material) -> tuple[str, dict[str, Any]]:
         "SearchFacesByImage": {"CollectionId": COLLECTION, "Image": picture, "MaxFaces": 10},
         "TagResource": {"ResourceArn": of.arn, "Tags": {"k": "v"}},
         "UntagResource": {"ResourceArn": of.arn, "TagKeys": ["k"]},
+        "CreateUser": {"CollectionId": COLLECTION, "UserId": user, "ClientRequestToken": f"t-{rng.randrange(50)}"},
+        "DeleteUser": {"CollectionId": COLLECTION, "UserId": user},
+        "ListUsers": {"CollectionId": COLLECTION, "MaxResults": 5},
+        "AssociateFaces": {
+            "CollectionId": COLLECTION,
+            "UserId": user,
+            "FaceIds": [FACE_ID],
+            "UserMatchThreshold": 70.5,
+            "ClientRequestToken": f"t-{rng.randrange(50)}",
+        },
+        "DisassociateFaces": {"CollectionId": COLLECTION, "UserId": user, "FaceIds": [FACE_ID]},
+        "SearchUsers": {"CollectionId": COLLECTION, "UserId": user, "MaxUsers": 5, "UserMatchThreshold": 70},
+        "SearchUsersByImage": {"CollectionId": COLLECTION, "Image": picture, "MaxUsers": 5},
     }
     operation = rng.choice(sorted(calls))
     return operation, calls[operation]
