@@ -77,6 +77,8 @@ def period_rotate(lost: bool, data_dir: Path | None, as_json: bool) -> None:
     """Have another key for maps from tomorrow on. Maps of days until then stay as they are."""
     answer = ask(data_dir, "period.rotate", lost=lost)
     emit(answer, [answer["key"]], as_json=as_json)
+    if not as_json:
+        talk("Make a backup now: without this key no map of a later day can be made.")
 
 
 @period.command("statement", epilog=example("countenance period statement auditor-2026-11-22.note"))
