@@ -43,9 +43,9 @@ class Behind:
 
     def refresh(self) -> bool:
         """Read the statements on record; whether there are others than at the last time."""
-        chains = self._standings.chains()
-        if chains.documents == self._read:
+        if self._standings.documents_of_chains() == self._read:
             return False
+        chains = self._standings.chains()
         self._chains, self._read = chains, chains.documents
         self._known = known(chains.recorded, max((each.at_us for each in chains.recorded), default=0))
         return True

@@ -293,6 +293,11 @@ class Standings:
             known = [(at, kept) for at, kept, _ in self._record.statements if at <= at_us]
         return chains_of([(at, kept, self.documents.find(kept)) for at, kept in known])
 
+    def documents_of_chains(self) -> tuple[str, ...]:
+        """Hashes of the documents of all statements on record, as `chains` has them, without reading any."""
+        with self._lock:
+            return tuple(kept for _, kept, _ in self._record.statements)
+
     # -- screening
 
     def screen(
