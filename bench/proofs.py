@@ -100,7 +100,10 @@ class _Opened:
         self.log.append(Public({"kind": "heartbeat", "cosigned": None}))
 
     def certificate(self, identifier: tuple[str, str], first: str, last: str) -> bytes:
-        return certify(self.periods, *identifier, first, last, request="r", requester="bench", coverage={})
+        units = sum(self.periods.root_of(day).units for day in usage.days_from(first, last))
+        named = ("units_of_the_owner", "units_of_undeclared_accounts", "units_of_parties_not_verified")
+        stated = {"origins": [ORIGIN], "units": units, "gaps": [], **dict.fromkeys(named, 0)}
+        return certify(self.periods, *identifier, first, last, request="r", requester="bench", coverage=stated)
 
 
 def _call(number: int, said: dict[str, Any]) -> dict[str, Any]:

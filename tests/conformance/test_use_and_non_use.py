@@ -131,7 +131,7 @@ class Town:
         self.ask("period.close")
 
     def certificate(self, identifier: str, first: str, last: str, requester: str = "a court") -> bytes:
-        asked = {"identifier": identifier, "from": first, "until": last, "requester": requester}
+        asked = {"identifier": identifier, "from": first, "until": last, "requester": requester, "legal_entity": True}
         made: str = self.ask("certificate.issue", **asked)["certificate"]
         return made.encode()
 
@@ -184,7 +184,7 @@ class Town:
     def export(self, name: str, *identifiers: str, first: str, last: str) -> Path:
         path = self.outside / name
         asked = {"from": first, "until": last, "requester": "a court", "path": str(path)}
-        self.ask("evidence.export", identifiers=list(identifiers), **asked)
+        self.ask("evidence.export", identifiers=list(identifiers), legal_entity=True, **asked)
         return path
 
 
@@ -413,6 +413,7 @@ def test_requests_have_deadlines_and_limits(town: Town) -> None:
         ({"until": "2030-01-01"}, "no map of 2030-01-01"),
         ({"from": "yesterday"}, "is no day"),
         ({"from": QUARTER[1], "until": QUARTER[0]}, "ends before it begins"),
+        ({"identifier": "name:Jan Jansen"}, "natural person"),
         ({"requester": ""}, "requester"),
         ({"requester": "x" * 201}, "at most 200"),
         ({"requester": "a\nb"}, "printable"),

@@ -161,6 +161,11 @@ class Accounts:
         with self._database.reading() as connection:
             return parties.versions(connection, account_id)
 
+    def count_declarations(self) -> int:
+        """How many declarations there are of all accounts: another number tells that somebody declared something."""
+        with self._database.reading() as connection:
+            return parties.count(connection)
+
     # -- access keys
 
     def create_key(

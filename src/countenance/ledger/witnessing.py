@@ -27,6 +27,8 @@ EVERY_S: Final = 2.0
 """How often it is looked whether there is a checkpoint that a witness has not signed."""
 STOP_PATIENCE_S: Final = 2.0
 """How long a stop waits for an answer of a witness; what it would have signed, it signs after the next start."""
+ASKED_S: Final = 10.0
+"""How long whoever makes a certificate waits for witnesses."""
 HOUR_S: Final = 3600.0
 LOOK_BACK: Final = 10_000
 """Checkpoints looked at for the last quorum before this start: more than a day's, one each 10 s."""
@@ -98,6 +100,41 @@ class Witnessing:
         if span > self._patience_s:
             said.append(f"UNWITNESSED: no quorum of witnesses has cosigned for {span / HOUR_S:.0f} h")
         return said
+
+    def seen_with(self, index: int, patience_s: float = ASKED_S) -> tuple[int, bytes] | None:
+        """Size and note of the newest checkpoint that has this leaf and the quorum's cosignatures. The witnesses are
+        asked for one now when there is none; None: they do not give it in time, or there are none.
+
+        Args:
+            patience_s: how long to wait for them.
+        """
+        if self._policy is None or self._policy.quorum_met(()):
+            return None
+        found = self._newest_seen(index)
+        if found is None:
+            size, note = self._log.publish()
+            asking = [
+                threading.Thread(
+                    target=self._ask, args=(name, witness, size, note), name=f"witness {name}", daemon=True
+                )
+                for name, witness in self.clients.items()
+            ]
+            for thread in asking:
+                thread.start()
+            deadline = time.monotonic() + patience_s
+            for thread in asking:
+                thread.join(max(0.0, deadline - time.monotonic()))
+            found = self._newest_seen(index)
+        return found
+
+    def _newest_seen(self, index: int) -> tuple[int, bytes] | None:
+        for note in self._log.storage.checkpoints(LOOK_BACK):
+            size = parse(SignedNote.parse(note).text).size
+            if size <= index:
+                break
+            if self.seen(note):
+                return size, note
+        return None
 
     def start(self) -> None:
         """Begin to ask, each in a thread of its own: one that hangs must not keep the others from signing."""

@@ -167,8 +167,9 @@ def certificate_issue(on: Instruction, params: dict[str, Any]) -> dict[str, Any]
         raise AdministrationError(
             f"There is no request {wanted[:80]!r}.", hint="`countenance certificate list` shows them"
         )
+    requester = known[wanted].requester if wanted is not None else required(params, "requester")
+    _limit(known.values(), requester, microseconds(on.at))
     asked = known[wanted] if wanted is not None else _requested(on, params)
-    _limit(known.values(), asked.requester, microseconds(on.at))
     made = _certified(on, asked)
     return {**_told(asked), "sha256": sha256(made).hexdigest(), "certificate": made.decode()}
 
@@ -209,7 +210,7 @@ def evidence_pack(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 def evidence_export(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Writes an evidence bundle about one or more identifiers to a path of the host."""
-    given = {name: required(params, name) for name in ("from", "until", "requester")}
+    given: dict[str, Any] = {name: required(params, name) for name in ("from", "until", "requester")}
     periods, path = _periods(on), _new_file(required(params, "path"))
     several = params.get("identifiers")
     if not isinstance(several, list) or not several or not all(isinstance(each, str) for each in several):
@@ -218,13 +219,17 @@ def evidence_export(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         )
     if len(several) > MOST_A_DAY:
         raise AdministrationError(f"A bundle is about {MOST_A_DAY} identifiers at most.")
-    known = requests(on.governance.journal)
-    asked = [_requested(on, {**given, "identifier": each}, number) for number, each in enumerate(several)]
-    _limit(known.values(), asked[0].requester, microseconds(on.at), len(asked))
+    _limit(requests(on.governance.journal).values(), given["requester"], microseconds(on.at), len(several))
+    given["legal_entity"] = params.get("legal_entity")
+    asked = [_asking(on, {**given, "identifier": each}, number) for number, each in enumerate(several)]
+    for each in asked:
+        _note_asked(on, each)
+    seen = _seen(on)
     with periods.quiet():
-        made = [_made(on, each) for each in asked]
+        at = _still(periods, seen)
+        made = [_made(on, each, at) for each in asked]
         identified, texts = [(each.scheme, each.value) for each in asked], _policies(on, asked[0].first, asked[0].last)
-        content = bundle(periods, identified, asked[0].first, asked[0].last, made, texts)
+        content = bundle(periods, identified, asked[0].first, asked[0].last, made, texts, at=at)
     for each, one in zip(asked, made, strict=True):
         _note_issued(on, each, one)
     said: dict[str, int | str] = {"sha256": sha256(content).hexdigest(), "bytes": len(content), "by": on.by}
@@ -255,13 +260,19 @@ def _periods(on: Instruction) -> Periods:
     return on.ledger.periods
 
 
-def _requested(on: Instruction, params: dict[str, Any], number: int = 0) -> Asked:
+def _asking(on: Instruction, params: dict[str, Any], number: int = 0) -> Asked:
+    """What is asked for, if it can be; nothing is on record yet."""
     named, *days, requester = (required(params, name) for name in ("identifier", "from", "until", "requester"))
     first, last = (_day(each) for each in days)
     try:
         scheme, value = identifiers.parse(named)
     except AuditError as error:
         raise AdministrationError(str(error), hint=error.hint) from None
+    if scheme in identifiers.WEAK and params.get("legal_entity") is not True:
+        raise AdministrationError(
+            "By name alone nothing is certified of a natural person: persons are in no map by name.",
+            hint="give another identifier, or say that it is the name of a legal entity (--legal-entity)",
+        )
     if not requester.isprintable() or len(requester) > MAX_REQUESTER:
         raise AdministrationError(f"The requester has at most {MAX_REQUESTER} printable characters.")
     periods = _periods(on)
@@ -271,11 +282,19 @@ def _requested(on: Instruction, params: dict[str, Any], number: int = 0) -> Aske
         raise AdministrationError(f"The period ends before it begins, or has more than {certificate.MAX_DAYS} days.")
     now_us = microseconds(on.at)
     request = on.request_id if number == 0 else str(uuid.uuid4())
-    asked = Asked(request, scheme, value, first, last, requester, now_us, now_us + DEADLINE_DAYS * usage.DAY_US)
-    said: dict[str, int | str] = {"scheme": scheme, "value": value, "from": first, "until": last}
-    said |= {"requester": requester, "deadline_us": asked.deadline_us, "by": on.by}
-    on.governance.journal.append(REQUEST, "", request, now_us, said)
+    return Asked(request, scheme, value, first, last, requester, now_us, now_us + DEADLINE_DAYS * usage.DAY_US)
+
+
+def _requested(on: Instruction, params: dict[str, Any]) -> Asked:
+    asked = _asking(on, params)
+    _note_asked(on, asked)
     return asked
+
+
+def _note_asked(on: Instruction, asked: Asked) -> None:
+    said: dict[str, int | str] = {"scheme": asked.scheme, "value": asked.value, "from": asked.first}
+    said |= {"until": asked.last, "requester": asked.requester, "deadline_us": asked.deadline_us, "by": on.by}
+    on.governance.journal.append(REQUEST, "", asked.request, asked.at_us, said)
 
 
 def _policies(on: Instruction, first: str, last: str) -> list[bytes]:
@@ -300,12 +319,25 @@ def _limit(known: Any, requester: str, now_us: int, more: int = 1) -> None:
 
 
 def _certified(on: Instruction, asked: Asked) -> bytes:
-    made = _made(on, asked)
+    periods, seen = _periods(on), _seen(on)
+    with periods.quiet():
+        made = _made(on, asked, _still(periods, seen))
     _note_issued(on, asked, made)
     return made
 
 
-def _made(on: Instruction, asked: Asked) -> bytes:
+def _seen(on: Instruction) -> tuple[int, bytes] | None:
+    """The newest checkpoint that the quorum of witnesses cosigned and that has the newest root; they are asked for one
+    when there is none. None: there are no witnesses, or they do not answer."""
+    return on.ledger.witnessing.seen_with(_periods(on).newest.index)
+
+
+def _still(periods: Periods, seen: tuple[int, bytes] | None) -> tuple[int, bytes]:
+    """That checkpoint, if no root came after it meanwhile, else one that nobody cosigned yet."""
+    return seen if seen is not None and periods.newest.index < seen[0] else periods.log.publish()
+
+
+def _made(on: Instruction, asked: Asked, at: tuple[int, bytes]) -> bytes:
     periods = _periods(on)
     return certify(
         periods,
@@ -316,6 +348,7 @@ def _made(on: Instruction, asked: Asked) -> bytes:
         request=asked.request,
         requester=asked.requester,
         coverage=_coverage(on, asked),
+        at=at,
     )
 
 
@@ -344,6 +377,7 @@ def _coverage(on: Instruction, asked: Asked) -> dict[str, Any]:
         "units": units["all"],
         "units_of_the_owner": units["owner"],
         "units_of_undeclared_accounts": units["undeclared"],
+        "units_of_parties_not_verified": units["all"],  # all are as declared: nothing here verifies one
         "gaps": list(_gaps(periods, roots[0].first, roots[-1].end)),
     }
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from countenance_audit import __version__
 from countenance_audit.certificate import Certified
 from countenance_audit.evidence import SELECTED, Entry, Verified
+from countenance_audit.limits import UNDETECTABLE
 from countenance_audit.usage import COUNTED, moment
 
 MAX_ROWS: Final = 2_000
@@ -43,6 +44,8 @@ def page(found: Verified, at_us: int) -> str:
         f"{_safe(__version__)} at {_safe(moment(at_us))}, but for what is marked as stated by the operator.</p>",
         "<h2>Findings</h2>",
         *(_certified(each) for each in found.certificates),
+        "<p>Nobody could tell, from this or any other file:</p>",
+        f"<ul>{''.join(f'<li>{_safe(line)}</li>' for line in UNDETECTABLE.values())}</ul>",
         "<h2>What this rests on</h2>",
         _table(["", ""], _facts(found), 2),
         "<h2>Timeline</h2>",
@@ -61,7 +64,7 @@ def _certified(found: Certified) -> str:
     if found.is_absence:
         kind, said = (
             "no",
-            f"{who} <strong>did not use</strong> the service, grade <strong>{_safe(found.grade)}</strong>",
+            f"{who} <strong>did not use</strong> the service, grade <strong>{_safe(found.worth)}</strong>",
         )
     else:
         calls = sum(each.usage.calls for each in found.used if each.usage)
@@ -69,7 +72,7 @@ def _certified(found: Certified) -> str:
         kind = "yes"
         said = (
             f"{who} <strong>used</strong> the service on {len(found.used)} of {len(found.days)} days: {calls} calls, "
-            f"{units} units, grade <strong>{_safe(found.grade)}</strong>"
+            f"{units} units, grade <strong>{_safe(found.worth)}</strong>"
         )
     days = [
         [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from countenance_audit import identifiers
+from countenance_audit import forms
 from countenance_audit.errors import Malformed, Rejected
 from countenance_audit.members import day
 from countenance_audit.periodmap import Usage, leaves_sha256
@@ -68,9 +68,9 @@ class Totals:
     """Of the amounts; of the rows when nothing was charged; empty without rows."""
 
 
-def keyed(scheme: str, value: str) -> Identifier:
-    """The form of an identifier that maps have: names are folded, all else is as entries have it."""
-    return scheme, identifiers.folded(value) if scheme == "name" else value
+def keyed(scheme: str, value: str) -> frozenset[Identifier]:
+    """The forms of an identifier that maps have, from the one that entries have."""
+    return frozenset((scheme, form) for form in forms.of(scheme, value))
 
 
 def row(index: int, accounting: Mapping[str, Any]) -> Row | None:
@@ -94,7 +94,7 @@ def row(index: int, accounting: Mapping[str, Any]) -> Row | None:
         accounting["units"],
         accounting["amount"],
         accounting["currency"],
-        frozenset({("account", account), *(keyed(each["scheme"], each["value"]) for each in accounting["party"])}),
+        _keyed(accounting["party"]) | {("account", account)},
     )
 
 
@@ -110,7 +110,7 @@ def attribution(index: int, accounting: Mapping[str, Any]) -> Attribution | None
     first, last = details.get("from"), details.get("until")
     day(first, f"Leaf {index}: from")
     day(last, f"Leaf {index}: until")
-    party = frozenset(keyed(each["scheme"], each["value"]) for each in accounting["party"])
+    party = _keyed(accounting["party"])
     if not accounting["account"] or not party or first > last:
         raise Malformed(f"Leaf {index}: the act names no account, no identifier or no days.")
     return Attribution(index, accounting["account"], party, first, last)
@@ -146,6 +146,10 @@ def tally(rows: Iterable[Row], late: Iterable[Attribution], on: str) -> tuple[di
         raise Rejected(f"The day {on} has amounts in {', '.join(sorted(paid_in))}; they cannot be added up.")
     usage = {each: Usage(*total, leaves=leaves_sha256(leaves[each])) for each, total in sums.items()}
     return usage, Totals(calls, units, amount, min(paid_in or named or {""}))
+
+
+def _keyed(party: Iterable[Mapping[str, Any]]) -> frozenset[Identifier]:
+    return frozenset[Identifier]().union(*(keyed(each["scheme"], each["value"]) for each in party))
 
 
 def day_of(time_us: int) -> str:

@@ -232,7 +232,7 @@ class Periods:
         wrote = False
         for account in accounts:
             named = known.get(account, set())
-            more = [each for each in self.behind(account, on) if usage.keyed(*each[1:]) not in named]
+            more = [each for each in self.behind(account, on) if not usage.keyed(*each[1:]) <= named]
             if more:
                 self._attribute(account, on, more)
                 wrote = True
@@ -263,26 +263,29 @@ class Periods:
         used, totals = usage.tally(rows, late, day)
         secret = self.secret_of(day)
         made = PeriodMap.of(dict(self._leaf(secret, day, each, used[each]) for each in used))
-        heads = {**self._heads, day: Head(day, revision, made.root.hex(), -1)}
+        said = {
+            "day": day,
+            "revision": revision,
+            "size": made.size,
+            "root": made.root.hex(),
+            "vrf_key": secret.public.hex(),
+            "first": first,
+            "end": end,
+            "known": known,
+            "calls": totals.calls,
+            "units": totals.units,
+            "amount": totals.amount,
+            "currency": totals.currency,
+        }
+        heads = {**self._heads, day: Head.of(-1, said)}
         ordered = [heads[each] for each in sorted(heads)]
         place = self.log.append(
             Public(
                 {
                     "kind": "period-root",
-                    "day": day,
-                    "revision": revision,
+                    **said,
                     "reason": "late-knowledge" if revision else "day-end",
-                    "size": made.size,
-                    "root": made.root.hex(),
-                    "vrf_key": secret.public.hex(),
                     "previous": self.roots[-1].index if self.roots else None,
-                    "first": first,
-                    "end": end,
-                    "known": known,
-                    "calls": totals.calls,
-                    "units": totals.units,
-                    "amount": totals.amount,
-                    "currency": totals.currency,
                     "heads": {"first": ordered[0].day, "count": len(ordered), "root": heads_tree(ordered).hex()},
                 }
             ),
