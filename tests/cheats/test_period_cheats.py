@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from countenance_audit import canonical, certificate, usage
+from countenance_audit import canonical, certificate, evidence, usage
 from countenance_audit.checkpoint import cosign
 from countenance_audit.errors import AuditError
 from countenance_audit.leaf import Opening
@@ -24,7 +25,9 @@ from countenance_audit.policy import TrustPolicy
 from countenance_audit.vrf import Secret
 
 from countenance.ledger import Opaque, Public, accounting
+from countenance.ledger.history import HIGH_WATER
 from countenance.ledger.periods import Periods, keeping
+from countenance.ledger.periods.bundling import bundle
 from countenance.ledger.periods.proving import certify, keep_statement, pack
 
 from .operator import ACCOUNT, DAY_US, WITNESSES, Operator, audit, coverage, kept
@@ -276,6 +279,30 @@ def test_malformed_leaf_in_an_audited_day(town: Town) -> None:
     assert status == 1
     assert index in [each["index"] for each in said["findings"] if each["kind"] == "malformed-leaf"]
     assert not (town.folder / "note").exists()
+
+
+def test_fork_within_a_bundle(town: Town, tmp_path: Path) -> None:
+    """Leaves from one history and a certificate from another, both of one size and signed by the log."""
+    day = town.day()
+    operator = town.operator
+    operator.database.truncate_wal()
+    shutil.copytree(operator.folder, tmp_path / "second", ignore=shutil.ignore_patterns("*-shm", HIGH_WATER))
+    second = Operator(tmp_path / "second", now=operator.now)
+    operator.call(10)
+    second.call(20)
+    policy = TrustPolicy.parse(town.trust.read_text())
+    stranger = ("lei", "5493001KJTIIGC8Y1R12")
+    made = town.certificate(*stranger, day)
+    operator.log.publish()
+    second.log.publish()
+    for periods, is_forked in ((operator.periods, False), (second.periods, True)):
+        mixed = bundle(periods, [stranger], day, day, [made])
+        if is_forked:
+            with pytest.raises(AuditError, match="forked"):
+                evidence.verify(mixed, policy, now_us=operator.now, max_age_us=None)
+        else:
+            evidence.verify(mixed, policy, now_us=operator.now, max_age_us=None)
+    second.close()
 
 
 def test_fork_shown_to_an_auditor_alone_is_not_signed(town: Town) -> None:
