@@ -212,6 +212,42 @@ def test_two_vrf_keys_as_a_second_root_of_an_audited_map(town: Town) -> None:
     assert {"two-roots", "two-vrf-keys"} <= wrong
 
 
+def test_superseded_certificate_under_old_heads_with_a_new_date(town: Town) -> None:
+    """A root of today commits to the heads from before a revision, which a monitor once vouched for."""
+    with town.trust.open("a") as policy:
+        policy.write(f"monitor monitor {MONITOR.verifier}\n")
+    day = town.day()
+    periods = town.operator.periods
+    assert town.mirror() == 0
+    words = ("--trust", town.trust, "--key", town.folder / "monitor.key", "--out", town.folder / "note")
+    assert audit("monitor", town.folder / "mirror", *words)[0] == 0
+    keep_statement(periods, (town.folder / "note").read_bytes())
+    before = json.loads(town.certificate("domain", "parent.example", day))["certificate"]
+    root = periods.root_of(day)
+    town.operator.late[ACCOUNT] = [("recorded-owner", "domain", "parent.example")]
+    periods.revise([ACCOUNT])
+    (leaf,) = periods.log.storage.leaves(root.index, root.index + 1)
+    again = {name: value for name, value in json.loads(leaf).items() if name not in ("v", "time")}
+    place = periods.log.append(Public({**again, "previous": periods.newest.index}))
+    size, note = periods.log.publish()
+    (leaf,) = periods.log.storage.leaves(place.index, place.index + 1)
+
+    def at(index: int, leaf: bytes) -> dict[str, Any]:
+        return {
+            "index": index,
+            "leaf": leaf.decode(),
+            "proof": [each.hex() for each in periods.log.inclusion(index, size)],
+        }
+
+    (old,) = periods.log.storage.leaves(root.index, root.index + 1)
+    content = {**before, "checkpoint": note.decode(), "newest": at(place.index, leaf)}
+    content["days"] = [{**before["days"][0], **at(root.index, old)}]
+    status, said = town.verify(certificate.sign(content, periods.log.signer))
+    assert (status, said["claim"], said["monitored"]) == (0, "absence", False)
+    assert "map order and uniqueness not checked" in said["limits"]
+    assert town.monitor() == (1, {"two-roots"})
+
+
 def test_superseded_certificate_of_a_root_from_the_future(town: Town) -> None:
     """The time of a root is the operator's to say: with a later one, its knowledge would stay fresh for good."""
     day = town.day()

@@ -429,6 +429,28 @@ def test_a_later_declaration_says_who_the_party_was(town: Town) -> None:
     assert town.audit("period", "kept", "--pack", "pack-late")[0] == 0
 
 
+def test_use_of_an_account_that_nobody_had_declared(tmp_path: Path) -> None:
+    """The owner's account may be used before anybody says whose it is; once that is said, the past is revised."""
+    clock = [FIRST]
+    with service_in(tmp_path, ScriptedEngine(), now=lambda: clock[0]) as house:
+        ledger = house.service.ledger
+        assert ledger.periods is not None
+        ledger.periods.begin()
+        clock[0] += timedelta(days=1)
+        assert house.call("DetectFaces", {"Image": {"Bytes": b"faces: 1"}}).status == 200
+        day = clock[0].date().isoformat()
+        clock[0] += timedelta(days=1)
+        ledger.reach_today()
+        house.pipeline.administer("period.close", {})
+        party = {"account_id": house.account.account_id, "party": CUSTOMERS["south"]}
+        house.pipeline.administer("account.declare", party)
+        made = house.pipeline.administer("period.close", {})["made"]
+        assert (day, 1) in [(each["day"], each["revision"]) for each in made]
+        used = ledger.periods.rows.used(day)
+        assert {("lei", "529900T8BM49AURSDO55"), ("domain", "south.example"), ("name", "southernlights")} <= used.keys()
+        assert {each.calls for each in used.values()} == {1}
+
+
 def test_what_is_looked_for_is_all_forms_of_an_identifier(town: Town) -> None:
     said = town.verify("domain:www.shop.south.example", *QUARTER)
     assert (said["claim"], said["asked"], said["worth"]) == ("use", ["south.example"], "asserted")
@@ -493,18 +515,48 @@ def test_a_forged_log_with_forged_witnesses_is_refused(town: Town, tmp_path: Pat
 
 
 def test_every_byte_of_a_bundle_counts(town: Town) -> None:
-    """In this process, as one process for each octet would take days; all octets, one bit each."""
+    """In this process, as one process for each octet would take days. All octets with one bit each; those of the table,
+    which no hash covers, with all eight."""
     day = "2026-04-07"
     data = town.export("small.bundle", STRANGER, "domain:east.example", first=day, last=day).read_bytes()
     policy = TrustPolicy.parse((town.outside / "policy").read_text())
     now = int(town.clock[0].timestamp() * 1_000_000)
     evidence.verify(data, policy, now_us=now, max_age_us=None)
     changed = bytearray(data)
+    table = data.index(b"\n", len(container.MAGIC)) + 1
     for at in range(len(data)):
-        changed[at] ^= 1 << at % 8
-        with pytest.raises(AuditError):
-            evidence.verify(bytes(changed), policy, now_us=now, max_age_us=None)
+        for bit in range(8) if at < table else [at % 8]:
+            changed[at] = data[at] ^ 1 << bit
+            with pytest.raises(AuditError):
+                evidence.verify(bytes(changed), policy, now_us=now, max_age_us=None)
         changed[at] = data[at]
+
+
+def test_every_byte_of_a_bundle_counts_when_its_table_is_made_anew(town: Town) -> None:
+    """Hashes of the container are anybody's to compute. Below them, only when the bundle was made can be changed: it is
+    printed as stated by the operator."""
+    day = "2026-04-07"
+    data = town.export("tiny.bundle", STRANGER, first=day, last=day).read_bytes()
+    parts = container.read(data, evidence.KIND)
+    policy = TrustPolicy.parse((town.outside / "policy").read_text())
+    now = int(town.clock[0].timestamp() * 1_000_000)
+    free = {}
+    for name, content in parts.items():
+        changed = bytearray(content)
+        for at in range(len(content)):
+            changed[at] ^= 1 << at % 3
+            made = container.write(evidence.KIND, {**parts, name: bytes(changed)})
+            try:
+                evidence.verify(made, policy, now_us=now, max_age_us=None)
+            except AuditError:
+                pass
+            else:
+                free.setdefault(name, []).append(at)
+            changed[at] = content[at]
+    made_at = parts["head.json"].index(b'"made":') + len(b'"made":')
+    digits = range(made_at, made_at + len(str(json.loads(parts["head.json"])["made"])))
+    assert free.keys() == {"head.json"}
+    assert set(free["head.json"]) <= set(digits)
 
 
 def test_requests_have_deadlines_and_limits(town: Town) -> None:

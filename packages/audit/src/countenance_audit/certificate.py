@@ -366,8 +366,11 @@ class _Check:
         )
 
     def _monitored(self) -> bool:
+        """Whether a monitor of the policy read a log with the newest root in it, and these heads. One that read less
+        may have stated the same heads of an older root, which came back under a newer date."""
         return any(
             (said.format, said.origin, said.heads) == (MONITOR, self.origin, self.newest.heads_root)
+            and self.newest.index < said.size
             for said in self._stated(self.content["monitors"], self.policy.monitors)
         )
 
