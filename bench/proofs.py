@@ -30,8 +30,8 @@ ORIGIN = "log.example/bench"
 KEYS, QUICK_KEYS = 100_000, 5_000
 ENTRIES, QUICK_ENTRIES = 100_000, 5_000
 DAYS = 31
-IDENTIFIERS_OF_AN_ACCOUNT = 4
-"""The account itself, its number in a register, its domain and its name."""
+IDENTIFIERS_OF_AN_ACCOUNT = 5
+"""The account itself, its number in a register, its domain, and its name with and without its legal form."""
 THREADS = 64
 CERTIFICATES = 100
 SIGNATURES = 2_000

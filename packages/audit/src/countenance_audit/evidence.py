@@ -296,18 +296,18 @@ class _Check:
 
     def _named(self, entries: Sequence[Entry], public: Sequence[tuple[int, Public]]) -> None:
         """Each text is one that an entry names: nothing travels in a bundle unasked."""
-        named: set[str] = set()
+        stray = set(self.texts)
         waiting: list[Any] = [each.accounting for each in entries] + [each.content for _, each in public]
-        while waiting:
+        while stray and waiting:
             value = waiting.pop()
             if isinstance(value, str):
-                named.update(_HASH.findall(value))
+                stray.difference_update(_HASH.findall(value))
             elif isinstance(value, Mapping):
                 waiting += value.values()
             elif isinstance(value, (list, tuple)):
                 waiting += value
-        if stray := sorted(self.texts.keys() - named):
-            raise Rejected(f"No entry of the bundle names texts/{stray[0]}.")
+        if stray:
+            raise Rejected(f"No entry of the bundle names texts/{min(stray)}.")
 
 
 def _opens(opening: Opening, leaf: bytes, index: int) -> None:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from countenance_audit import forms
@@ -68,6 +69,7 @@ class Totals:
     """Of the amounts; of the rows when nothing was charged; empty without rows."""
 
 
+@lru_cache(4_096)
 def keyed(scheme: str, value: str) -> frozenset[Identifier]:
     """The forms of an identifier that maps have, from the one that entries have."""
     return frozenset((scheme, form) for form in forms.of(scheme, value))
