@@ -341,6 +341,29 @@ def test_fork_within_a_bundle(town: Town, tmp_path: Path) -> None:
     second.close()
 
 
+def test_backdating_of_an_entry_in_a_bundle(town: Town) -> None:
+    """He states an earlier time for a call than for the heartbeat before it; no map shows that, and bundles do."""
+    operator = town.operator
+    operator.now += 1_200_000_000
+    operator.log._offset += 1_200_000_000
+    operator.log.append(Public({"kind": "heartbeat", "cosigned": None}))
+    back = 600_000_000
+    operator.log._last_time, operator.now, operator.log._offset = 0, operator.now - back, operator.log._offset - back
+    index = operator.call(1, party=PARTY).place.index
+    operator.log._offset += back
+    operator.now += back
+    day = usage.day_of(operator.now)
+    operator.next_day()
+    made = town.certificate("lei", LEI, day)
+    path = town.folder / "a.bundle"
+    path.write_bytes(bundle(operator.periods, [("lei", LEI)], day, day, [made]))
+    status, said = audit("verify", path, "--trust", town.trust, "--at", town.at())
+    assert status == 1
+    assert [index] == [each["index"] for each in said["findings"] if each["serious"]]
+    assert audit("report", path, "--trust", town.trust, "--at", town.at(), "--out", town.folder / "r.html")[0] == 1
+    assert "WRONG" in (town.folder / "r.html").read_text()
+
+
 def test_fork_shown_to_an_auditor_alone_is_not_signed(town: Town) -> None:
     """His own policy asks for witnesses, and the tree that he is shown has none of them."""
     day = town.day()

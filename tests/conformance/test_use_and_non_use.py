@@ -349,6 +349,9 @@ def test_a_bundle_is_verified_without_the_server(town: Town) -> None:
     assert status == 0, said
     claims = {f"{each['scheme']}:{each['value']}": each["claim"] for each in said["certificates"]}
     assert claims[STRANGER] == "absence"
+    assert not any(each["serious"] for each in said["findings"])
+    silent = [each for each in said["findings"] if each["kind"] == "heartbeat"]
+    assert all("no heartbeat" in each["text"] for each in silent)
     assert {claim for who, claim in claims.items() if who != STRANGER} == {"use"}
     assert len(claims) == len(identifiers)
     assert town.audit("report", "case.bundle", "--out", "report.html")[0] == 0

@@ -168,6 +168,9 @@ def verify_bundle(parsed: argparse.Namespace, answer: Answer) -> None:
         f"{found.leaves} leaves from {found.first} to {found.last} belong to the log; {len(found.entries)} entries "
         "were opened, and each opens its leaf"
     )
+    _tell(found.findings, answer)
+    if any(each.serious for each in found.findings):
+        answer.worst(NO)
     for each in found.certificates:
         _certified(each, answer)
     answer.say("what the maps say of these identifiers is what the opened entries add up to", evidence.SELECTED)
@@ -187,6 +190,9 @@ def report(parsed: argparse.Namespace, answer: Answer) -> None:
     if not all(each.satisfied for each in (found.cosigned, *(one.cosigned for one in found.certificates))):
         answer.worst(UNDECIDED)
         answer.say(certificate.UNWITNESSED)
+    if any(each.serious for each in found.findings):
+        answer.worst(NO)
+        answer.say("the leaves of the period are not what they must be: the report says in what way")
     _write(parsed.out, rendering.page(found, _at(parsed)).encode())
     answer.say(f"the report is in {parsed.out}")
 

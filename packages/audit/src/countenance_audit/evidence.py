@@ -29,6 +29,7 @@ from countenance_audit.errors import AuditError, Malformed, Rejected
 from countenance_audit.leaf import Opening, Public, check_opening, parse
 from countenance_audit.members import array, day, hexadecimal, integer, members, text
 from countenance_audit.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
+from countenance_audit.mirror import Finding, Watch
 from countenance_audit.note import SignedNote
 from countenance_audit.policy import Cosigned, TrustPolicy
 from countenance_audit.tiles import TILE_WIDTH, encode_bundle, parse_bundle
@@ -87,6 +88,9 @@ class Verified:
     texts: Mapping[str, bytes] = field(repr=False)
     leaves: int = 0
     """How many leaves the days of the period have, opened or not."""
+    findings: tuple[Finding, ...] = ()
+    """What those leaves show: downtime, spans without a heartbeat or without witnesses; serious ones are leaves of no
+    form and times that go back."""
 
 
 @dataclass(slots=True)
@@ -203,6 +207,7 @@ class _Check:
             public=public,
             texts=self.texts,
             leaves=len(leaves),
+            findings=tuple(self._watched(leaves, entries)),
         )
 
     def _leaves(self, cosigned: Cosigned) -> list[bytes]:
@@ -220,6 +225,22 @@ class _Check:
             checkpoint = cosigned.checkpoint
             verify_consistency(end, checkpoint.size, tree.root(), checkpoint.root, proof)
         return leaves
+
+    def _watched(self, leaves: Sequence[bytes], entries: Sequence[Entry]) -> list[Finding]:
+        """What a mirror would list of the period's leaves, with the times of the entries that are open here."""
+        first, findings = self.place["first"], list[Finding]()
+        watch, opened = Watch(findings), {each.index: each.accounting["end"] for each in entries}
+        latest = 0
+        for index, data in enumerate(leaves, start=first):
+            leaf = watch.see(index, data)
+            time = leaf.content.time if isinstance(leaf.content, Public) else opened.get(index, latest)
+            if time < latest and not isinstance(leaf.content, Public):
+                findings.append(Finding("time", index, "Its time is before that of a leaf before it.", True))
+            elif time < latest and not any(each.index == index for each in findings[-1:]):
+                findings.append(Finding("time", index, "Its time is before that of an entry before it.", True))
+            latest = max(latest, time)
+        watch.end()
+        return findings
 
     def _entries(self, leaves: Sequence[bytes]) -> Iterator[Entry]:
         first = self.place["first"]

@@ -16,7 +16,7 @@ from countenance_audit import canonical
 from countenance_audit.errors import Malformed, Rejected
 from countenance_audit.leaf import Public, parse, public
 from countenance_audit.merkle import inclusion_proof, leaf_hash, root_of, verify_inclusion
-from countenance_audit.usage import days_from, next_day, start_of
+from countenance_audit.usage import days_between, next_day, start_of
 
 FIRST_DAY_OF_KEYS: Final = "first"
 OVERDUE_US: Final = 24 * 3_600_000_000
@@ -303,7 +303,7 @@ def head_proof(heads: Sequence[Head], day: str) -> list[bytes]:
     def subtree(level: int, index: int) -> bytes:
         return root_of(hashes[index << level : (index + 1) << level])
 
-    at = len(days_from(heads[0].day, day)) - 1 if heads else -1
+    at = days_between(heads[0].day, day) if heads else -1
     return inclusion_proof(at, len(heads), subtree)
 
 
@@ -315,7 +315,7 @@ def check_head(newest: Root, shown: Root, proof: Sequence[bytes]) -> None:
     """
     if shown.day < newest.heads_first:
         raise Rejected(f"The newest root says nothing about {shown.day}.")
-    at = len(days_from(newest.heads_first, shown.day)) - 1
+    at = days_between(newest.heads_first, shown.day)
     try:
         verify_inclusion(at, newest.heads_count, shown.head.hash, proof, bytes.fromhex(newest.heads_root))
     except Rejected:

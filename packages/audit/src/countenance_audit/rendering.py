@@ -48,6 +48,9 @@ def page(found: Verified, at_us: int) -> str:
         f"<ul>{''.join(f'<li>{_safe(line)}</li>' for line in UNDETECTABLE.values())}</ul>",
         "<h2>What this rests on</h2>",
         _table(["", ""], _facts(found), 2),
+        "<h2>Interruptions and what is wrong</h2>",
+        "<p>From the public leaves of the whole period, and the times of the entries that are open here.</p>",
+        _table(["Leaf", "What", ""], _findings(found), 3),
         "<h2>Timeline</h2>",
         f"<p>{_safe(SELECTED[0].upper() + SELECTED[1:])}.</p>",
         *_timeline(found),
@@ -104,6 +107,13 @@ def _facts(found: Verified) -> list[list[str]]:
         ["Entries opened", str(len(found.entries))],
         ["Texts by hash", ", ".join(sorted(found.texts)) or "none"],
         ["Bundle made", f"{moment(found.made_us)} (stated by the operator)"],
+    ]
+
+
+def _findings(found: Verified) -> list[list[str]]:
+    return [
+        ["" if each.index is None else str(each.index), each.text, "WRONG" if each.serious else "to be judged"]
+        for each in found.findings
     ]
 
 

@@ -176,10 +176,14 @@ def next_day(on: str, days: int = 1) -> str:
     return (date.fromisoformat(on) + timedelta(days=days)).isoformat()
 
 
+def days_between(first: str, on: str) -> int:
+    """How many days after the first one another is; negative when it is before."""
+    return (date.fromisoformat(on) - date.fromisoformat(first)).days
+
+
 def days_from(first: str, last: str) -> list[str]:
     """All days from one to another, both included; none when the first is later."""
-    count = (date.fromisoformat(last) - date.fromisoformat(first)).days + 1
-    return [next_day(first, each) for each in range(count)]
+    return [next_day(first, each) for each in range(days_between(first, last) + 1)]
 
 
 def moment(time_us: int) -> str:

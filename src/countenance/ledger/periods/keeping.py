@@ -73,6 +73,8 @@ class Periods:
         """Every period root, in the order of the log."""
         self.keys: list[Key] = []
         self._heads: dict[str, Head] = {}
+        self._root_at: dict[int, Root] = {}
+        """By the index of its leaf."""
         for index, leaf in self.rows.leaves_of_kind("vrf-key"):
             content = _content(leaf)
             self.keys.append(Key(index, content["time"], content["day"], content["key"]))
@@ -164,7 +166,7 @@ class Periods:
             elif self.keys and day < self.keys[0].day:
                 hint = f"the maps of this log begin with {self.keys[0].day}"
             raise PeriodError(f"There is no map of {day}.", hint=hint)
-        return next(each for each in reversed(self.roots) if each.index == head.index)
+        return self._root_at[head.index]
 
     def refresh(self) -> bool:
         """Look whether more may be known than at the last time of who stood behind accounts."""
@@ -364,6 +366,7 @@ class Periods:
 
     def _take(self, root: Root) -> None:
         self.roots.append(root)
+        self._root_at[root.index] = root
         self._heads[root.day] = root.head
 
 

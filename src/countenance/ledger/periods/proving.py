@@ -37,7 +37,7 @@ class _Heads:
             self._levels.append([root_of(level[at : at + 2]) for at in range(0, len(level) - 1, 2)])
 
     def proof(self, day: str) -> list[bytes]:
-        at = len(usage.days_from(self._first, day)) - 1
+        at = usage.days_between(self._first, day)
         return inclusion_proof(at, len(self._levels[0]), lambda level, index: self._levels[level][index])
 
 
