@@ -36,8 +36,8 @@ from countenance.ledger import Log
 from countenance.ledger.periods import PeriodError
 from countenance.ledger.witness import Witness
 from countenance.ledger.witnessing import Witnessing
-from countenance.operations.certificates import MOST_A_DAY
 from countenance.operations.instruction import AdministrationError
+from countenance.operations.proofrequests import MOST_A_DAY, TooManyProofs
 from countenance.server.witness import witness_app, witness_server
 from countenance.standing.ownership.interval import Interval
 
@@ -577,7 +577,7 @@ def test_requests_have_deadlines_and_limits(town: Town) -> None:
     day = {"from": QUARTER[0], "until": QUARTER[0]}
     for number in range(MOST_A_DAY - 1):
         town.ask("certificate.issue", identifier=f"domain:n{number}.example", requester="J. Doe", **day)
-    with pytest.raises(AdministrationError, match="100 are the most"):
+    with pytest.raises(TooManyProofs, match="100 are the most"):
         town.ask("certificate.issue", identifier=STRANGER, requester="J. Doe", **day)
     town.ask("certificate.issue", identifier=STRANGER, requester="another", **day)
 

@@ -69,6 +69,11 @@ def count(connection: sqlite3.Connection) -> int:
     return int(found)
 
 
+def declared(connection: sqlite3.Connection) -> set[str]:
+    """The accounts of which a party is declared."""
+    return {row[0] for row in connection.execute("SELECT DISTINCT account_id FROM party")}
+
+
 def digests(connection: sqlite3.Connection) -> dict[tuple[str, int], str]:
     """(account, version) -> digest of every declaration, for `ledger fsck`."""
     rows = connection.execute("SELECT account_id, version, content FROM party").fetchall()
