@@ -569,13 +569,25 @@ def test_requests_have_deadlines_and_limits(town: Town) -> None:
     assert town.ask("certificate.refuse", request=refused["request"], reason="no right to it")["state"] == "refused"
     with pytest.raises(AdministrationError, match="no unanswered request"):
         town.ask("certificate.refuse", request=refused["request"], reason="again")
+    before = town.ask("certificate.request", **{**asked, "from": "2020-01-01", "until": "2020-01-31"})
+    with pytest.raises(PeriodError, match="no map of 2020-01-01"):
+        town.ask("certificate.issue", request=before["request"])
+    assert town.ask("certificate.refuse", request=before["request"], reason="no such log yet")["state"] == "refused"
+    today = town.clock[0].date()
+    open_day = town.ask("certificate.request", **{**asked, "from": today.isoformat(), "until": today.isoformat()})
+    assert open_day["state"] == "open"
+    later = (today + timedelta(days=1)).isoformat()
+    for wrong, said in (({"until": later}, "yet to come"), ({"from": "0001-01-01"}, "has more than 3660 days")):
+        with pytest.raises(AdministrationError, match=said):
+            town.ask("certificate.request", **{**asked, **wrong})
     town.clock[0] += timedelta(days=31)
     town.ask("period.close")
+    assert town.ask("certificate.issue", request=open_day["request"])["state"] == "answered"
     states = {each["request"]: each["state"] for each in town.ask("certificate.list")["requests"]}
     assert (states[late["request"]], states[refused["request"]]) == ("overdue", "refused")
     assert town.ask("certificate.issue", request=late["request"])["state"] == "answered"
     day = {"from": QUARTER[0], "until": QUARTER[0]}
-    for number in range(MOST_A_DAY - 1):
+    for number in range(MOST_A_DAY - 2):
         town.ask("certificate.issue", identifier=f"domain:n{number}.example", requester="J. Doe", **day)
     with pytest.raises(TooManyProofs, match="100 are the most"):
         town.ask("certificate.issue", identifier=STRANGER, requester="J. Doe", **day)

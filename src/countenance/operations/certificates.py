@@ -87,7 +87,7 @@ def period_statement(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 def certificate_request(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Puts on record that somebody asked for a proof, and until when he is to have one."""
-    return _told(_requested(on, params))
+    return _told(_requested(on, params, has_maps=False))
 
 
 def certificate_issue(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
@@ -195,8 +195,9 @@ def _periods(on: Instruction) -> Periods:
     return on.ledger.periods
 
 
-def _asking(on: Instruction, params: dict[str, Any], number: int = 0) -> Asked:
-    """What is asked for, if it can be; nothing is on record yet."""
+def _asking(on: Instruction, params: dict[str, Any], number: int = 0, *, has_maps: bool = True) -> Asked:
+    """What is asked for, if it can be; nothing is on record yet. Without `has_maps` it may be any period that has begun
+    to its last day: that there is no map, or not yet, is for the answer to say."""
     named, *days, requester = (required(params, name) for name in ("identifier", "from", "until", "requester"))
     first, last = (_day(each) for each in days)
     try:
@@ -211,17 +212,20 @@ def _asking(on: Instruction, params: dict[str, Any], number: int = 0) -> Asked:
     if not requester.isprintable() or len(requester) > MAX_REQUESTER:
         raise AdministrationError(f"The requester has at most {MAX_REQUESTER} printable characters.")
     periods = _periods(on)
-    for each in (first, last):
-        periods.root_of(each)
-    if first > last or len(usage.days_from(first, last)) > certificate.MAX_DAYS:
+    if has_maps:
+        for each in (first, last):
+            periods.root_of(each)
+    elif last > usage.day_of(periods.log.now_us()):
+        raise AdministrationError(f"{last} is yet to come.", hint="ask when the period is over")
+    if not 0 <= usage.days_between(first, last) < certificate.MAX_DAYS:
         raise AdministrationError(f"The period ends before it begins, or has more than {certificate.MAX_DAYS} days.")
     now_us = microseconds(on.at)
     request = on.request_id if number == 0 else str(uuid.uuid4())
     return Asked(request, scheme, value, first, last, requester, now_us, now_us + DEADLINE_DAYS * usage.DAY_US)
 
 
-def _requested(on: Instruction, params: dict[str, Any]) -> Asked:
-    asked = _asking(on, params)
+def _requested(on: Instruction, params: dict[str, Any], *, has_maps: bool = True) -> Asked:
+    asked = _asking(on, params, has_maps=has_maps)
     _note_asked(on, asked)
     return asked
 
