@@ -359,7 +359,7 @@ def _periods(register: Register) -> Daily:
         if periods is None:
             return 0
         accounts = [each.account_id for each in register.accounts.accounts()]
-        return len(certificates.keep_up(periods, register.governance.journal, accounts, stopping))
+        return len(certificates.keep_up(periods, register.governance.requests, accounts, stopping))
 
     return Daily(keep_up, name="period maps", every_s=PERIODS_EVERY_S)
 

@@ -54,6 +54,7 @@ from countenance.operations.lists import StandingError
 from countenance.operations.pagination import InvalidCursor
 from countenance.operations.persons import NotErased
 from countenance.operations.progress import BeingErased
+from countenance.operations.proofrequests import TooManyProofs
 from countenance.operations.quotas import QuotaError
 from countenance.operators import OperatorError, ProposalError, SessionError
 from countenance.policy.cases import CasesError
@@ -115,6 +116,7 @@ INTERNAL: set[type[Error]] = {
     MeteringError,
     NoSuchHold,
     PeriodError,
+    TooManyProofs,
     QuotaError,
     NotErased,
     NotStamped,
