@@ -30,6 +30,11 @@ class Extractor:
         self._dimension = dimension
         self._flip = flip
 
+    @property
+    def runtime(self) -> str:
+        """Name and precision of what runs it."""
+        return self._session.runtime
+
     def features(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features of each crop.
 
@@ -47,6 +52,10 @@ class Extractor:
             # The mean of a face and its mirror image, each with the same say.
             raw = _unit(raw) + _unit(self._run(np.ascontiguousarray(crops[:, :, ::-1])))
         return _unit(raw)
+
+    def probe(self) -> tuple[int, ...]:
+        """The shape of what the network makes of two crops: whether it is what it was taken for."""
+        return tuple(self._session.run(np.zeros((2, CROP, CROP, 3), np.uint8))[0].shape)
 
     def close(self) -> None:
         """Let go of the network."""
