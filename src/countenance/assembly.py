@@ -125,6 +125,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         stack.enter_context(Ownership(data))
         register = stack.enter_context(_register(settings, serving=True))
         use_calling_thread_only()
+        _warn_of_licence(settings)
         engine = build_engine(
             cache_dir=data / "models",
             runtime=settings.runtime,
@@ -135,6 +136,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             max_pixels=settings.max_image_pixels,
             max_bytes=settings.max_s3_object_bytes,
             flip=settings.flip,
+            pack=pack_of(settings),
         )
         stack.callback(engine.close)
         gallery = SqliteGallery(register.database, register.keyring)
@@ -167,6 +169,11 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             admits=Quotas.parse(settings.quotas).take,
         )
         yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
+
+
+def pack_of(settings: Settings) -> str:
+    """The model pack that a server of these settings takes."""
+    return modelpack.chosen(settings.model_pack, settings.data_dir / "models")
 
 
 def recover(
@@ -270,6 +277,12 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
             samples=samples,
             governance=governance,
         )
+
+
+def _warn_of_licence(settings: Settings) -> None:
+    pack = modelpack.load(pack_of(settings), settings.data_dir / "models")
+    if not pack.commercial_use:
+        _log.warning("the model pack %s is not for commercial use: %s", pack.name, pack.terms)
 
 
 def _timestamping(settings: Settings, log: Log) -> Timestamping:
@@ -383,7 +396,7 @@ def _start_members(settings: Settings) -> dict[str, Any]:
     build = hashlib.sha256()
     for file in sorted(each for each in source.rglob("*") if each.is_file() and "__pycache__" not in each.parts):
         build.update(file.relative_to(source).as_posix().encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    pack = modelpack.load()
+    pack = modelpack.load(pack_of(settings), settings.data_dir / "models")
     return {
         "software": countenance.__version__,
         "build": build.hexdigest(),

@@ -71,6 +71,12 @@ class Settings:
         choice("auto", "onnxruntime", "openvino"),
         "Inference runtime; auto picks what this CPU runs fastest.",
     )
+    model_pack: str | None = setting(
+        None,
+        or_auto(TEXT),
+        "Model pack that finds faces and makes features; auto is the one that `countenance models use` chose, at first "
+        "yunet-sface. A collection works with the pack that made it: docs/guides/model-packs.md.",
+    )
     inference_workers: int | None = setting(
         None, or_auto(whole(1, 1024)), "Inferences that run at once; auto follows the number of cores."
     )

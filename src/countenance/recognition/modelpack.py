@@ -41,6 +41,7 @@ __all__ = [
     "available",
     "calibration_path",
     "calibration_text",
+    "chosen",
     "folded",
     "in_use",
     "is_built_in",
@@ -118,21 +119,13 @@ def is_built_in(name: str) -> bool:
     return NAME.fullmatch(name) is not None and bool(_packs().joinpath(name, MANIFEST).is_file())
 
 
-def pin(pack: ModelPack, file: ModelFile, sha256: str, models_dir: Path) -> ModelPack:
-    """Say which digest a file has that the manifest leaves out. Returns the pack that then is.
-
-    Raises:
-        ModelPackError: the manifest has a digest for it, or that is none.
-    """
-    if not DIGEST.fullmatch(sha256):
-        raise ModelPackError("a SHA-256 is 64 lower-case hexadecimal digits")
-    if file.sha256 and file.sha256 != sha256:
-        raise ModelPackError(f"{file.name} of {pack.name} has the SHA-256 {file.sha256}, and no other")
-    if not file.sha256:
-        pins = {**_pins(models_dir), f"{pack.name}/{file.name}": sha256}
-        models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(models_dir / PINS, (json.dumps(pins, indent=1, sort_keys=True) + "\n").encode())
-    return load(pack.name, models_dir)
+def pin(pack: ModelPack, file: ModelFile, models_dir: Path) -> None:
+    """Take for good, for a file whose digest the manifest leaves out, the one that it has by now."""
+    if any(each.name == file.name and each.sha256 == file.sha256 for each in load(pack.name, models_dir).files):
+        return
+    pins = {**_pins(models_dir), f"{pack.name}/{file.name}": file.sha256}
+    models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace_file(models_dir / PINS, (json.dumps(pins, indent=1, sort_keys=True) + "\n").encode())
 
 
 def _pins(models_dir: Path) -> Mapping[str, str]:
@@ -151,6 +144,11 @@ def _pinned(pack: ModelPack, models_dir: Path | None) -> ModelPack:
         each if each.sha256 else replace(each, sha256=pins.get(f"{pack.name}/{each.name}", "")) for each in pack.files
     )
     return replace(pack, files=files, is_own=True)
+
+
+def chosen(setting: str | None, models_dir: Path) -> str:
+    """The pack that a server takes: as its settings say, else as `models use` did."""
+    return setting or in_use(models_dir)
 
 
 def in_use(models_dir: Path) -> str:

@@ -13,6 +13,7 @@ from tests.conformance.in_process import ScriptedEngine, code_of, service_in
 import countenance.assembly  # noqa: F401 -- loads every module a call can reach
 from countenance.accounts import AccessKeyNotFound, AccountError, AccountNotFound, PartyError
 from countenance.errors import Error
+from countenance.fetching import FetchFailed
 from countenance.gallery import (
     CollectionExists,
     CollectionNotFound,
@@ -71,7 +72,6 @@ from countenance.recognition import (
 from countenance.samples import SampleCorrupt, SampleError, SampleNotFound, SampleNotKept
 from countenance.sources import ObjectNotAvailable, ObjectTooLarge, SourceError, SourceUnavailable
 from countenance.standing.documents import DocumentMissing
-from countenance.standing.fetching import FetchFailed
 from countenance.standing.lists import ListError
 from countenance.standing.matching import MatcherMissing
 from countenance.standing.ownership import OwnershipError
