@@ -22,6 +22,11 @@ SCORES = (
 
 ARNS = "ARNs are accepted with and without the leading `arn:`."
 
+BOUND = (
+    "The collection is bound to the FaceModelVersion of this server's model pack. With another pack in use, searching "
+    "it, indexing into it and associating in it are InvalidParameterException (docs/guides/model-packs.md)."
+)
+
 STATUS = "UserStatus is ACTIVE, or CREATED without faces, at once: aggregation is done when the call is answered."
 TOKENS = "A ClientRequestToken is remembered for 24 hours."
 USERS = (
@@ -32,7 +37,7 @@ USERS = (
 NOTES: dict[str, tuple[str, ...]] = {
     "AssociateFaces": (SCORES, STATUS, TOKENS),
     "CompareFaces": (IMAGES, SCORES, "Emotions and Smile of ComparedFace are left out."),
-    "CreateCollection": ("The collection is pinned to the FaceModelVersion of this server's model pack.",),
+    "CreateCollection": (BOUND,),
     "CreateUser": (TOKENS,),
     "DeleteUser": (TOKENS,),
     "DetectFaces": (IMAGES, ATTRIBUTES),

@@ -13,7 +13,6 @@ from tests.conformance.in_process import ScriptedEngine, code_of, service_in
 import countenance.assembly  # noqa: F401 -- loads every module a call can reach
 from countenance.accounts import AccessKeyNotFound, AccountError, AccountNotFound, PartyError
 from countenance.errors import Error
-from countenance.fetching import FetchFailed
 from countenance.gallery import (
     CollectionExists,
     CollectionNotFound,
@@ -137,7 +136,6 @@ INTERNAL: set[type[Error]] = {
     CasesError,
     Undecided,
     DocumentMissing,
-    FetchFailed,
     ListError,
     MatcherMissing,
     OwnershipError,
