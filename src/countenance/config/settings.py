@@ -184,6 +184,14 @@ class Settings:
         "with * for every operation and `unlimited` for a rate, go before it: "
         "aws,123456789012:*=200,DetectFaces=unlimited.",
     )
+    keep_crops: bool = setting(
+        False,
+        SWITCH,
+        "Keep, encrypted under the collection's key, the aligned crop of 112 x 112 pixels of every face that is "
+        "enrolled (some 25 KB each), so that `countenance collection migrate` can carry a collection over to another "
+        "model. They are pictures of people: they go with their face, and `countenance collection forget-crops` erases "
+        "them earlier.",
+    )
     samples: str = setting(
         "off",
         choice("off", "matches"),

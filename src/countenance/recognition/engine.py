@@ -138,6 +138,27 @@ class Engine:
         with self._gate.entered():
             return self.features(self.align(analysis.picture, faces))
 
+    def extract_with_crops(
+        self, analysis: Analysis, faces: Sequence[DetectedFace]
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """As `extract`, and the crops that the features were made of: uint8, len(faces) x 112 x 112 x 3, R G B.
+
+        Raises:
+            Busy: too many calls are waiting.
+        """
+        with self._gate.entered():
+            crops = self.align(analysis.picture, faces)
+            return self.features(crops), crops
+
+    def extract_crops(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features of crops that were kept; see `features`.
+
+        Raises:
+            Busy: too many calls are waiting.
+        """
+        with self._gate.entered():
+            return self.features(crops)
+
     def close(self) -> None:
         """Let go of the models. No call may be running."""
         self._detector.close()

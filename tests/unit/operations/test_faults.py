@@ -16,6 +16,7 @@ from countenance.errors import Error
 from countenance.gallery import (
     CollectionExists,
     CollectionNotFound,
+    FacesWithoutCrops,
     GalleryError,
     ModelMismatch,
     ReferenceNotFound,
@@ -51,6 +52,7 @@ from countenance.operations.faults import (
     fault_for,
 )
 from countenance.operations.lists import StandingError
+from countenance.operations.migration import NotMigrated
 from countenance.operations.pagination import InvalidCursor
 from countenance.operations.persons import NotErased
 from countenance.operations.progress import BeingErased
@@ -97,6 +99,8 @@ INTERNAL: set[type[Error]] = {
     KeyringError,
     TemplateCorrupt,
     ModelPackError,
+    FacesWithoutCrops,
+    NotMigrated,
     SourceUnavailable,
     SampleNotKept,
     # Raised at start-up, on the host or before an operation: no call gets that far with one.
