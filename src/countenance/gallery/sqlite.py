@@ -420,7 +420,11 @@ class SqliteGallery:
 
     def forget_crops(self, account_id: str, collection_id: str, *, entry: Entry) -> int:
         def work(connection: sqlite3.Connection) -> int:
-            return migrating.forget_crops(connection, collection_rows.find(connection, account_id, collection_id).uid)
+            found = collection_rows.find(connection, account_id, collection_id)
+            count = migrating.forget_crops(connection, found.uid)
+            if count:
+                self._database.erasures.note(connection, erasure.note_of_crops(found))
+            return count
 
         count = self._database.write(lambda count: entry.with_details({"crops": count}), work)
         self._database.truncate_wal()
