@@ -44,7 +44,7 @@ from countenance.operations.pagination import Cursors
 from countenance.operations.quotas import Quotas
 from countenance.operations.samples import retain
 from countenance.operations.standings import Standings, sources_of
-from countenance.recognition import Engine, build_engine, modelpack, use_calling_thread_only
+from countenance.recognition import Engine, ModelPackError, build_engine, modelpack, use_calling_thread_only
 from countenance.samples import Daily, Samples
 from countenance.sources import FolderSource, GrantedSource, ImageSource, S3Source
 from countenance.standing import places, rules
@@ -131,7 +131,6 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         stack.enter_context(Ownership(data))
         register = stack.enter_context(_register(settings, serving=True))
         use_calling_thread_only()
-        _warn_of_licence(settings)
         engine = _engine(settings)
         stack.callback(engine.close)
         gallery = SqliteGallery(register.database, register.keyring)
@@ -277,9 +276,16 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
 
 
 def _engine(settings: Settings) -> Engine:
-    """The model in use, loaded."""
+    """The model in use, loaded. Raises ModelPackError."""
+    models = settings.data_dir / "models"
+    pack = modelpack.load(pack_of(settings), models)
+    if not modelpack.is_accepted(pack, models):
+        raise ModelPackError(
+            f"the model pack {pack.name} is not for commercial use, and nobody accepted that",
+            hint=f"`countenance models use {pack.name} --accept-licence`, if your use is within its terms",
+        )
     return build_engine(
-        cache_dir=settings.data_dir / "models",
+        cache_dir=models,
         runtime=settings.runtime,
         threads=settings.inference_threads,
         workers=settings.inference_workers,
@@ -288,14 +294,8 @@ def _engine(settings: Settings) -> Engine:
         max_pixels=settings.max_image_pixels,
         max_bytes=settings.max_s3_object_bytes,
         flip=settings.flip,
-        pack=pack_of(settings),
+        pack=pack.name,
     )
-
-
-def _warn_of_licence(settings: Settings) -> None:
-    pack = modelpack.load(pack_of(settings), settings.data_dir / "models")
-    if not pack.commercial_use:
-        _log.warning("the model pack %s is not for commercial use: %s", pack.name, pack.terms)
 
 
 def _timestamping(settings: Settings, log: Log) -> Timestamping:

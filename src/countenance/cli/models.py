@@ -110,6 +110,8 @@ def use(name: str, accepts: bool, data_dir: Path | None, as_json: bool) -> None:
     folder = settings.data_dir / "models"
     pack = modelpack.load(name, folder)
     must_accept(pack, accepts=accepts)
+    if not pack.commercial_use:
+        modelpack.accept(pack, folder)
     engine = build_engine(cache_dir=folder, runtime=settings.runtime, threads=1, workers=1, pack=name)
     model_version, runtime = engine.model_version, engine.runtime
     engine.close()

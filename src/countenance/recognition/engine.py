@@ -234,7 +234,6 @@ def build_engine(
     """
     loaded = modelpack.load(pack, cache_dir)
     kinds.refuse(loaded)
-    calibration = _calibration(loaded, cache_dir, is_calibrating=is_calibrating)
     mirror = loaded.flip if flip is None else flip
     cores = usable_cores()
     lanes = workers or max(1, cores // CORES_PER_LANE)
@@ -242,6 +241,7 @@ def build_engine(
     name = choose(runtime)
     detector_graph = modelpack.folded(loaded.file("detector"), cache_dir)
     features_graph = modelpack.folded(loaded.file("features"), cache_dir)
+    calibration = _calibration(loaded, cache_dir, is_calibrating=is_calibrating)
     of_detector = partial(
         open_session,
         detector_graph,

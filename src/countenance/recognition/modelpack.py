@@ -38,12 +38,14 @@ __all__ = [
     "FileReport",
     "ModelFile",
     "ModelPack",
+    "accept",
     "available",
     "calibration_path",
     "calibration_text",
     "chosen",
     "folded",
     "in_use",
+    "is_accepted",
     "is_built_in",
     "kept_as",
     "load",
@@ -62,6 +64,7 @@ OWN_PACKS: Final = "packs"
 PINS: Final = "pins.json"
 CALIBRATIONS: Final = "calibrations"
 IN_USE: Final = "in-use"
+ACCEPTED: Final = "accepted.json"
 """Files and folders in `<models_dir>`, besides weights and the cache."""
 
 State = Literal["ready", "missing", "wrong", "unpinned"]
@@ -129,9 +132,13 @@ def pin(pack: ModelPack, file: ModelFile, models_dir: Path) -> None:
 
 
 def _pins(models_dir: Path) -> Mapping[str, str]:
+    return {name: value for name, value in _texts(models_dir / PINS).items() if DIGEST.fullmatch(value)}
+
+
+def _texts(path: Path) -> dict[str, str]:
+    """A file of texts by name; empty when there is none, or it says something else."""
     try:
-        found = json.loads((models_dir / PINS).read_text(encoding="utf-8"))
-        return {str(name): str(value) for name, value in found.items() if DIGEST.fullmatch(str(value))}
+        return {str(name): str(value) for name, value in json.loads(path.read_text(encoding="utf-8")).items()}
     except (OSError, ValueError, AttributeError):
         return {}
 
@@ -149,6 +156,19 @@ def _pinned(pack: ModelPack, models_dir: Path | None) -> ModelPack:
 def chosen(setting: str | None, models_dir: Path) -> str:
     """The pack that a server takes: as its settings say, else as `models use` did."""
     return setting or in_use(models_dir)
+
+
+def accept(pack: ModelPack, models_dir: Path) -> None:
+    """Put down that somebody accepted the terms of a pack that is not for commercial use."""
+    models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    said = {**_texts(models_dir / ACCEPTED), pack.name: hashlib.sha256(pack.terms.encode()).hexdigest()}
+    replace_file(models_dir / ACCEPTED, (json.dumps(said, indent=1, sort_keys=True) + "\n").encode())
+
+
+def is_accepted(pack: ModelPack, models_dir: Path) -> bool:
+    """Whether nobody has to accept the pack's terms, or somebody did, as they read now."""
+    of_now = hashlib.sha256(pack.terms.encode()).hexdigest()
+    return pack.commercial_use or _texts(models_dir / ACCEPTED).get(pack.name) == of_now
 
 
 def in_use(models_dir: Path) -> str:

@@ -16,6 +16,8 @@ import pytest
 from click.testing import Result
 from tests.unit.recognition import small_models
 
+from countenance.assembly import open_service
+from countenance.config import Settings
 from countenance.recognition import ModelPackError, importing, modelpack
 
 Invoke = Callable[..., Result]
@@ -372,3 +374,37 @@ def test_the_setting_goes_before_what_use_chose(invoke: Invoke, monkeypatch: pyt
     assert result.exit_code == 0
     assert "model_pack says dlib" in result.stderr
     assert json.loads(invoke("models", "verify", "--json").stdout)["pack"] == "dlib"
+
+
+def not_served(pack: str) -> ModelPackError:
+    """Why no server starts with this pack."""
+    with pytest.raises(ModelPackError) as caught, open_service(Settings(data_dir=Path("data"), model_pack=pack)):
+        pass
+    return caught.value
+
+
+def test_no_server_starts_with_a_pack_whose_terms_nobody_accepted(invoke: Invoke, tmp_path: Path) -> None:
+    said = small_models.manifest("small", DETECTOR, FEATURES, commercial_use=False, terms="Research only.")
+    for name, content in (("a", DETECTOR), ("b", FEATURES)):
+        (tmp_path / name).write_bytes(content)
+    manifest = written(tmp_path / "mine", said)
+    assert invoke("models", "import", "a", "b", "--manifest", manifest, "--accept-licence").exit_code == 0
+    refused = not_served("small")
+    assert "nobody accepted that" in refused.message
+    assert "models use small --accept-licence" in str(refused.hint)
+    assert invoke("models", "use", "small", "--accept-licence").exit_code == 0
+    assert modelpack.is_accepted(modelpack.load("small", MODELS), MODELS)
+    changed = MODELS / "packs" / "small" / "manifest.json"
+    changed.write_text(json.dumps({**said, "terms": "Research only, and by name."}))
+    assert not modelpack.is_accepted(modelpack.load("small", MODELS), MODELS)
+
+
+def test_a_server_says_what_its_pack_lacks(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "glintr100.onnx is missing" in not_served("auraface").message
+    assert "does not run here" in not_served("dlib").message
+    assert "there is no model pack 'nonsense'" in not_served("nonsense").message
+    monkeypatch.setenv("COUNTENANCE_MODEL_PACK", "edgeface-s")
+    found = {each["subject"]: each for each in json.loads(invoke("doctor", "--json").stdout)["findings"]}
+    assert found["model pack"]["state"] == "broken"
+    assert "models calibrate edgeface-s" in found["model pack"]["remedy"]
+    assert found["model"]["state"] in ("ok", "broken")
