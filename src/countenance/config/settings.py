@@ -188,7 +188,7 @@ class Settings:
         False,
         SWITCH,
         "Keep, encrypted under the collection's key, the aligned crop of 112 x 112 pixels of every face that is "
-        "enrolled (some 25 KB each), so that `countenance collection migrate` can carry a collection over to another "
+        "enrolled (some 17 KB each), so that `countenance collection migrate` can carry a collection over to another "
         "model. They are pictures of people: they go with their face, and `countenance collection forget-crops` erases "
         "them earlier.",
     )

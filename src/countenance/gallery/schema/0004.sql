@@ -2,7 +2,7 @@
 -- Sealed under the collection's key and bound to the FaceId.
 CREATE TABLE reference_crops (
   ref_id INTEGER PRIMARY KEY,
-  crop   BLOB NOT NULL                      -- nonce, AES-256-GCM(zlib(112 x 112 x 3 bytes, R G B)), tag
+  crop   BLOB NOT NULL                      -- nonce, AES-256-GCM(what gallery/migrating.py packs), tag
 ) STRICT;
 
 -- Templates of another model, on their way into a collection: nothing reads them until all are there.
