@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from countenance.recognition.extractor import Extractor, batch_shapes
 from countenance.recognition.faults import Busy, ModelPackError
 from countenance.recognition.image import ALL_FORMATS, STRICT_FORMATS, Limits, Picture, read
 from countenance.recognition.manifest import ModelPack
-from countenance.recognition.session import choose, open_session
+from countenance.recognition.session import Session, choose, open_session
 
 CORES_PER_LANE = 4
 """An inference over all of two cores serves as many calls a second as two side by side, and each of them sooner;
@@ -239,27 +239,21 @@ def build_engine(
     lanes = workers or max(1, cores // CORES_PER_LANE)
     inside = threads or max(1, cores // lanes)
     name = choose(runtime)
+    opened = partial(open_session, runtime=name, lanes=lanes, threads=inside)
     detector_graph = modelpack.folded(loaded.file("detector"), cache_dir)
-    features_graph = modelpack.folded(loaded.file("features"), cache_dir)
+    features = loaded.file("features")
+    features_graph = modelpack.folded(features, cache_dir)
     calibration = _calibration(loaded, cache_dir, is_calibrating=is_calibrating)
-    of_detector = partial(
-        open_session,
-        detector_graph,
-        runtime=name,
-        shapes=[(1, *canvas) for canvas in CANVASES],
-        lanes=lanes,
-        threads=inside,
-        bfloat16=False,
-    )
-    of_features = partial(
-        open_session,
-        features_graph,
-        runtime=name,
-        shapes=batch_shapes(),
-        lanes=lanes,
-        threads=inside,
-        bfloat16=True,
-    )
+
+    def of_detector() -> Session:
+        return opened(detector_graph, shapes=[(1, *canvas) for canvas in CANVASES], bfloat16=False)
+
+    def of_features(batches: tuple[int, ...]) -> Session:
+        graph = features_graph
+        if len(batches) == 1:
+            graph = modelpack.folded(replace(features, input_shape=(1, *features.input_shape[1:])), cache_dir)
+        return opened(graph, shapes=batch_shapes(batches), bfloat16=True)
+
     detector = kinds.make_detector(loaded, of_detector)
     extractor = kinds.make_extractor(loaded, of_features, flip=mirror)
     return Engine(

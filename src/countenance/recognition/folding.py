@@ -23,7 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Part of the cache's file name: raise it when a change here changes the folded graph."""
 
 DYNAMIC = -1
@@ -64,6 +64,8 @@ def fold(
     kept: list[Any] = []
     for node in graph.node:
         if not _evaluate(node, constants):
+            if input_shape[0] == DYNAMIC and node.op_type == "Reshape" and node.input[1] in constants:
+                _free_batch(node, constants)
             kept.append(node)
     needed = {name for node in kept for name in node.input}
     images = [each.name for each in graph.input if each.name not in constants and each.name in needed]
@@ -133,8 +135,6 @@ def _evaluate(node: Any, constants: dict[str, NDArray[Any]]) -> bool:
             del node.input[1:]
             del node.output[1:]
             del node.attribute[:]
-        elif node.op_type == "Reshape":
-            _free_batch(node, constants)
         return False
     if node.op_type == "DequantizeLinear":
         attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
@@ -144,7 +144,12 @@ def _evaluate(node: Any, constants: dict[str, NDArray[Any]]) -> bool:
             block_size=attributes.get("block_size", 0),
         )
     elif node.op_type == "Reshape":
-        value = constants[node.input[0]].reshape(constants[node.input[1]])
+        whole, target = constants[node.input[0]], constants[node.input[1]]
+        # 0 is "as it was" (operator specification, Reshape), unless the node says that it is not.
+        takes_zero = any(each.name == "allowzero" and each.i for each in node.attribute)
+        value = whole.reshape(
+            [whole.shape[n] if side == 0 and not takes_zero else side for n, side in enumerate(target)]
+        )
     else:
         return False
     constants[node.output[0]] = value

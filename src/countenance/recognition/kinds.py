@@ -13,7 +13,7 @@ import numpy as np
 
 from countenance.recognition import scrfd
 from countenance.recognition.detector import THUMBNAIL, YUNET, Detector, Head
-from countenance.recognition.extractor import Extractor
+from countenance.recognition.extractor import BATCH_SIZES, Extractor
 from countenance.recognition.faults import ModelPackError
 from countenance.recognition.manifest import ModelPack
 from countenance.recognition.session import Session
@@ -63,27 +63,34 @@ def make_detector(pack: ModelPack, opened: Callable[[], Session]) -> Detector:
     return Detector(session, head)
 
 
-def make_extractor(pack: ModelPack, opened: Callable[[], Session], *, flip: bool) -> Extractor:
-    """What makes the pack's features.
+def make_extractor(pack: ModelPack, opened: Callable[[tuple[int, ...]], Session], *, flip: bool) -> Extractor:
+    """What makes the pack's features: of several crops at once, or one by one if the file takes no more.
 
     Args:
-        opened: makes the session of its folded graph.
+        opened: makes the session of its folded graph, for batches of these sizes.
 
     Raises:
         ModelPackError: the file is not what the manifest says that it is.
     """
     try:
-        made = Extractor(opened(), dimension=pack.dimension, flip=flip)
+        return _extractor(pack, opened, BATCH_SIZES, flip=flip)
+    except ModelPackError:
+        return _extractor(pack, opened, (1,), flip=flip)  # made for one crop, in a way that cannot be undone
+
+
+def _extractor(
+    pack: ModelPack, opened: Callable[[tuple[int, ...]], Session], batches: tuple[int, ...], *, flip: bool
+) -> Extractor:
+    try:
+        made = Extractor(opened(batches), dimension=pack.dimension, flip=flip, batches=batches)
         found = made.probe()
     except ModelPackError:
         raise
     except Exception as error:  # noqa: BLE001 -- as above
         raise _not_it(pack, "features", error) from None
-    if found != (2, pack.dimension):
-        told = "x".join(map(str, found))
-        raise ModelPackError(
-            f"{pack.file('features').name} makes {told} of 2 crops, and its manifest says {pack.dimension}"
-        )
+    if found != (batches[-1], pack.dimension):
+        told, name = "x".join(map(str, found)), pack.file("features").name
+        raise ModelPackError(f"{name} makes {told} of a batch of {batches[-1]}; its manifest says {pack.dimension}")
     return made
 
 

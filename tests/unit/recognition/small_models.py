@@ -85,12 +85,13 @@ def matrix(seed: int = 7) -> NDArray[np.float32]:
     return np.random.default_rng(seed).normal(0, 1, (3 * (112 // BLOCK) ** 2, DIMENSION)).astype(np.float32)
 
 
-def arcface(*, seed: int = 7, convolution: bool = False, fixed_batch: bool = False) -> bytes:
+def arcface(*, seed: int = 7, convolution: bool = False, fixed_batch: bool = False, one_by_one: bool = False) -> bytes:
     """An ArcFace file: input.1 to 683, as InsightFace's w600k_r50.onnx names them.
 
     Args:
         convolution: the image goes straight into one convolution, as in real files.
         fixed_batch: the file is made for one crop, as many exports are.
+        one_by_one: it is, and of several crops nothing can be made with it.
     """
     nodes: list[Any] = []
     constants: dict[str, NDArray[Any]] = {"weight": matrix(seed)}
@@ -100,13 +101,18 @@ def arcface(*, seed: int = 7, convolution: bool = False, fixed_batch: bool = Fal
         nodes.append(helper.make_node("Conv", [at, "kernel"], ["convolved"]))
         at = "convolved"
     nodes.append(helper.make_node("AveragePool", [at], ["pooled"], kernel_shape=[BLOCK, BLOCK], strides=[BLOCK, BLOCK]))
-    if fixed_batch:
+    if one_by_one:
+        constants["heads"] = np.array([4, -1, 4, 3], np.int64)  # as attention does: the batch is not in front
+        nodes.append(helper.make_node("Reshape", ["pooled", "heads"], ["by_head"]))
+        constants["shape"] = np.array([1, 3 * (112 // BLOCK) ** 2], np.int64)
+        nodes.append(helper.make_node("Reshape", ["by_head", "shape"], ["flat"]))
+    elif fixed_batch:
         constants["shape"] = np.array([1, 3 * (112 // BLOCK) ** 2], np.int64)
         nodes.append(helper.make_node("Reshape", ["pooled", "shape"], ["flat"]))
     else:
         nodes.append(helper.make_node("Flatten", ["pooled"], ["flat"]))
     nodes.append(helper.make_node("MatMul", ["flat", "weight"], ["683"]))
-    return _file(nodes, constants, [1 if fixed_batch else "batch", 3, 112, 112], ["683"])
+    return _file(nodes, constants, [1 if fixed_batch or one_by_one else "batch", 3, 112, 112], ["683"])
 
 
 def features_by_hand(crops: NDArray[np.uint8], *, bgr: bool = False, seed: int = 7) -> NDArray[np.float64]:

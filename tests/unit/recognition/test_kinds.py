@@ -172,6 +172,36 @@ def test_an_engine_is_built_of_a_pack_of_ones_own(tmp_path: Path, runtime: str) 
         engine.close()
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_file_made_for_one_crop_is_given_one_at_a_time(tmp_path: Path, runtime: str) -> None:
+    pytest.importorskip(runtime)
+    small_models.install(tmp_path, features=small_models.arcface(one_by_one=True))
+    engine = build_engine(cache_dir=tmp_path, runtime=runtime, threads=1, workers=1, pack="small")
+    try:
+        tolerance = 2e-2 if "bfloat16" in engine.runtime else 2e-5
+        np.testing.assert_allclose(engine.features(CROPS), small_models.features_by_hand(CROPS), atol=tolerance)
+    finally:
+        engine.close()
+
+
+def test_a_constant_that_is_reshaped_with_zeros_keeps_these_sides() -> None:
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load_model_from_string(small_models.arcface())
+    graph = model.graph
+    (weight,) = (each for each in graph.initializer if each.name == "weight")
+    value = numpy_helper.to_array(weight)
+    weight.CopyFrom(numpy_helper.from_array(value.reshape(48, 2, 256), "weight"))
+    graph.initializer.append(numpy_helper.from_array(np.array([0, -1], np.int64), "sides"))
+    graph.node.insert(0, helper.make_node("Reshape", ["weight", "sides"], ["flat_weight"]))
+    graph.node[-1].input[1] = "flat_weight"
+    running = session(model.SerializeToString(), n=-1, side=112, divisor=127.5)
+    made = running.run(CROPS)[0]
+    wanted = small_models.features_by_hand(CROPS)
+    np.testing.assert_allclose(made / np.linalg.norm(made, axis=1, keepdims=True), wanted, atol=2e-6)
+
+
 def test_model_versions_tell_packs_apart(tmp_path: Path) -> None:
     """The default pack's is what it was; another's has its name; one's own has what it is made of, too."""
     assert modelpack.load().model_version == "1.0"
@@ -217,10 +247,10 @@ def test_a_calibration_that_was_fitted_here_counts_for_the_same_weights_only(tmp
     ("changes", "said"),
     [
         ({"detector": small_models.arcface(seed=9)}, "does not work as a detector"),
-        ({"features": small_models.scrfd(batched=True)}, "does not work as a features|and its manifest says"),
+        ({"features": small_models.scrfd(batched=True)}, "does not work as a features|its manifest says"),
         ({"detector": small_models.scrfd(keypoints=False)}, "no landmarks"),
         ({"detector": b"no model at all"}, "cannot be folded"),
-        ({"dimension": 256}, "512 of 2 crops, and its manifest says 256"),
+        ({"dimension": 256}, "1x512 of a batch of 1; its manifest says 256"),
     ],
 )
 def test_a_file_that_is_not_what_its_manifest_says_is_refused(
