@@ -136,6 +136,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         gallery = SqliteGallery(register.database, register.keyring)
         stack.callback(gallery.close)
         rebuilt = gallery.warm()
+        _tell_of_others(gallery, engine)
         register.samples.sweep()
         stack.callback(_retention(settings, register).stop)
         stack.callback(_expiry(register, gallery).stop)
@@ -296,6 +297,16 @@ def _engine(settings: Settings) -> Engine:
         flip=settings.flip,
         pack=pack.name,
     )
+
+
+def _tell_of_others(gallery: SqliteGallery, engine: Engine) -> None:
+    """Collections of another model than the one in use answer no search: whoever changed packs should know."""
+    others = {version: count for version, count in gallery.models().items() if version != engine.model_version}
+    if others:
+        told = ", ".join(f"{count} of {version}" for version, count in others.items())
+        _log.warning(
+            "this server runs the face model %s; collections that it cannot search: %s", engine.model_version, told
+        )
 
 
 def _timestamping(settings: Settings, log: Log) -> Timestamping:

@@ -507,6 +507,10 @@ class Gallery(Protocol):
         """Remove tags, unknown ones are ignored; returns those that remain."""
         ...
 
+    def models(self) -> dict[str, int]:
+        """How many collections are of which model version, over all accounts."""
+        ...
+
     def stats(self) -> GalleryStats:
         """Totals over all accounts."""
         ...

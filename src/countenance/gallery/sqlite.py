@@ -449,6 +449,13 @@ class SqliteGallery:
 
         return self._database.write(entry, work)
 
+    def models(self) -> dict[str, int]:
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT model_version, count(*) FROM collections GROUP BY 1 ORDER BY 1"
+            ).fetchall()
+        return dict(rows)
+
     def stats(self) -> GalleryStats:
         with self._database.reading() as connection:
             count, faces = connection.execute(

@@ -89,6 +89,8 @@ class ModelPack:
     calibration: str = ""
     """File beside the manifest; empty when nobody fitted one yet."""
     archives: tuple[Archive, ...] = ()
+    shipped_calibration: str = ""
+    """What is in that file: no member of a manifest."""
     files: tuple[ModelFile, ...]
     is_own: bool = False
     """Somebody's own, or with a digest that somebody here gave: its weights are named in the model version."""
@@ -103,6 +105,16 @@ class ModelPack:
             return named
         told = "\n".join(f"{each.role} {each.sha256}" for each in self.files)
         return f"{named}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+
+    def calibration_text(self) -> str:
+        """The calibration that came with the pack, as JSON text.
+
+        Raises:
+            ModelPackError: it came with none.
+        """
+        if not self.shipped_calibration:
+            raise ModelPackError(f"the model pack {self.name} brings no calibration")
+        return self.shipped_calibration
 
     def file(self, role: Role) -> ModelFile:
         """The one file that plays this role.
@@ -130,6 +142,8 @@ def parse(text: str, *, is_own: bool) -> ModelPack:
         files = tuple(_file(each) for each in raw.pop("files"))
         archives = tuple(Archive(**each) for each in raw.pop("archives", ()))
         raw["calibration"] = raw.get("calibration") or ""
+        if "shipped_calibration" in raw or "is_own" in raw:
+            raise ValueError("it says what is no member of a manifest")
         pack = ModelPack(**raw, files=files, archives=archives, is_own=is_own)
         if is_own:
             _check(pack)

@@ -114,7 +114,19 @@ def load(name: str = DEFAULT_PACK, models_dir: Path | None = None) -> ModelPack:
             raise ModelPackError(f"the manifest in {models_dir / OWN_PACKS / name} is of another pack: {pack.name}")
     else:
         raise ModelPackError(f"there is no model pack {name!r}", hint="`countenance models list` shows them all")
-    return _pinned(pack, models_dir)
+    return _pinned(_with_calibration(pack, models_dir), models_dir)
+
+
+def _with_calibration(pack: ModelPack, models_dir: Path | None) -> ModelPack:
+    if not pack.calibration:
+        return pack
+    folder: Any = _packs().joinpath(pack.name)
+    if models_dir is not None and not is_built_in(pack.name):
+        folder = models_dir / OWN_PACKS / pack.name
+    try:
+        return replace(pack, shipped_calibration=folder.joinpath(pack.calibration).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        raise ModelPackError(f"the calibration {pack.calibration} of {pack.name} cannot be read") from None
 
 
 def is_built_in(name: str) -> bool:
@@ -190,16 +202,9 @@ def calibration_text(pack: ModelPack, models_dir: Path) -> str | None:
 
     One that was fitted here is of the pack's weights of then: its name has the model version, and its content the
     digests. None when nobody fitted any.
-
-    Raises:
-        ModelPackError: the pack names a file that is not there.
     """
-    if pack.calibration:
-        folder = _packs().joinpath(pack.name) if is_built_in(pack.name) else models_dir / OWN_PACKS / pack.name
-        try:
-            return str(folder.joinpath(pack.calibration).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError):
-            raise ModelPackError(f"the calibration {pack.calibration} of {pack.name} cannot be read") from None
+    if pack.shipped_calibration:
+        return pack.shipped_calibration
     path = calibration_path(pack, models_dir)
     try:
         text = path.read_text(encoding="utf-8")
