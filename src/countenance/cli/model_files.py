@@ -17,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from countenance import fetching
 from countenance.cli.model_licences import licence_option, must_accept, refusing, tell
 from countenance.cli.options import data_option, example, json_option, settings_for
-from countenance.cli.output import columns, emit, talk
+from countenance.cli.output import Status, columns, emit, end, talk
 
 if TYPE_CHECKING:
     from countenance.recognition.importing import Taken
@@ -266,6 +266,8 @@ def _tell_states(pack: ModelPack, folder: Path, *, as_json: bool) -> None:
     rows = ([each["file"], each["state"], each["licence"]] for each in said)
     answer = {"pack": pack.name, "version": pack.version, "files": said}
     emit(answer, columns(["FILE", "STATE", "LICENCE"], rows), as_json=as_json)
+    if any(each["state"] != "ready" for each in said):
+        end(Status.NO)
 
 
 @contextmanager

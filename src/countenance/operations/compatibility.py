@@ -47,7 +47,7 @@ NOTES: dict[str, tuple[str, ...]] = {
         ATTRIBUTES,
         "The same image under the same ExternalImageId is the same reference: indexing it again adds nothing "
         "and keeps its FaceId. FaceIds are equal across the collections of an account and unrelated between "
-        "accounts.",
+        "accounts; a collection that was carried over to another model keeps those that it had.",
     ),
     "ListCollections": ("In the order of creation; 1,000 a page when MaxResults is absent or 0.",),
     "ListFaces": ("In the order of enrolment; 1,000 a page when MaxResults is absent or 0.",),
