@@ -16,6 +16,7 @@ from countenance.errors import Error
 from countenance.gallery import (
     CollectionExists,
     CollectionNotFound,
+    FacesWithoutCrops,
     GalleryError,
     ModelMismatch,
     ReferenceNotFound,
@@ -51,6 +52,7 @@ from countenance.operations.faults import (
     fault_for,
 )
 from countenance.operations.lists import StandingError
+from countenance.operations.migration import NotMigrated
 from countenance.operations.pagination import InvalidCursor
 from countenance.operations.persons import NotErased
 from countenance.operations.progress import BeingErased
@@ -72,7 +74,6 @@ from countenance.recognition import (
 from countenance.samples import SampleCorrupt, SampleError, SampleNotFound, SampleNotKept
 from countenance.sources import ObjectNotAvailable, ObjectTooLarge, SourceError, SourceUnavailable
 from countenance.standing.documents import DocumentMissing
-from countenance.standing.fetching import FetchFailed
 from countenance.standing.lists import ListError
 from countenance.standing.matching import MatcherMissing
 from countenance.standing.ownership import OwnershipError
@@ -99,6 +100,8 @@ INTERNAL: set[type[Error]] = {
     KeyringError,
     TemplateCorrupt,
     ModelPackError,
+    FacesWithoutCrops,
+    NotMigrated,
     SourceUnavailable,
     SampleNotKept,
     # Raised at start-up, on the host or before an operation: no call gets that far with one.
@@ -139,7 +142,6 @@ INTERNAL: set[type[Error]] = {
     CasesError,
     Undecided,
     DocumentMissing,
-    FetchFailed,
     ListError,
     MatcherMissing,
     OwnershipError,
