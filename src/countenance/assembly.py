@@ -135,6 +135,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             max_pixels=settings.max_image_pixels,
             max_bytes=settings.max_s3_object_bytes,
             flip=settings.flip,
+            switched_on=settings.attributes,
         )
         stack.callback(engine.close)
         gallery = SqliteGallery(register.database, register.keyring)

@@ -28,7 +28,7 @@ from countenance.recognition.faults import ModelPackError
 
 DEFAULT_PACK = "yunet-sface"
 
-Role = Literal["detector", "features"]
+Role = Literal["detector", "features", "landmarks", "attributes"]
 State = Literal["ready", "missing", "wrong"]
 
 
