@@ -31,17 +31,21 @@ def expected_age(probabilities: NDArray[np.float32]) -> float:
     return float(np.asarray(probabilities, np.float64).ravel() @ _YEARS)
 
 
-def age_range(probabilities: NDArray[np.float32], *, half_width: float, per_year: float) -> AgeRange:
-    """The years around the expected age.
+def age_range(probabilities: NDArray[np.float32], *, below: float, above: float, per_year: float) -> AgeRange:
+    """The range around the expected age; see `range_around`."""
+    return range_around(expected_age(probabilities), below=below, above=above, per_year=per_year)
+
+
+def range_around(age: float, *, below: float, above: float, per_year: float) -> AgeRange:
+    """The years in which a stated share of people of an estimated age are (docs/accuracy.md).
 
     Args:
-        probabilities: 81, one an age.
-        half_width: years on each side, for somebody aged nothing.
-        per_year: years more on each side for every year of age; errors grow with age.
+        age: as estimated.
+        below: years that the range reaches down, for somebody aged nothing.
+        above: years that it reaches up: the network takes people for younger than they are.
+        per_year: years more on each side for every year of age.
     """
-    age = expected_age(probabilities)
-    reach = half_width + per_year * age
-    return AgeRange(low=max(0, round(age - reach)), high=round(age + reach))
+    return AgeRange(low=max(0, round(age - below - per_year * age)), high=round(age + above + per_year * age))
 
 
 def gender(probabilities: NDArray[np.float32], *, temperature: float) -> Label:

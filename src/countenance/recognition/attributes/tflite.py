@@ -200,7 +200,7 @@ def _dequantised(constant: NDArray[Any], quantization: _Table | None) -> NDArray
     if len(scales) > 1:
         along[quantization.scalar(6, "i")] = len(scales)
     scale = np.asarray(scales, np.float32).reshape(along)
-    return np.asarray((constant.astype(np.int32) - np.asarray(zeros, np.int32).reshape(along)) * scale, np.float32)
+    return np.asarray((constant.astype(np.int64) - np.asarray(zeros, np.int64).reshape(along)) * scale, np.float32)
 
 
 def _offset(content: bytes, at: int) -> int:
