@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from countenance.biometrics import Attributes, DetectedFace, Pose
-from countenance.recognition import Analysis, Engine, build_engine, modelpack
+from countenance.recognition import Analysis, Busy, Engine, build_engine, modelpack
 from countenance.recognition.attributes import NAMES, PACK_OF, Estimators, demography, emotions
 from countenance.recognition.attributes import mesh as face_mesh
 from countenance.recognition.session import choose
@@ -152,6 +155,40 @@ def test_only_networks_that_are_needed_are_loaded(complete: Engine, models_dir: 
     made.estimate(pixels, face, {"smile", "landmarks", "eyes_open"})
     assert set(made._networks) == {"attributes-gender", "attributes-mesh"}
     made.close()
+
+
+def test_many_threads_that_need_a_network_first_get_one_network_and_one_answer(
+    complete: Engine, models_dir: Path, group: bytes
+) -> None:
+    analysis, expected = of(complete, group)
+    made = Estimators(models_dir, runtime=choose("auto"), lanes=2, threads=1)
+    began = threading.Barrier(8)
+
+    def estimate(at: int) -> Attributes:
+        began.wait()
+        return made.estimate(analysis.picture.pixels, analysis.faces[at % 5], NAMES)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(estimate, range(8)))
+    for at, each in enumerate(found):
+        assert each.landmarks == expected[at % 5].landmarks
+        assert each.age_range == expected[at % 5].age_range
+    assert set(made._networks) == set(PACK_OF.values())
+    made.close()
+
+
+def test_estimating_waits_at_the_gate_like_everything_else(models_dir: Path, portrait: bytes) -> None:
+    small = build_engine(cache_dir=models_dir, runtime="onnxruntime", workers=1, threads=1, queue_limit=0)
+    analysis = small.analyse(portrait)
+    if not small.attributes:
+        pytest.skip("no weights of attributes")
+    with ExitStack() as held:
+        for _ in range(small._gate._slots._value):
+            held.enter_context(small._gate.entered())
+        with pytest.raises(Busy):
+            small.estimate(analysis, analysis.faces, NAMES)
+        assert small.estimate(analysis, analysis.faces, ()) == [Attributes()]
+    small.close()
 
 
 @pytest.fixture
