@@ -9,12 +9,12 @@ ARGS ?=
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help standing run test check format bench accuracy conformance faults docs lock clean
+.PHONY: help standing run test check format bench accuracy conformance faults docs lock clean attributes
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
-$(STAMP): requirements.lock pyproject.toml packages/audit/pyproject.toml scripts/setup.sh
+$(STAMP): requirements.lock requirements-attributes.lock pyproject.toml packages/audit/pyproject.toml scripts/setup.sh
 	@PYTHON=$(PYTHON) VENV=$(VENV) bash scripts/setup.sh
 	@touch $@
 
@@ -50,6 +50,9 @@ docs: $(STAMP) ## write the generated pages under docs/reference
 
 accuracy: $(STAMP) ## verification accuracy on LFW View 1 and faces found against faces labelled
 	$(BIN)/python scripts/accuracy.py $(ARGS)
+
+attributes: $(STAMP) ## what is known of each attribute's error, and ms per face
+	$(BIN)/python scripts/attributes.py $(ARGS)
 
 conformance: $(STAMP) ## the wire against botocore, both ways, for every operation
 	$(BIN)/python -m pytest tests/conformance

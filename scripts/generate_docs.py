@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 
 from countenance.operations import OPERATIONS
+from countenance.operations.attributes import LANDMARKS, NAMED
 from countenance.operations.compatibility import NOTES, PAGE
+from countenance.recognition import modelpack
+from countenance.recognition.attributes import PACK_OF
 from countenance.wire import model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,12 +38,38 @@ def compatibility() -> str:
         "|---|---|",
     ]
     lines += [f"| {name} | {'yes' if name in OPERATIONS else 'no'} |" for name in names]
-    lines += ["", "## Where answers differ", ""]
+    lines += ["", "## Attributes of a face", ""]
+    lines += [*attributes(), ""]
+    lines += ["## Where answers differ", ""]
     for name in sorted(NOTES):
         lines += [f"### {name}", ""]
         lines += [f"- {note}" for note in NOTES[name]]
         lines.append("")
     return "\n".join(lines)
+
+
+def attributes() -> list[str]:
+    """Every Attribute of the service model: whether it is answered, and what with."""
+    names = model.input_shape("DetectFaces").members["Attributes"].element
+    assert names is not None
+    lines = [
+        "Attributes and DetectionAttributes select as with Amazon: those of DEFAULT are in every answer, ALL adds",
+        "everything, and a name adds what it names, with DEFAULT or alone. docs/accuracy.md says how far off each is.",
+        "",
+        "| attribute | answered | estimated with |",
+        "|---|---|---|",
+    ]
+    for name in sorted(set(names.enum) - {"ALL", "DEFAULT"}):
+        lines.append(f"| {name} | {_estimated_with(NAMED.get(name))} |")
+    lines.append(f"| the 25 landmarks beyond the five of DEFAULT (ALL) | {_estimated_with(LANDMARKS)} |")
+    return lines
+
+
+def _estimated_with(attribute: str | None) -> str:
+    if attribute is None:
+        return "no: no model that everybody may use was found | -"
+    (file,) = modelpack.load(PACK_OF[attribute]).files
+    return f"yes, unless it is switched off or its weights are missing | `{file.name}`, {file.licence}"
 
 
 def main() -> int:

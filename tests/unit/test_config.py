@@ -19,6 +19,7 @@ from countenance.config import (
     is_loopback,
     load,
 )
+from countenance.config.settings import ATTRIBUTES
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +87,15 @@ def test_auto_is_none_and_an_empty_variable_means_not_set() -> None:
     assert load({"COUNTENANCE_S3_ENDPOINT": ""}).settings.s3_endpoint is None
     with pytest.raises(SettingsError):
         load({"COUNTENANCE_PORT": ""})
+
+
+def test_attributes_are_all_on_unless_the_list_says_which() -> None:
+    assert load({}).settings.attributes == ATTRIBUTES
+    assert load({"COUNTENANCE_ATTRIBUTES": ""}).settings.attributes == ()
+    assert load({"COUNTENANCE_ATTRIBUTES": "smile, landmarks"}).settings.attributes == ("smile", "landmarks")
+    with pytest.raises(SettingsError, match="attributes holds 'age'") as caught:
+        load({"COUNTENANCE_ATTRIBUTES": "age"}).settings.validate()
+    assert "age_range" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

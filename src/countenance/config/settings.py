@@ -32,6 +32,17 @@ from countenance.config.kinds import (
 )
 
 MIB: Final = 1024 * 1024
+ATTRIBUTES: Final = (
+    "age_range",
+    "gender",
+    "emotions",
+    "smile",
+    "eyes_open",
+    "mouth_open",
+    "eye_direction",
+    "landmarks",
+)
+"""Everything that can be estimated: `recognition.attributes.NAMES`, which this package does not import."""
 MAX_EXPORT_BYTES: Final = 45 * MIB
 """The largest image whose base64 (4/3 of its length) fits an answer of the admin socket, which takes 64 MiB."""
 
@@ -92,6 +103,14 @@ class Settings:
         "Average the features of each face with those of its mirror image: a little more accurate, about "
         "twice the time. auto is the model pack's own default. Features made with and without it do not "
         "compare, so changing it changes the model version.",
+    )
+    attributes: tuple[str, ...] = setting(
+        ATTRIBUTES,
+        NAMES,
+        "What may be estimated of a face beyond where it is, of "
+        + ", ".join(ATTRIBUTES)
+        + ". What is not named is left out of every answer, whoever asks; an empty list switches everything off "
+        "(`COUNTENANCE_ATTRIBUTES=`). `landmarks` are the 25 of ALL beyond the five of DEFAULT.",
     )
     max_body_bytes: int = setting(
         16 * MIB,
@@ -314,6 +333,9 @@ class Settings:
         for network in self.trusted_proxies:
             if not is_network(network):
                 yield f"trusted_proxies holds {network!r}", "an address or a network: 127.0.0.1 or 10.0.0.0/8"
+        for name in self.attributes:
+            if name not in ATTRIBUTES:
+                yield f"attributes holds {name!r}", "of " + ", ".join(ATTRIBUTES)
         for origin in self.cors_origins:
             if origin != "*" and not re.fullmatch(r"https?://[^/?#@\s]+", origin):
                 yield f"cors_origins holds {origin!r}", "an origin is scheme://host:port, without a path"

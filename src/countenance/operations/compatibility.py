@@ -5,10 +5,17 @@ from __future__ import annotations
 PAGE = "docs/reference/compatibility.md"
 
 ATTRIBUTES = (
-    "BoundingBox, Confidence, Landmarks (the five of DEFAULT), Pose and Quality are measured. Attributes not "
-    "estimated yet (AgeRange, Beard, Emotions, EyeDirection, Eyeglasses, EyesOpen, FaceOccluded, Gender, "
-    "MouthOpen, Mustache, Smile, Sunglasses, the other 25 landmarks) are accepted in the request and left out "
-    "of the answer; no value is made up."
+    "BoundingBox, Confidence, Landmarks (the five of DEFAULT), Pose and Quality are in every answer. AgeRange, "
+    "Emotions, EyeDirection, EyesOpen, Gender, MouthOpen, Smile and the other 25 landmarks (with ALL) are "
+    "estimated when asked for, unless the setting `attributes` switches them off or their weights are not "
+    "installed; docs/accuracy.md says with which models, under which licences and how far off they are. Left out "
+    "of every answer, because no model for them may be used by everybody: Beard, Eyeglasses, FaceOccluded, "
+    "Mustache, Sunglasses. No value is made up."
+)
+EXPRESSIONS = (
+    "Emotions holds seven types, the likeliest first: CONFUSED and UNKNOWN never occur. EyeDirection is left out "
+    "when the eyes are closed. Where the face mesh sees no face (a profile, a small or covered face), "
+    "EyeDirection, EyesOpen, MouthOpen, Smile and the 25 landmarks are left out."
 )
 IMAGES = (
     "WebP, AVIF and HEIC are read too unless `strict_formats` is on. An image without EXIF orientation in "
@@ -36,15 +43,20 @@ USERS = (
 
 NOTES: dict[str, tuple[str, ...]] = {
     "AssociateFaces": (SCORES, STATUS, TOKENS),
-    "CompareFaces": (IMAGES, SCORES, "Emotions and Smile of ComparedFace are left out."),
+    "CompareFaces": (
+        IMAGES,
+        SCORES,
+        "Emotions and Smile of ComparedFace are left out: the operation's description does not list them.",
+    ),
     "CreateCollection": (BOUND,),
     "CreateUser": (TOKENS,),
     "DeleteUser": (TOKENS,),
-    "DetectFaces": (IMAGES, ATTRIBUTES),
+    "DetectFaces": (IMAGES, ATTRIBUTES, EXPRESSIONS),
     "DisassociateFaces": (STATUS, TOKENS),
     "IndexFaces": (
         IMAGES,
         ATTRIBUTES,
+        EXPRESSIONS,
         "The same image under the same ExternalImageId is the same reference: indexing it again adds nothing "
         "and keeps its FaceId. FaceIds are equal across the collections of an account and unrelated between "
         "accounts; a collection that was carried over to another model keeps those that it had.",
@@ -64,7 +76,12 @@ NOTES: dict[str, tuple[str, ...]] = {
         "InternalServerError.",
     ),
     "SearchUsers": (SCORES, USERS),
-    "SearchUsersByImage": (IMAGES, SCORES, USERS),
+    "SearchUsersByImage": (
+        IMAGES,
+        SCORES,
+        USERS,
+        "FaceDetail holds the attributes of DEFAULT: the operation has no member to ask for more.",
+    ),
     "TagResource": (ARNS,),
     "UntagResource": (ARNS,),
 }

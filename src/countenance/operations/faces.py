@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from countenance.biometrics import DetectedFace, Reference
 from countenance.gallery import Enrolment
+from countenance.operations.attributes import estimated
 from countenance.operations.collections import DEFAULT_PAGE, comparable_collection
 from countenance.operations.context import Invocation
 from countenance.operations.identifiers import face_id, image_id
@@ -44,6 +45,11 @@ def index_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
         unindexed += [(found, ["EXCEEDS_MAX_FACES"]) for found in usable[most:]]
         usable = usable[:most]
 
+    # Before anything is stored: a call that is refused here for want of time leaves no references behind.
+    of_unindexed = [found for found, _ in unindexed]
+    attributes = estimated(call, analysis, [*usable, *of_unindexed], params.get("DetectionAttributes"))
+    details = [face_detail(*each) for each in zip([*usable, *of_unindexed], attributes, strict=True)]
+
     enrolled: list[Reference] = []
     if usable:
         crops: Sequence[NDArray[np.uint8] | None] = [None] * len(usable)
@@ -70,11 +76,14 @@ def index_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
             call.trace.external_image_ids.append(params["ExternalImageId"])
     return {
         "FaceRecords": [
-            {"Face": face(reference), "FaceDetail": face_detail(found)}
-            for reference, found in zip(enrolled, usable, strict=True)
+            {"Face": face(reference), "FaceDetail": detail}
+            for reference, detail in zip(enrolled, details[: len(usable)], strict=True)
         ],
         "FaceModelVersion": collection.model_version,
-        "UnindexedFaces": [{"Reasons": why, "FaceDetail": face_detail(found)} for found, why in unindexed],
+        "UnindexedFaces": [
+            {"Reasons": why, "FaceDetail": detail}
+            for (_, why), detail in zip(unindexed, details[len(usable) :], strict=True)
+        ],
     }
 
 

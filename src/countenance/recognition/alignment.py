@@ -18,7 +18,6 @@ from countenance.recognition.resampling import shrunk, warped
 
 CROP: Final = 112
 """Side of the crop in pixels."""
-_CORNERS: Final = np.array([[0, 0], [CROP, 0], [0, CROP], [CROP, CROP]])
 
 TEMPLATE: Final[NDArray[np.float64]] = np.array(
     [
@@ -33,12 +32,8 @@ TEMPLATE: Final[NDArray[np.float64]] = np.array(
 
 Points = NDArray[np.float64]
 
-_TEMPLATE_MIDDLE: Final = complex(*TEMPLATE.mean(axis=0))
-_TEMPLATE_CENTRED: Final = TEMPLATE[:, 0] + 1j * TEMPLATE[:, 1] - _TEMPLATE_MIDDLE
-"""The template in the complex plane, x + iy."""
 
-
-def similarity_transform(points: Points) -> NDArray[np.float64]:
+def similarity_transform(points: Points, template: Points = TEMPLATE) -> NDArray[np.float64]:
     """The 2 x 3 matrix that carries `points` (5 x 2, pixels) onto the template with the least squared error."""
     # A rotation with a scale is one complex factor in the plane, and its least squares a quotient of two sums. That
     # is Umeyama's solution without its general case: mirror images are left out, as there.
@@ -46,8 +41,10 @@ def similarity_transform(points: Points) -> NDArray[np.float64]:
     middle = source.mean()
     centred = source - middle
     spread = float((centred.real**2 + centred.imag**2).sum())
-    factor = complex(centred.conj() @ _TEMPLATE_CENTRED) / spread if spread > 0 else 0j
-    shift = _TEMPLATE_MIDDLE - factor * middle
+    target = template[:, 0] + 1j * template[:, 1]
+    aim = target.mean()
+    factor = complex(centred.conj() @ (target - aim)) / spread if spread > 0 else 0j
+    shift = aim - factor * middle
     return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
 
@@ -67,22 +64,41 @@ def crop(pixels: NDArray[np.uint8], points: Points) -> NDArray[np.uint8]:
     Returns:
         uint8 112 x 112 x 3; black where the picture ends.
     """
-    transform = similarity_transform(points)
-    height, width = pixels.shape[:2]
+    inverse = inverse_of(similarity_transform(points))
+    return np.zeros((CROP, CROP, 3), np.uint8) if inverse is None else cut(pixels, inverse, CROP)
+
+
+def inverse_of(transform: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The 2 x 3 matrix that undoes a similarity transform; None when it has no extent."""
     determinant = transform[0, 0] ** 2 + transform[1, 0] ** 2
     if not determinant > 0:
-        return np.zeros((CROP, CROP, 3), np.uint8)
+        return None
     linear = np.array([[transform[0, 0], transform[1, 0]], [transform[0, 1], transform[0, 0]]]) / determinant
-    offset = -linear @ transform[:, 2]
-    corners = _CORNERS @ linear.T + offset
+    return np.column_stack([linear, -linear @ transform[:, 2]])
+
+
+def cut(pixels: NDArray[np.uint8], inverse: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
+    """A square of the picture, turned.
+
+    Args:
+        pixels: H x W x 3.
+        inverse: 2 x 3, a similarity transform from positions in the square to positions in `pixels`.
+        side: pixels of the square.
+
+    Returns:
+        uint8 side x side x 3; black where the picture ends.
+    """
+    height, width = pixels.shape[:2]
+    linear, offset = inverse[:, :2], inverse[:, 2]
+    corners = np.array([[0, 0], [side, 0], [0, side], [side, side]]) @ linear.T + offset
     # Bilinear sampling reads four pixels: a face much larger than the crop is averaged down first.
-    by = max(1, int(1 / math.sqrt(determinant)))
+    by = max(1, int(math.hypot(linear[0, 0], linear[1, 0])))
     left, top = np.floor(corners.min(axis=0)).astype(int) - 2 * by
     right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 3 * by
     left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     if right - left < 2 * by or bottom - top < 2 * by:
-        return np.zeros((CROP, CROP, 3), np.uint8)
+        return np.zeros((side, side, 3), np.uint8)
     source = shrunk(pixels[top:bottom, left:right], by)
     # The centre of a block of pixels 0 to by - 1 lies at (by - 1) / 2.
     offset = (offset - [left, top] - (by - 1) / 2) / by
-    return warped(source, np.column_stack([linear / by, offset]), CROP)
+    return warped(source, np.column_stack([linear / by, offset]), side)

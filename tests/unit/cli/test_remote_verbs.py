@@ -41,6 +41,26 @@ def test_detect_answers_in_the_shape_of_the_api(
     assert json.loads(invoke("detect", image, "--json").stdout) == {"FaceDetails": [face_detail]}
 
 
+def test_detect_asks_for_attributes_and_tells_them_below_the_table(
+    invoke: Invoke, peer: Peer, image: Path, face_detail: dict[str, Any]
+) -> None:
+    more = {
+        "AgeRange": {"Low": 31, "High": 47},
+        "Gender": {"Value": "Female", "Confidence": 97.4},
+        "Emotions": [{"Type": "CALM", "Confidence": 80.0}, {"Type": "HAPPY", "Confidence": 20.0}],
+        "Smile": {"Value": False, "Confidence": 71.0},
+        "EyesOpen": {"Value": True, "Confidence": 99.0},
+        "EyeDirection": {"Yaw": -3.5, "Pitch": 1.25, "Confidence": 90.0},
+    }
+    peer.says("DetectFaces", {"FaceDetails": [face_detail, face_detail | more]})
+    result = invoke("detect", image, "--attribute", "age_range", "--attribute", "SMILE")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[3:] == [
+        "face 2: 31 to 47 years, female 97 %, calm 80 %, no smile 71 %, eyes open 99 %, looks -4 +1 degrees 90 %"
+    ]
+    assert peer.requests[0].params["Attributes"] == ["DEFAULT", "AGE_RANGE", "SMILE"]
+
+
 def test_no_face_is_a_no(invoke: Invoke, peer: Peer, image: Path) -> None:
     peer.says("DetectFaces", {"FaceDetails": []})
     result = invoke("detect", image, "--json")

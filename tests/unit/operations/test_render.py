@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.conformance.in_process import face_at
+from tests.conformance.in_process import SCRIPTED, face_at
 
-from countenance.biometrics import BoundingBox, Pose, Quality, Reference
+from countenance.biometrics import Attributes, BoundingBox, Judgement, Pose, Quality, Reference
 from countenance.operations import render
 from countenance.recognition import engine
+from countenance.recognition.attributes import demography, emotions, mesh
 from countenance.recognition.quality import rejection_reasons
 from countenance.wire import model
 
@@ -58,11 +59,11 @@ def test_a_box_may_reach_past_the_border() -> None:
 
 
 def test_every_landmark_of_the_engine_has_a_type_of_the_model() -> None:
-    assert set(render.LANDMARK_TYPES) == set(engine.LANDMARKS)
+    assert list(render.LANDMARK_TYPES) == [*engine.LANDMARKS, *mesh.LANDMARKS]
     known = shape("DetectFaces", "FaceDetails", "Landmarks").members["Type"].enum
-    assert set(render.LANDMARK_TYPES.values()) <= set(known)
-    assert render.LANDMARK_TYPES["eye_left"] == "eyeLeft"
-    assert len(set(render.LANDMARK_TYPES.values())) == 5
+    assert sorted(render.LANDMARK_TYPES.values()) == sorted(known)
+    for kind, type_ in render.LANDMARK_TYPES.items():
+        assert type_.lower() == kind.replace("_", "")
 
 
 def test_every_reason_is_one_of_the_model() -> None:
@@ -92,6 +93,38 @@ def test_a_detected_face_has_the_default_attributes() -> None:
     assert rendered["Quality"] == {"Brightness": 60.0, "Sharpness": 80.0}
     assert rendered["Landmarks"][0] == {"Type": "eyeLeft", "X": 0.3125, "Y": 0.5625}
     names(rendered, shape("DetectFaces", "FaceDetails"))
+
+
+def test_every_attribute_that_was_estimated_is_rendered() -> None:
+    rendered = render.face_detail(face_at(0.25, 0.5, 0.125), Attributes(**SCRIPTED))
+    names(rendered, shape("DetectFaces", "FaceDetails"))
+    assert len(rendered["Landmarks"]) == 30
+    assert len({each["Type"] for each in rendered["Landmarks"]}) == 30
+    defaults = render.face_detail(face_at(0.25, 0.5, 0.125))
+    assert rendered["Landmarks"][:5] == defaults["Landmarks"]
+    assert {name: value for name, value in rendered.items() if name not in defaults} == {
+        "AgeRange": {"Low": 31, "High": 47},
+        "Gender": {"Value": "Female", "Confidence": 97.5},
+        "Emotions": [{"Type": "CALM", "Confidence": 80.0}, {"Type": "HAPPY", "Confidence": 20.0}],
+        "Smile": {"Value": False, "Confidence": 71.0},
+        "EyesOpen": {"Value": True, "Confidence": 99.0},
+        "MouthOpen": {"Value": False, "Confidence": 88.0},
+        "EyeDirection": {"Yaw": -3.5, "Pitch": 1.25, "Confidence": 90.0},
+    }
+
+
+def test_an_attribute_that_was_not_estimated_is_left_out() -> None:
+    assert render.face_detail(face_at(0.25, 0.5, 0.125), Attributes()) == render.face_detail(face_at(0.25, 0.5, 0.125))
+    only = render.face_detail(face_at(0.25, 0.5, 0.125), Attributes(smile=Judgement(True, 60.0)))
+    assert set(only) - {"BoundingBox", "Confidence", "Pose", "Quality", "Landmarks"} == {"Smile"}
+
+
+def test_every_expression_and_gender_is_one_of_the_model() -> None:
+    types = {each.upper() for each in emotions.EXPRESSIONS}
+    assert set(shape("DetectFaces", "FaceDetails", "Emotions", "Type").enum) - types == {"CONFUSED", "UNKNOWN"}
+    assert set(shape("DetectFaces", "FaceDetails", "Gender", "Value").enum) == {
+        each.capitalize() for each in demography.GENDERS
+    }
 
 
 def test_a_compared_face_fits_the_narrower_shape() -> None:
