@@ -39,7 +39,7 @@ IMAGES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic"})
 def pull(name: str, sha256: str | None, accepts: bool, data_dir: Path | None, as_json: bool) -> None:
     """Download the missing files of a model pack from where its manifest says they are.
 
-    Over TLS, resumed if it broke off, and kept only with the SHA-256 of the manifest. A server downloads nothing.
+    Over TLS, resumed if it broke off, and kept only with the SHA-256 of the manifest. A server never does.
     """
     from countenance.recognition import ModelPackError, modelpack
 
@@ -80,14 +80,19 @@ def _with_digest(pack: ModelPack, sha256: str | None) -> ModelPack:
             raise click.UsageError(f"{pack.name} has {len(unknown)} files without a digest, and --sha256 is for one.")
         if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
             raise click.BadParameter("a SHA-256 is 64 hexadecimal digits", param_hint="--sha256")
-        known = replace(unknown[0], sha256=sha256.lower())
-        return replace(pack, files=tuple(known if each is unknown[0] else each for each in pack.files), is_own=True)
+        return _known(pack, unknown[0], sha256.lower())
     if unknown:
         raise ModelPackError(
             f"Nobody published the SHA-256 of {unknown[0].name}, so what comes could be anything.",
             hint="get the file from somebody you trust, hash it, and repeat this with --sha256 HEX",
         )
     return pack
+
+
+def _known(pack: ModelPack, file: ModelFile, sha256: str) -> ModelPack:
+    """The pack, if a file that has no digest in its manifest had this one."""
+    known = replace(file, sha256=sha256)
+    return replace(pack, files=tuple(known if each is file else each for each in pack.files), is_own=True)
 
 
 def _downloads(pack: ModelPack, missing: list[ModelFile]) -> Iterator[tuple[str, int, str, list[ModelFile]]]:
@@ -144,10 +149,20 @@ def _take(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The manifest of a pack of your own; its calibration lies beside it.",
 )
+@click.option(
+    "--for", "unpinned", metavar="PACK", help="The file is the one of this pack that has no digest: you vouch for it."
+)
 @licence_option
 @data_option
 @json_option
-def bring(files: tuple[Path, ...], manifest: Path | None, accepts: bool, data_dir: Path | None, as_json: bool) -> None:
+def bring(
+    files: tuple[Path, ...],
+    manifest: Path | None,
+    unpinned: str | None,
+    accepts: bool,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
     """Take weights from files on this machine: whatever their names, what they are is decided by their SHA-256.
 
     A zip archive is looked through for files that a pack names. --manifest brings a pack of your own.
@@ -164,6 +179,8 @@ def bring(files: tuple[Path, ...], manifest: Path | None, accepts: bool, data_di
 
         must_accept(parse(manifest.read_text("utf-8", errors="replace"), is_own=True), accepts=accepts)
         own = take_manifest(manifest, folder)
+    if unpinned is not None:
+        _vouch(modelpack.load(unpinned, folder), files, folder, accepts=accepts)
     packs = modelpack.available(folder)
     taken = [each for file in files for each in _take(file, packs, folder, refusing(packs, accepts=accepts))]
     said: dict[str, Any] = {
@@ -184,6 +201,19 @@ def bring(files: tuple[Path, ...], manifest: Path | None, accepts: bool, data_di
     emit(said, columns(["FILE", "STATE", "PACKS", "LICENCE"], rows), as_json=as_json)
     if own is not None and not as_json:
         talk(f"The pack {own.name} {own.version} is known now.")
+
+
+def _vouch(pack: ModelPack, files: tuple[Path, ...], folder: Path, *, accepts: bool) -> None:
+    """Take the digest of the one file given for that of the one file whose digest a manifest leaves out."""
+    from countenance.recognition import modelpack
+
+    unknown = [each for each in pack.files if not each.sha256]
+    if len(unknown) != 1 or len(files) != 1:
+        raise click.UsageError(f"{pack.name} has {len(unknown)} files without a digest, and --for is for one of one.")
+    must_accept(pack, accepts=accepts)
+    known = _known(pack, unknown[0], _digest_of(files[0]))
+    for file in known.files:
+        modelpack.pin(pack, file, folder)
 
 
 @click.command(epilog=example("countenance models calibrate buffalo_l --images lfw"))

@@ -15,7 +15,7 @@ from countenance.cli.output import Status, columns, emit, end, talk
 
 @click.group(short_help="The model packs.", epilog=example("countenance models list"))
 def models() -> None:
-    """Model packs: weights with their licences and digests. Nothing is ever downloaded but by `pull`."""
+    """Model packs: weights with their licences and digests. None is ever downloaded but by `pull`."""
 
 
 @models.command("list", epilog=example("countenance models list --json"))

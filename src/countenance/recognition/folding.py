@@ -68,6 +68,8 @@ def fold(
                 _free_batch(node, constants)
             kept.append(node)
     needed = {name for node in kept for name in node.input}
+    if any(each.HasField("g") or each.graphs for node in kept for each in node.attribute):
+        needed |= set(constants)  # a graph inside a node reads what is outside without saying so
     images = [each.name for each in graph.input if each.name not in constants and each.name in needed]
     if len(images) != 1:
         raise ValueError(f"expected one image input, found {len(images)}")

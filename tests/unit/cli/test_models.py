@@ -227,6 +227,21 @@ def test_a_file_without_a_published_digest_wants_one_from_whoever_fetches_it(
     assert again.exit_code == 2, "it has a digest now"
 
 
+def test_a_file_without_a_published_digest_can_be_vouched_for(invoke: Invoke, tmp_path: Path) -> None:
+    said = small_models.manifest("small", DETECTOR, FEATURES)
+    said["files"][1] |= {"sha256": None, "bytes": None}
+    (tmp_path / "features").write_bytes(FEATURES)
+    assert invoke("models", "import", "--manifest", written(tmp_path / "mine", said)).exit_code == 0
+    assert invoke("models", "import", tmp_path / "features").exit_code == 3, "nobody knows it"
+    assert invoke("models", "import", tmp_path / "features", "--for", modelpack.DEFAULT_PACK).exit_code == 2
+    assert invoke("models", "import", tmp_path / "features", "--for", "edgeface-xs").exit_code == 2, "a licence"
+    before = modelpack.load("small", MODELS).model_version
+    assert invoke("models", "import", tmp_path / "features", "--for", "small").exit_code == 0
+    assert states(invoke)["small.arcface.onnx"] == "ready"
+    assert modelpack.load("small", MODELS).model_version != before
+    assert invoke("models", "import", tmp_path / "features", "--for", "small").exit_code == 2, "it has a digest now"
+
+
 def test_files_are_imported_by_their_digest_under_any_name(invoke: Invoke, tmp_path: Path) -> None:
     """One of the default pack's own, as opencv_zoo has it too, and an archive of somebody's pack."""
     file = modelpack.load().file("detector")

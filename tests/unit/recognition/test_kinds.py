@@ -202,6 +202,27 @@ def test_a_constant_that_is_reshaped_with_zeros_keeps_these_sides() -> None:
     np.testing.assert_allclose(made / np.linalg.norm(made, axis=1, keepdims=True), wanted, atol=2e-6)
 
 
+def test_what_only_a_graph_inside_a_node_reads_is_kept() -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load_model_from_string(small_models.arcface())
+    graph = model.graph
+    graph.node[-1].output[0] = "plain"
+
+    def branch(factor: str) -> onnx.GraphProto:
+        out = helper.make_tensor_value_info(f"by_{factor}", TensorProto.FLOAT, ["n", "k"])
+        return helper.make_graph([helper.make_node("Mul", ["plain", factor], [out.name])], factor, [], [out])
+
+    for name, value in (("yes", np.array(True)), ("two", np.float32(2)), ("three", np.float32(3))):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    node = helper.make_node("If", ["yes"], ["683"], then_branch=branch("two"), else_branch=branch("three"))
+    graph.node.append(node)
+    doubled = session(model.SerializeToString(), n=-1, side=112, divisor=127.5).run(CROPS)[0]
+    plain = session(small_models.arcface(), n=-1, side=112, divisor=127.5).run(CROPS)[0]
+    np.testing.assert_allclose(doubled, 2 * plain, rtol=1e-5)
+
+
 def test_model_versions_tell_packs_apart(tmp_path: Path) -> None:
     """The default pack's is what it was; another's has its name; one's own has what it is made of, too."""
     assert modelpack.load().model_version == "1.0"
