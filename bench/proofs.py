@@ -30,8 +30,8 @@ ORIGIN = "log.example/bench"
 KEYS, QUICK_KEYS = 100_000, 5_000
 ENTRIES, QUICK_ENTRIES = 100_000, 5_000
 DAYS = 31
-IDENTIFIERS_OF_AN_ACCOUNT = 4
-"""The account itself, its number in a register, its domain and its name."""
+IDENTIFIERS_OF_AN_ACCOUNT = 5
+"""The account itself, its number in a register, its domain, and its name with and without its legal form."""
 THREADS = 64
 CERTIFICATES = 100
 SIGNATURES = 2_000
@@ -100,7 +100,10 @@ class _Opened:
         self.log.append(Public({"kind": "heartbeat", "cosigned": None}))
 
     def certificate(self, identifier: tuple[str, str], first: str, last: str) -> bytes:
-        return certify(self.periods, *identifier, first, last, request="r", requester="bench", coverage={})
+        units = sum(self.periods.root_of(day).units for day in usage.days_from(first, last))
+        named = ("units_of_the_owner", "units_of_undeclared_accounts", "units_of_parties_not_verified")
+        stated = {"origins": [ORIGIN], "units": units, "gaps": [], **dict.fromkeys(named, 0)}
+        return certify(self.periods, *identifier, first, last, request="r", requester="bench", coverage=stated)
 
 
 def _call(number: int, said: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from countenance.ledger.journal import Journal
 from countenance.ledger.periods import Periods
 from countenance.ledger.timestamp import Authority, Timestamping
 from countenance.ledger.witnessing import clients_of
-from countenance.operations import Service, certificates, persons
+from countenance.operations import Service, certificates, migration, persons
 from countenance.operations.behind import Behind
 from countenance.operations.enrolled import WITH_GALLERY
 from countenance.operations.governance import Governance
@@ -44,7 +44,7 @@ from countenance.operations.pagination import Cursors
 from countenance.operations.quotas import Quotas
 from countenance.operations.samples import retain
 from countenance.operations.standings import Standings, sources_of
-from countenance.recognition import build_engine, modelpack, use_calling_thread_only
+from countenance.recognition import Engine, ModelPackError, build_engine, modelpack, use_calling_thread_only
 from countenance.samples import Daily, Samples
 from countenance.sources import FolderSource, GrantedSource, ImageSource, S3Source
 from countenance.standing import places, rules
@@ -75,11 +75,19 @@ class Register:
     ledger: Ledger
     samples: Samples
     governance: Governance
+    make_engine: Callable[[], Engine]
+    """Loads the model in use, for work on the host that needs one."""
 
     def administer(self, verb: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carries out one administrative verb. Raises Error."""
-        gallery = SqliteGallery(self.database, self.keyring) if verb in WITH_GALLERY else None
-        try:
+        with ExitStack() as stack:
+            gallery = engine = None
+            if verb in WITH_GALLERY | migration.WITH_GALLERY:
+                gallery = SqliteGallery(self.database, self.keyring)
+                stack.callback(gallery.close)
+            if verb in migration.WITH_ENGINE:
+                engine = self.make_engine()
+                stack.callback(engine.close)
             return pipeline.administer(
                 self.accounts,
                 self.ledger,
@@ -90,10 +98,8 @@ class Register:
                 params,
                 datetime.now(UTC),
                 gallery,
+                engine,
             )
-        finally:
-            if gallery is not None:
-                gallery.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +131,12 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         stack.enter_context(Ownership(data))
         register = stack.enter_context(_register(settings, serving=True))
         use_calling_thread_only()
-        engine = build_engine(
-            cache_dir=data / "models",
-            runtime=settings.runtime,
-            threads=settings.inference_threads,
-            workers=settings.inference_workers,
-            queue_limit=settings.inference_queue,
-            strict_formats=settings.strict_formats,
-            max_pixels=settings.max_image_pixels,
-            max_bytes=settings.max_s3_object_bytes,
-            flip=settings.flip,
-            switched_on=settings.attributes,
-        )
+        engine = _engine(settings)
         stack.callback(engine.close)
         gallery = SqliteGallery(register.database, register.keyring)
         stack.callback(gallery.close)
         rebuilt = gallery.warm()
+        _tell_of_others(gallery, engine)
         register.samples.sweep()
         stack.callback(_retention(settings, register).stop)
         stack.callback(_expiry(register, gallery).stop)
@@ -165,9 +161,15 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             governance=register.governance,
             region=settings.region,
             places=_places(settings),
+            keeps_crops=settings.keep_crops,
             admits=Quotas.parse(settings.quotas).take,
         )
         yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
+
+
+def pack_of(settings: Settings) -> str:
+    """The model pack that a server of these settings takes."""
+    return modelpack.chosen(settings.model_pack, settings.data_dir / "models")
 
 
 def recover(
@@ -270,6 +272,41 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
             ledger=ledger,
             samples=samples,
             governance=governance,
+            make_engine=partial(_engine, settings),
+        )
+
+
+def _engine(settings: Settings) -> Engine:
+    """The model in use, loaded. Raises ModelPackError."""
+    models = settings.data_dir / "models"
+    pack = modelpack.load(pack_of(settings), models)
+    if not modelpack.is_accepted(pack, models):
+        raise ModelPackError(
+            f"the model pack {pack.name} is not for commercial use, and nobody accepted that",
+            hint=f"`countenance models use {pack.name} --accept-licence`, if your use is within its terms",
+        )
+    return build_engine(
+        cache_dir=models,
+        runtime=settings.runtime,
+        threads=settings.inference_threads,
+        workers=settings.inference_workers,
+        queue_limit=settings.inference_queue,
+        strict_formats=settings.strict_formats,
+        max_pixels=settings.max_image_pixels,
+        max_bytes=settings.max_s3_object_bytes,
+        flip=settings.flip,
+        pack=pack.name,
+        switched_on=settings.attributes,
+    )
+
+
+def _tell_of_others(gallery: SqliteGallery, engine: Engine) -> None:
+    """Collections of another model than the one in use answer no search: whoever changed packs should know."""
+    others = {version: count for version, count in gallery.models().items() if version != engine.model_version}
+    if others:
+        told = ", ".join(f"{count} of {version}" for version, count in others.items())
+        _log.warning(
+            "this server runs the face model %s; collections that it cannot search: %s", engine.model_version, told
         )
 
 
@@ -360,7 +397,7 @@ def _periods(register: Register) -> Daily:
         if periods is None:
             return 0
         accounts = [each.account_id for each in register.accounts.accounts()]
-        return len(certificates.keep_up(periods, register.governance.journal, accounts, stopping))
+        return len(certificates.keep_up(periods, register.governance.requests, accounts, stopping))
 
     return Daily(keep_up, name="period maps", every_s=PERIODS_EVERY_S)
 
@@ -384,7 +421,7 @@ def _start_members(settings: Settings) -> dict[str, Any]:
     build = hashlib.sha256()
     for file in sorted(each for each in source.rglob("*") if each.is_file() and "__pycache__" not in each.parts):
         build.update(file.relative_to(source).as_posix().encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    pack = modelpack.load()
+    pack = modelpack.load(pack_of(settings), settings.data_dir / "models")
     return {
         "software": countenance.__version__,
         "build": build.hexdigest(),

@@ -42,6 +42,7 @@ from countenance.operators.state import HOST
 from countenance.policy import Decision, Request
 from countenance.policy.message import told
 from countenance.policy.request import to_json
+from countenance.recognition import Engine
 from countenance.samples import Kept, Samples
 from countenance.store import Database
 from countenance.wire import constraints, faults, request, response, sigv4
@@ -342,6 +343,7 @@ class Pipeline:
             params,
             self._clock(),
             service.gallery,
+            service.engine,
         )
 
     def _recorded(self, call: Call, code: str, answer: HttpResponse) -> HttpResponse:
@@ -438,6 +440,7 @@ def administer(
     params: dict[str, Any],
     at: datetime,
     gallery: Gallery | None = None,
+    engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Carries out one administrative verb for the operator whose session comes with it, or the host. Raises Error."""
     instruction = INSTRUCTIONS.get(verb)
@@ -461,6 +464,7 @@ def administer(
         request_id=request_id,
         at=at,
         gallery=gallery,
+        engine=engine,
         by=by,
     )
     return instruction(on, params)

@@ -45,6 +45,7 @@ STAGE: Final = "restoring"
 REPLAYS: Final[Mapping[str, tuple[str, Replay]]] = {
     erasure.REFERENCES: ("collections", erasure.replay_references),
     erasure.COLLECTION: ("collections", erasure.replay_collections),
+    erasure.CROPS: ("reference_crops", erasure.replay_crops),
     retention.PERSONS: ("log_openings", retention.replay),
     retention.NAMED: ("log_openings", retention.replay_named),
     expiry.ACCOUNTING: ("log_expired", expiry.replay),

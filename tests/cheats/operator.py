@@ -21,6 +21,7 @@ from countenance_audit.leaf import Opening
 from countenance_audit.monitor import map_path
 from countenance_audit.note import Signer
 from countenance_audit.tiles import TILE_WIDTH, encode_bundle, entries_path, tile_path
+from countenance_audit.usage import days_from
 
 from countenance.ledger import Ledger, Log, Opaque, Public, Recorded, accounting, person
 from countenance.ledger.periods import Periods
@@ -133,6 +134,13 @@ class Operator:
         return path
 
 
+def coverage(periods: Periods, first: str, last: str) -> dict[str, Any]:
+    """What a certificate about these days states besides."""
+    units = sum(periods.root_of(day).units for day in days_from(first, last))
+    named = ("units_of_the_owner", "units_of_undeclared_accounts", "units_of_parties_not_verified")
+    return {"origins": [periods.log.origin], "units": units, "gaps": [], **dict.fromkeys(named, 0)}
+
+
 def audit(*words: object) -> tuple[int, dict[str, Any]]:
     """The auditor's program in a process of its own: exit status and what it said."""
     done = subprocess.run(
@@ -163,4 +171,4 @@ def kept(folder: Path, recorded: Recorded, number: int, answer: dict[str, Any] |
     return [folder / "receipt", "--request", folder / "request", "--response", folder / "response", *more]
 
 
-__all__ = ["ACCOUNT", "DAY_US", "ORIGIN", "WITNESSES", "Operator", "audit", "kept", "receipts"]
+__all__ = ["ACCOUNT", "DAY_US", "ORIGIN", "WITNESSES", "Operator", "audit", "coverage", "kept", "receipts"]

@@ -21,8 +21,6 @@ from .operator import Operator, audit, kept
 
 THREAT_MODEL = Path(__file__).parents[2] / "docs/concepts/threat-model.md"
 ELSEWHERE = {
-    "hidden-downtime": "mirror lists spans without a heartbeat; tests/unit/audit",
-    "malformed-leaf": "tests/unit/audit",
     "missing-receipt": "the caller looks for the header",
     "invented-call": "a statement's leaf without a receipt; nothing to compute",
     "withheld-opening": "nobody can prove that he was not answered",
@@ -145,6 +143,36 @@ def test_altered_tiles(operator: Operator, tmp_path: Path) -> None:
     content[-1] ^= 1
     bundle.write_bytes(content)
     assert audit("mirror", tmp_path / "shown", tmp_path / "mirror", "--trust", trust)[0] == 1
+
+
+def test_malformed_leaf(operator: Operator, tmp_path: Path) -> None:
+    """A leaf of no known form stands for a call that nobody can open."""
+    trust = operator.policy(tmp_path / "policy")
+    operator.call(1)
+    index = operator.log.size - 1
+    other = bytes([2]) + bytes(32)
+    operator.database.maintain(
+        lambda connection: connection.execute("UPDATE log_leaves SET leaf = ? WHERE idx = ?", (other, index)).close()
+    )
+    operator.log._tree = operator.log._loaded()
+    operator.log.append(Public({"kind": "heartbeat", "cosigned": None}))
+    operator.show(tmp_path / "shown")
+    status, said = audit("mirror", tmp_path / "shown", tmp_path / "mirror", "--trust", trust)
+    assert status == 1
+    assert (index, True) in [(each["index"], each["serious"]) for each in said["findings"]]
+
+
+def test_hidden_downtime(operator: Operator, tmp_path: Path) -> None:
+    """An hour without a heartbeat, and no entry says why: it is listed for a person to judge."""
+    trust = operator.policy(tmp_path / "policy")
+    operator.log.append(Public({"kind": "heartbeat", "cosigned": None}))
+    operator.now += 3_600_000_000
+    operator.log._offset += 3_600_000_000
+    operator.log.append(Public({"kind": "heartbeat", "cosigned": None}))
+    operator.show(tmp_path / "shown")
+    status, said = audit("mirror", tmp_path / "shown", tmp_path / "mirror", "--trust", trust)
+    assert status == 0
+    assert any(each["kind"] == "heartbeat" and not each["serious"] for each in said["findings"])
 
 
 def test_withheld_leaf(operator: Operator, second: Operator, tmp_path: Path) -> None:

@@ -5,29 +5,39 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from countenance_audit import canonical, certificate, usage
+from countenance_audit import canonical, certificate, evidence, usage
+from countenance_audit.checkpoint import cosign
 from countenance_audit.errors import AuditError
 from countenance_audit.leaf import Opening
+from countenance_audit.limits import UNDETECTABLE
 from countenance_audit.note import SEED_BYTES, Signer
 from countenance_audit.periodmap import PeriodMap
+from countenance_audit.periods import Root
 from countenance_audit.policy import TrustPolicy
+from countenance_audit.vrf import Secret
 
-from countenance.ledger import Opaque, accounting
+from countenance.ledger import Opaque, Public, accounting
+from countenance.ledger.history import HIGH_WATER
 from countenance.ledger.periods import Periods, keeping
-from countenance.ledger.periods.proving import LIMITS, certify, keep_statement, pack
+from countenance.ledger.periods.bundling import bundle
+from countenance.ledger.periods.proving import certify, keep_statement, pack
 
-from .operator import ACCOUNT, DAY_US, Operator, audit, kept
+from .operator import ACCOUNT, DAY_US, WITNESSES, Operator, audit, coverage, kept
 
 THREAT_MODEL = Path(__file__).parents[2] / "docs/concepts/threat-model.md"
 ELSEWHERE = {"wrong-decision": "who runs Cedar decides again; `countenance policy replay`, tests/unit/policy"}
 LEI = "529900T8BM49AURSDO55"
 PARTY = [{"role": "party", "scheme": "lei", "value": LEI}, {"role": "party", "scheme": "name", "value": "Acme B.V."}]
 OWNER = "999999999999"
+MONITOR = Signer("monitor.example", bytes(range(1, SEED_BYTES + 1)))
 AUDITOR = Signer("auditor.example", bytes(range(SEED_BYTES)))
 
 
@@ -41,6 +51,7 @@ class Town:
         self.trust = self.operator.policy(folder / "policy")
         with self.trust.open("a") as policy:
             policy.write(f"auditor auditor {AUDITOR.verifier}\n")
+        (folder / "monitor.key").write_text(Signer.write("monitor.example", bytes(range(1, SEED_BYTES + 1))))
         (folder / "auditor.key").write_text(Signer.write("auditor.example", bytes(range(SEED_BYTES))))
 
     def day(self, calls: int = 3, **said: Any) -> str:
@@ -69,16 +80,20 @@ class Town:
         return *_kinds(status, said), said
 
     def certificate(self, scheme: str, value: str, first: str, last: str | None = None) -> bytes:
-        return certify(
-            self.operator.periods, scheme, value, first, last or first, request="r", requester="a court", coverage={}
-        )
+        periods, last = self.operator.periods, last or first
+        stated = coverage(periods, first, last)
+        return certify(periods, scheme, value, first, last, request="r", requester="a court", coverage=stated)
 
     def verify(self, made: bytes, days_later: int = 0) -> tuple[int, dict[str, Any]]:
         """What the relying party learns."""
         (self.folder / "certificate").write_bytes(made)
-        at = self.operator.now // 1_000_000 + days_later * 86_400
+        at = self.at(days_later)
         status, said = audit("certificate", "verify", self.folder / "certificate", "--trust", self.trust, "--at", at)
         return status, said.get("certificate", said)
+
+    def at(self, days_later: int = 0) -> int:
+        """Now, or later, in seconds since 1970."""
+        return self.operator.now // 1_000_000 + days_later * 86_400
 
 
 def _kinds(status: int, said: dict[str, Any]) -> tuple[int, set[str]]:
@@ -165,6 +180,202 @@ def test_two_vrf_keys(town: Town) -> None:
     status, wrong = town.monitor()
     assert status == 1
     assert "two-vrf-keys" in wrong
+
+
+def test_two_vrf_keys_as_a_second_root_of_an_audited_map(town: Town) -> None:
+    """A root names the map that an auditor and a monitor vouched for, and a VRF key under which nobody is in it."""
+    with town.trust.open("a") as policy:
+        policy.write(f"monitor monitor {MONITOR.verifier}\n")
+    day = town.day()
+    periods = town.operator.periods
+    assert town.audit(day)[:2] == (0, set())
+    keep_statement(periods, (town.folder / "note").read_bytes())
+    words = ("--trust", town.trust, "--key", town.folder / "monitor.key", "--out", town.folder / "note")
+    assert audit("monitor", town.folder / "mirror", *words)[0] == 0
+    keep_statement(periods, (town.folder / "note").read_bytes())
+    status, said = town.verify(town.certificate("lei", LEI, day))
+    assert (status, said["claim"], said["grade"], said["monitored"]) == (0, "use", "audited", True)
+    root = periods.root_of(day)
+    (leaf,) = periods.log.storage.leaves(root.index, root.index + 1)
+    again = {name: value for name, value in json.loads(leaf).items() if name not in ("v", "time")}
+    other = Secret(b"\x09" * 32)
+    place = periods.log.append(Public({**again, "vrf_key": other.public.hex(), "previous": root.index}))
+    (leaf,) = periods.log.storage.leaves(place.index, place.index + 1)
+    periods._take(Root.of(place.index, json.loads(leaf)))
+    periods._secrets[periods.keys[0].day] = other
+    periods.keys[0] = dataclasses.replace(periods.keys[0], key=other.public.hex())
+    status, said = town.verify(town.certificate("lei", LEI, day))
+    assert (status, said.get("claim")) == (1, None)
+    assert "supersedes" in said["error"]
+    status, wrong = town.monitor()
+    assert status == 1
+    assert {"two-roots", "two-vrf-keys"} <= wrong
+
+
+def test_superseded_certificate_under_old_heads_with_a_new_date(town: Town) -> None:
+    """A root of today commits to the heads from before a revision, which a monitor once vouched for."""
+    with town.trust.open("a") as policy:
+        policy.write(f"monitor monitor {MONITOR.verifier}\n")
+    day = town.day()
+    periods = town.operator.periods
+    assert town.mirror() == 0
+    words = ("--trust", town.trust, "--key", town.folder / "monitor.key", "--out", town.folder / "note")
+    assert audit("monitor", town.folder / "mirror", *words)[0] == 0
+    keep_statement(periods, (town.folder / "note").read_bytes())
+    before = json.loads(town.certificate("domain", "parent.example", day))["certificate"]
+    root = periods.root_of(day)
+    town.operator.late[ACCOUNT] = [("recorded-owner", "domain", "parent.example")]
+    periods.revise([ACCOUNT])
+    (leaf,) = periods.log.storage.leaves(root.index, root.index + 1)
+    again = {name: value for name, value in json.loads(leaf).items() if name not in ("v", "time")}
+    place = periods.log.append(Public({**again, "previous": periods.newest.index}))
+    size, note = periods.log.publish()
+    (leaf,) = periods.log.storage.leaves(place.index, place.index + 1)
+
+    def at(index: int, leaf: bytes) -> dict[str, Any]:
+        return {
+            "index": index,
+            "leaf": leaf.decode(),
+            "proof": [each.hex() for each in periods.log.inclusion(index, size)],
+        }
+
+    (old,) = periods.log.storage.leaves(root.index, root.index + 1)
+    content = {**before, "checkpoint": note.decode(), "newest": at(place.index, leaf)}
+    content["days"] = [{**before["days"][0], **at(root.index, old)}]
+    status, said = town.verify(certificate.sign(content, periods.log.signer))
+    assert (status, said["claim"], said["monitored"]) == (0, "absence", False)
+    assert "map order and uniqueness not checked" in said["limits"]
+    assert town.monitor() == (1, {"two-roots"})
+
+
+def test_superseded_certificate_of_a_root_from_the_future(town: Town) -> None:
+    """The time of a root is the operator's to say: with a later one, its knowledge would stay fresh for good."""
+    day = town.day()
+    operator = town.operator
+    now, operator.now = operator.now, operator.now + 300 * DAY_US
+    operator.log._offset += 300 * DAY_US
+    operator.next_day()
+    operator.late[ACCOUNT] = [("recorded-owner", "domain", "parent.example")]
+    made = town.certificate("domain", "parent.example", day)
+    operator.now = now
+    status, said = town.verify(made)
+    assert (status, "yet to come" in said["error"]) == (1, True)
+    # Once that time has come, a witness' cosignature from before tells.
+    _, note = operator.log.checkpoint()
+    content = json.loads(made)["certificate"]
+    content["checkpoint"] = (note + cosign(note, WITNESSES["a"], now // 1_000_000).encode()).decode()
+    with town.trust.open("a") as policy:
+        policy.write(f"witness a {WITNESSES['a'].witness}\n")
+    status, said = town.verify(certificate.sign(content, operator.log.signer), days_later=301)
+    assert (status, "saw it at" in said["error"]) == (1, True)
+
+
+def test_two_roots_with_a_gap_between_the_days_of_a_certificate(town: Town) -> None:
+    day = town.day()
+    town.operator.call(7, party=PARTY)
+    honest = town.operator.periods._first_of
+    town.operator.periods._first_of = lambda on: honest(on) + 1  # type: ignore[method-assign]
+    town.operator.next_day()
+    status, said = town.verify(town.certificate("lei", "5493001KJTIIGC8Y1R12", day, usage.next_day(day)))
+    assert status == 1
+    assert "those of the day before end at" in said["error"]
+
+
+def test_omitted_from_map_as_a_day_that_is_closed_at_noon(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its map is made before the day is over; what comes later that day is in no map, or in another day's."""
+    operator = town.operator
+    day = usage.day_of(operator.now)
+    operator.call(1)
+    monkeypatch.setattr(operator.periods, "_end_of", lambda on, first: operator.log.size)
+    operator.periods._close(day)
+    monkeypatch.undo()
+    status, said = town.verify(town.certificate("lei", LEI, day))
+    assert status == 1
+    assert "before the day was over" in said["error"]
+
+
+def test_malformed_leaf_in_an_audited_day(town: Town) -> None:
+    """It stands for a call that nobody can open, so the day does not hold."""
+    operator = town.operator
+    operator.call(1, party=PARTY)
+    index = operator.log.size - 1
+    operator.database.maintain(
+        lambda connection: connection.execute(
+            "UPDATE log_leaves SET leaf = ? WHERE idx = ?", (b"\x02" + bytes(32), index)
+        ).close()
+    )
+    operator.log._tree = operator.log._loaded()
+    day = usage.day_of(operator.now)
+    operator.next_day()
+    operator.show(town.folder / "shown")
+    assert audit("mirror", town.folder / "shown", town.folder / "mirror", "--trust", town.trust)[0] == 1
+    (town.folder / "pack").write_bytes(pack(operator.periods, day).write())
+    words = ("--pack", town.folder / "pack", "--key", town.folder / "auditor.key", "--out", town.folder / "note")
+    status, said = audit("period", town.folder / "shown", "--trust", town.trust, *words)
+    assert status == 1
+    assert index in [each["index"] for each in said["findings"] if each["kind"] == "malformed-leaf"]
+    assert not (town.folder / "note").exists()
+
+
+def test_fork_within_a_bundle(town: Town, tmp_path: Path) -> None:
+    """Leaves from one history and a certificate from another, both of one size and signed by the log."""
+    day = town.day()
+    operator = town.operator
+    operator.database.truncate_wal()
+    shutil.copytree(operator.folder, tmp_path / "second", ignore=shutil.ignore_patterns("*-shm", HIGH_WATER))
+    second = Operator(tmp_path / "second", now=operator.now)
+    operator.call(10)
+    second.call(20)
+    policy = TrustPolicy.parse(town.trust.read_text())
+    stranger = ("lei", "5493001KJTIIGC8Y1R12")
+    made = town.certificate(*stranger, day)
+    operator.log.publish()
+    second.log.publish()
+    for periods, is_forked in ((operator.periods, False), (second.periods, True)):
+        mixed = bundle(periods, [stranger], day, day, [made])
+        if is_forked:
+            with pytest.raises(AuditError, match="forked"):
+                evidence.verify(mixed, policy, now_us=operator.now, max_age_us=None)
+        else:
+            evidence.verify(mixed, policy, now_us=operator.now, max_age_us=None)
+    second.close()
+
+
+def test_backdating_of_an_entry_in_a_bundle(town: Town) -> None:
+    """He states an earlier time for a call than for the heartbeat before it; no map shows that, and bundles do."""
+    operator = town.operator
+    operator.now += 1_200_000_000
+    operator.log._offset += 1_200_000_000
+    operator.log.append(Public({"kind": "heartbeat", "cosigned": None}))
+    back = 600_000_000
+    operator.log._last_time, operator.now, operator.log._offset = 0, operator.now - back, operator.log._offset - back
+    index = operator.call(1, party=PARTY).place.index
+    operator.log._offset += back
+    operator.now += back
+    day = usage.day_of(operator.now)
+    operator.next_day()
+    made = town.certificate("lei", LEI, day)
+    path = town.folder / "a.bundle"
+    path.write_bytes(bundle(operator.periods, [("lei", LEI)], day, day, [made]))
+    status, said = audit("verify", path, "--trust", town.trust, "--at", town.at())
+    assert status == 1
+    assert [index] == [each["index"] for each in said["findings"] if each["serious"]]
+    assert audit("report", path, "--trust", town.trust, "--at", town.at(), "--out", town.folder / "r.html")[0] == 1
+    assert "WRONG" in (town.folder / "r.html").read_text()
+
+
+def test_fork_shown_to_an_auditor_alone_is_not_signed(town: Town) -> None:
+    """His own policy asks for witnesses, and the tree that he is shown has none of them."""
+    day = town.day()
+    assert town.mirror() == 0
+    (town.folder / "pack").write_bytes(pack(town.operator.periods, day).write())
+    words = ("--pack", town.folder / "pack", "--key", town.folder / "auditor.key", "--out", town.folder / "note")
+    trust = town.operator.policy(town.folder / "witnessed", witnessed=True)
+    status, _ = audit("period", town.folder / "mirror", "--trust", trust, *words)
+    assert (status, (town.folder / "note").exists()) == (3, False)
+    words = ("--key", town.folder / "monitor.key", "--out", town.folder / "note")
+    status, _ = audit("monitor", town.folder / "mirror", "--trust", trust, *words)
+    assert (status, (town.folder / "note").exists()) == (3, False)
 
 
 def test_booked_to_owner(town: Town) -> None:
@@ -348,10 +559,26 @@ def test_every_cheat_of_the_threat_model_s_second_table_is_here_or_named() -> No
 
 def test_certificates_quote_every_cheat_that_nobody_can_detect(town: Town) -> None:
     text = THREAT_MODEL.read_text("utf-8").split("## Cheats that nobody can detect")[1]
-    listed = re.findall(r"^- `([a-z0-9-]+)`:", text, re.MULTILINE)
-    assert tuple(listed) == LIMITS
-    _, said = town.verify(town.certificate("account", ACCOUNT, town.day()))
-    assert said["claimed"]["limits"] == listed
+    listed = dict(re.findall(r"^- `([a-z0-9-]+)`: ([^\n]+)\.$", text, re.MULTILINE))
+    assert listed == dict(UNDETECTABLE)
+    assert list(listed) == list(UNDETECTABLE)
+    day = town.day()
+    made = town.certificate("account", ACCOUNT, day)
+    _, said = town.verify(made)
+    assert said["claimed"]["limits"] == list(listed)
+    words = ("certificate", "verify", town.folder / "certificate", "--trust", town.trust, "--at", town.at())
+    done = subprocess.run(
+        [sys.executable, "-m", "countenance_audit", *map(str, words)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    for sentence in listed.values():
+        assert sentence in done.stdout
+    # An operator who leaves one out has no certificate.
+    content = json.loads(made)["certificate"]
+    content["limits"].remove("copied-gallery")
+    status, said = town.verify(certificate.sign(content, town.operator.log.signer))
+    assert status == 1
+    assert "copied-gallery" in said["error"]
 
 
 def test_a_certificate_of_another_s_key_is_none(town: Town) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import lzma
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +77,14 @@ def test_the_next_list_suspends_and_the_look_back_names_what_was_used(
         ("cleared", "suspended", 2)
     ]
     assert json.loads(kept.read_text())["sha256"] == report["sha256"]
+    trust = tmp_path / "policy.txt"
+    trust.write_text(house.run("host", "ledger", "key").stdout + "quorum none\n")
+    outsider = [Path(sys.executable).with_name("countenance-audit"), "lookback", "verify", kept, "--trust", trust]
+    said = subprocess.run(outsider, capture_output=True, text=True, timeout=60)
+    assert said.returncode == 0, said.stdout
+    assert "known then cleared, known now suspended, 2 of 2 calls answered" in said.stdout
+    kept.write_text(kept.read_text().replace('"as_known_now": "suspended"', '"as_known_now": "cleared"'))
+    assert subprocess.run(outsider, capture_output=True, timeout=60).returncode == 1
     done = house.run("host", "ledger", "fsck")
     assert "0 problems" in done.stderr
     # A server that starts again knows all of it.

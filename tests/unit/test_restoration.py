@@ -6,10 +6,12 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from countenance_audit.keeping import mirror
 from tests.congruence.samples import ACCOUNT, AT, World, enrolments, entry, name_id, unit_rows
@@ -410,3 +412,30 @@ def test_what_a_killed_backup_left_is_removed_by_the_next_to_the_same_place(tmp_
         said = register.administer("backup.create", {"path": str(target)})
     assert (target.exists(), left.exists(), others.exists()) == (True, False, True)
     assert said["sha256"] == backup.sha256(target)
+
+
+def test_crops_that_were_erased_stay_erased_with_and_without_their_face(tmp_path: Path) -> None:
+    folder, crop = tmp_path / "data", np.zeros((112, 112, 3), np.uint8)
+    folder.mkdir()
+
+    def crops(at: House, collection: str) -> int:
+        return len(at.gallery.unstaged(ACCOUNT, collection, "other", limit=99))
+
+    def enrol_with_crops(at: House, names: list[str], collection: str) -> None:
+        faces = [replace(each, crop=crop) for each in enrolments(names, unit_rows(len(names), 16, 1))]
+        at.gallery.enrol(ACCOUNT, collection, faces, entry=entry().with_details({"collection_id": collection}))
+
+    with house(folder) as at:
+        for name in ("c", "d"):
+            at.create(name)
+            enrol_with_crops(at, ["ann", "ben"], name)
+        backup.copy(at.database.path, tmp_path / "backup.db")
+        erase(at, ["ben"])
+        assert at.gallery.forget_crops(ACCOUNT, "d", entry=entry("crops.erase")) == 2
+        enrol_with_crops(at, ["cid"], "d")
+    done = restore(folder, tmp_path / "backup.db")
+    assert done.mended.replayed == {"references": 1, "crops": 2}
+    with house(folder) as at:
+        assert (crops(at, "c"), crops(at, "d")) == (1, 0)
+        assert names_in(at, "d") == [name_id("ann"), name_id("ben")]
+        assert differing(at) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from countenance_audit import identifiers
+from countenance_audit import forms, identifiers
 from vector_parts import Vector, bad, good
 
 
@@ -15,6 +15,12 @@ def identifier_vectors() -> list[Vector]:
 
     def folded(name: str, raw: str) -> Vector:
         return good("folded", f"name in a map: {name}", scheme="name", raw=raw, folded=identifiers.folded(raw))
+
+    def spelt(name: str, raw: str) -> Vector:
+        return good("forms", f"name: {name}", scheme="name", raw=raw, forms=list(forms.of("name", raw)))
+
+    def registered(name: str, raw: str) -> Vector:
+        return good("forms", f"domain: {name}", scheme="domain", raw=raw, forms=list(forms.of("domain", raw)))
 
     return [
         of("account", "12 digits", "012345678901"),
@@ -73,5 +79,21 @@ def identifier_vectors() -> list[Vector]:
         folded("a final sigma", "\u039f\u0394\u039f\u03a3 \u0391\u0395"),
         folded("Cyrillic stays Cyrillic", "\u0422\u0435\u0432\u0438\u0430\u043d"),
         folded("nothing but marks stays as it is", "!!!"),
+        folded("a character of a later Unicode stays as it is", "A\U0001e4d0\u0301 B.V."),
+        spelt("with a legal form", "VisionLabs B.V."),
+        spelt("with points and spaces in the legal form", "Vision Labs  B. V."),
+        spelt("a legal form of several words", "Wisla Sp. z o.o."),
+        spelt("a legal form in front", "OOO Roga i Kopyta"),
+        spelt("a legal form in front, in Cyrillic", "\u041e\u041e\u041e \u0420\u043e\u0433\u0430"),
+        spelt("a legal form alone is a name", "AG"),
+        spelt("no legal form", "Ministry of Works"),
+        registered("a host", "api.eu.example.co.uk"),
+        registered("the registered part itself", "example.org"),
+        registered("a suffix that no rule is about", "b.example.example"),
+        registered("a wildcard", "a.b.c.mm"),
+        registered("an exception", "www.city.kobe.jp"),
+        registered("a suffix of somebody's customers", "a.foo.github.io"),
+        registered("a suffix alone", "co.uk"),
+        registered("an A-label", "www.xn--55qx5d.cn"),
         bad("folded", "name: nothing but spaces", "Malformed", "it is no name", scheme="name", raw="  "),
     ]

@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from countenance_audit import canonical, certificate, checkpoint, leaf, merkle, periodmap, usage, vrf
+from countenance_audit import canonical, certificate, checkpoint, forms, leaf, merkle, periodmap, usage, vrf
 from countenance_audit.evidence import Builder
+from countenance_audit.limits import UNDETECTABLE
 from countenance_audit.monitor import AUDIT, MONITOR, Statement
 from countenance_audit.note import Signer
 from countenance_audit.periodmap import PeriodMap
@@ -19,6 +20,7 @@ START = usage.start_of(DAY)
 LEI = "529900T8BM49AURSDO55"
 STRANGER = "5493001KJTIIGC8Y1R12"
 SECRET = vrf.Secret(fixed("map key"))
+OTHER_SECRET = vrf.Secret(fixed("another map key"))
 AUDITOR = Signer("auditor.example", fixed("auditor"))
 MONITORING = Signer("monitor.example", fixed("monitor"))
 RFC_9381_B3 = [  # appendix B.3, examples 16 to 18: SK, alpha
@@ -115,26 +117,27 @@ class Books:
         self.used, self.totals = usage.tally([each for each in rows if each is not None], [], DAY)
         self.salts = {each: fixed(f"usage salt {each}") for each in self.used}
         self.map = PeriodMap.of({_key(*each): one.commitment(self.salts[each]) for each, one in self.used.items()})
-        self.heads = [Head(DAY, 0, self.map.root.hex(), len(self.leaves))]
-        self._say(
-            kind="period-root",
-            time=START + usage.DAY_US + 1,
-            day=DAY,
-            revision=0,
-            reason="day-end",
-            size=self.map.size,
-            root=self.map.root.hex(),
-            vrf_key=SECRET.public.hex(),
-            previous=None,
-            first=0,
-            end=self.end,
-            known=len(self.leaves),
-            calls=self.totals.calls,
-            units=self.totals.units,
-            amount=self.totals.amount,
-            currency=self.totals.currency,
-            heads={"first": DAY, "count": 1, "root": heads_tree(self.heads).hex()},
-        )
+        said = {
+            "day": DAY,
+            "revision": 0,
+            "size": self.map.size,
+            "root": self.map.root.hex(),
+            "vrf_key": SECRET.public.hex(),
+            "first": 0,
+            "end": self.end,
+            "known": len(self.leaves),
+            "calls": self.totals.calls,
+            "units": self.totals.units,
+            "amount": self.totals.amount,
+            "currency": self.totals.currency,
+        }
+        self.heads = [Head.of(len(self.leaves), said)]
+        self.root_at = len(self.leaves)
+        heads = {"first": DAY, "count": 1, "root": heads_tree(self.heads).hex()}
+        root = {"kind": "period-root", "time": START + usage.DAY_US + 1, "reason": "day-end", "heads": heads, **said}
+        self._say(**root, previous=None)
+        # The same map again, under a key of a map in which nobody is found: not a root of this log's one chain.
+        self._say(**{**root, "vrf_key": OTHER_SECRET.public.hex()}, previous=self.root_at)
         self.size = len(self.leaves)
         self.hashes = [merkle.leaf_hash(each) for each in self.leaves]
         note = checkpoint.sign(checkpoint.Checkpoint(ORIGIN, self.size, merkle.root_of(self.hashes)), LOG)
@@ -161,20 +164,20 @@ class Books:
 
     def statement(self, form: str, signer: Signer) -> str:
         root = merkle.root_of(self.hashes).hex()
-        heads, revision = (self.map.root.hex(), 0) if form == AUDIT else (heads_tree(self.heads).hex(), -1)
+        of_root = merkle.leaf_hash(self.leaves[self.root_at]).hex()
+        heads, revision = (of_root, 0) if form == AUDIT else (heads_tree(self.heads).hex(), -1)
         at = START + usage.DAY_US + 120_000_000
         return Statement(form, ORIGIN, self.size, root, DAY, DAY, heads, revision, at).sign(signer).decode()
 
     def certificate(
         self, scheme: str, value: str, *, by: Signer = LOG, change: Callable[[dict[str, Any]], None] = lambda said: None
     ) -> bytes:
-        asked = usage.keyed(scheme, value)
-        used = self.used.get(asked)
+        asked = forms.of(scheme, value)
         content: dict[str, Any] = {
             "v": 1,
             "format": certificate.FORMAT,
             "identifier": {"scheme": scheme, "value": value},
-            "asked": asked[1],
+            "asked": list(asked),
             "from": DAY,
             "until": DAY,
             "origin": ORIGIN,
@@ -182,24 +185,37 @@ class Books:
             "request": "00000000-0000-4000-8000-0000000000aa",
             "requester": "a court",
             "checkpoint": self.note.decode(),
-            "newest": self.entry(self.size - 1),
+            "newest": self.entry(self.root_at),
             "days": [
                 {
-                    **self.entry(self.size - 1),
+                    **self.entry(self.root_at),
                     "head": [each.hex() for each in head_proof(self.heads, DAY)],
-                    "vrf": SECRET.prove(periodmap.alpha(ORIGIN, DAY, *asked)).hex(),
-                    "places": [each.to_json() for each in self.map.find(_key(*asked))],
-                    "salt": None if used is None else self.salts[asked].hex(),
-                    "usage": None if used is None else used.to_json(),
+                    "lookups": [self._lookup((scheme, each)) for each in asked],
                     "statements": [self.statement(AUDIT, AUDITOR)],
                 }
             ],
             "monitors": [self.statement(MONITOR, MONITORING)],
-            "coverage": {},
-            "limits": ["copied-gallery"],
+            "coverage": {
+                "origins": [ORIGIN],
+                "units": self.totals.units,
+                "units_of_the_owner": 0,
+                "units_of_undeclared_accounts": 0,
+                "units_of_parties_not_verified": self.totals.units,
+                "gaps": [],
+            },
+            "limits": list(UNDETECTABLE),
         }
         change(content)
         return certificate.sign(content, by)
+
+    def _lookup(self, asked: usage.Identifier) -> dict[str, Any]:
+        used = self.used.get(asked)
+        return {
+            "vrf": SECRET.prove(periodmap.alpha(ORIGIN, DAY, *asked)).hex(),
+            "places": [each.to_json() for each in self.map.find(_key(*asked))],
+            "salt": None if used is None else self.salts[asked].hex(),
+            "usage": None if used is None else used.to_json(),
+        }
 
     def bundle(self, *, omit: bool = False, changed: bool = False) -> bytes:
         openings = dict(self.openings)
@@ -347,11 +363,30 @@ def certificate_vectors() -> list[Vector]:
         return BOOKS.certificate("lei", value, change=change)
 
     def elsewhere(said: dict[str, Any]) -> None:
-        said["days"][0]["places"] = [each.to_json() for each in BOOKS.map.find(_key("lei", STRANGER))]
-        said["days"][0]["usage"] = said["days"][0]["salt"] = None
+        shown = said["days"][0]["lookups"][0]
+        shown["places"] = [each.to_json() for each in BOOKS.map.find(_key("lei", STRANGER))]
+        shown["usage"] = shown["salt"] = None
 
     def less(said: dict[str, Any]) -> None:
-        said["days"][0]["usage"]["units"] -= 1
+        said["days"][0]["lookups"][0]["usage"]["units"] -= 1
+
+    def another_key(said: dict[str, Any]) -> None:
+        alpha = periodmap.alpha(ORIGIN, DAY, "lei", LEI)
+        key = periodmap.key_of(OTHER_SECRET.output(alpha))
+        said["newest"] = BOOKS.entry(BOOKS.root_at + 1)
+        said["days"][0] |= BOOKS.entry(BOOKS.root_at + 1)
+        places = [each.to_json() for each in BOOKS.map.find(key)]
+        vrf_proof = OTHER_SECRET.prove(alpha).hex()
+        said["days"][0]["lookups"] = [{"vrf": vrf_proof, "places": places, "salt": None, "usage": None}]
+
+    def no_limits(said: dict[str, Any]) -> None:
+        said["limits"] = ["copied-gallery"]
+
+    def another_sum(said: dict[str, Any]) -> None:
+        said["coverage"]["units"] = 0
+
+    def one_form(said: dict[str, Any]) -> None:
+        said["days"][0]["lookups"].pop()
 
     def no_head(said: dict[str, Any]) -> None:
         said["days"][0]["head"] = [sha(b"head")]
@@ -375,6 +410,15 @@ def certificate_vectors() -> list[Vector]:
         no("somebody else's neighbours", "the VRF gives another key", forge(elsewhere)),
         no("a smaller usage", "the value hides another", forge(less)),
         no("not among the heads", "nothing shows that it is the latest revision", forge(no_head)),
+        no("another map key", "the root of the same map under another VRF key is no head", forge(another_key)),
+        no("less than all limits", "it does not quote what nobody can detect", forge(no_limits)),
+        no("another sum", "the stated sum of units is not that of the roots", forge(another_sum)),
+        no(
+            "not all forms of a name",
+            "a form of the name is not looked for",
+            BOOKS.certificate("name", "ACME BV", change=one_form),
+        ),
+        no("from the future", "what it knows is yet to come", user, at=START + usage.DAY_US - 600_000_000),
         no("another log's key", "the policy does not name it", BOOKS.certificate("lei", LEI, by=OTHER_LOG)),
         no("nine days old", "its knowledge is older than 7 days", user, at=AT + 9 * usage.DAY_US),
         no(

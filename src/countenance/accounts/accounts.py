@@ -161,6 +161,16 @@ class Accounts:
         with self._database.reading() as connection:
             return parties.versions(connection, account_id)
 
+    def declared(self) -> set[str]:
+        """The accounts of which a party is declared."""
+        with self._database.reading() as connection:
+            return parties.declared(connection)
+
+    def count_declarations(self) -> int:
+        """How many declarations there are of all accounts: another number tells that somebody declared something."""
+        with self._database.reading() as connection:
+            return parties.count(connection)
+
     # -- access keys
 
     def create_key(

@@ -63,6 +63,17 @@ def current(connection: sqlite3.Connection, account_id: str) -> Declared | None:
     return None if row is None else _declared(row)
 
 
+def count(connection: sqlite3.Connection) -> int:
+    """How many declarations there are, of all accounts and versions: none ever goes."""
+    (found,) = connection.execute("SELECT count(*) FROM party").fetchone()
+    return int(found)
+
+
+def declared(connection: sqlite3.Connection) -> set[str]:
+    """The accounts of which a party is declared."""
+    return {row[0] for row in connection.execute("SELECT DISTINCT account_id FROM party")}
+
+
 def digests(connection: sqlite3.Connection) -> dict[tuple[str, int], str]:
     """(account, version) -> digest of every declaration, for `ledger fsck`."""
     rows = connection.execute("SELECT account_id, version, content FROM party").fetchall()

@@ -260,6 +260,16 @@ class Party:
         """Every identifier with its role, for entries; each once, in the order of roles."""
         return tuple(dict.fromkeys(self._identified()))
 
+    def own(self) -> tuple[tuple[str, str], ...]:
+        """Scheme and normal form of what identifies the party itself, its names included."""
+        return (*self._own(), *(("name", each) for each in (self.legal_name, *self.other_names)))
+
+    def is_same_entity(self, other: Party) -> bool:
+        """Whether both are one legal entity: one LEI, one number in a register, or one legal name in a country."""
+        mine, theirs = set(self._own()), set(other._own())
+        shared = any(scheme != "domain" for scheme, _ in mine & theirs)
+        return shared or (self.legal_name, self.jurisdiction) == (other.legal_name, other.jurisdiction)
+
     def names(self) -> tuple[str, ...]:
         """Natural persons, each once."""
         involved = [*self.owners, *self.end_users, *([self.payer] if self.payer else [])]

@@ -21,6 +21,9 @@ MAX_STATEMENT_BYTES = 1 << 20
 _NEW = click.Path(dir_okay=False, path_type=Path)
 from_option = click.option("--from", "first", metavar="DAY", required=True, help="First day (UTC), as YYYY-MM-DD.")
 to_option = click.option("--to", "last", metavar="DAY", required=True, help="Last day, included.")
+entity_option = click.option(
+    "--legal-entity", is_flag=True, help="A name is that of a legal entity: of persons nothing is certified by name."
+)
 requester_option = click.option("--requester", required=True, help="Who asks for it; it stays in the records.")
 
 
@@ -127,10 +130,11 @@ def certificate() -> None:
 @from_option
 @to_option
 @requester_option
+@entity_option
 @data_option
 @json_option
 def certificate_request(
-    identifier: str, first: str, last: str, requester: str, data_dir: Path | None, as_json: bool
+    identifier: str, first: str, last: str, requester: str, legal_entity: bool, data_dir: Path | None, as_json: bool
 ) -> None:
     """Put on record that somebody asked for a proof. It is due in 30 days; the log says so if it is not answered."""
     answer = ask(
@@ -138,6 +142,7 @@ def certificate_request(
         "certificate.request",
         identifier=identifier,
         requester=requester,
+        legal_entity=legal_entity,
         **{"from": first, "until": last},
     )
     emit(answer, [answer["request"]], as_json=as_json)
@@ -159,6 +164,7 @@ def certificate_request(
 @click.option("--from", "first", metavar="DAY", help="First day (UTC), as YYYY-MM-DD.")
 @click.option("--to", "last", metavar="DAY", help="Last day, included.")
 @click.option("--requester", help="Who asks for it; it stays in the records.")
+@entity_option
 @click.option("--out", type=_NEW, required=True, help="A new file for the certificate.")
 @data_option
 @json_option
@@ -168,6 +174,7 @@ def certificate_issue(
     first: str | None,
     last: str | None,
     requester: str | None,
+    legal_entity: bool,
     out: Path,
     data_dir: Path | None,
     as_json: bool,
@@ -183,7 +190,8 @@ def certificate_issue(
         raise click.UsageError("Give --request, or SCHEME:VALUE with --from, --to and --requester.")
     if out.exists():
         raise click.UsageError(f"{out} exists already; nothing is replaced.")
-    answer = ask(data_dir, "certificate.issue", **(asked if request_id is None else {"request": request_id}))
+    wanted = {**asked, "legal_entity": legal_entity} if request_id is None else {"request": request_id}
+    answer = ask(data_dir, "certificate.issue", **wanted)
     out.write_bytes(answer.pop("certificate").encode())
     emit({**answer, "path": str(out)}, [f"{answer['sha256']}  {out}"], as_json=as_json)
 
@@ -251,6 +259,7 @@ def evidence() -> None:
 @from_option
 @to_option
 @requester_option
+@entity_option
 @click.option("--out", type=_NEW, required=True, help="A new file for the bundle, on the server's machine.")
 @data_option
 @json_option
@@ -259,6 +268,7 @@ def evidence_export(
     first: str,
     last: str,
     requester: str,
+    legal_entity: bool,
     out: Path,
     data_dir: Path | None,
     as_json: bool,
@@ -270,6 +280,7 @@ def evidence_export(
         "evidence.export",
         identifiers=list(identifiers),
         requester=requester,
+        legal_entity=legal_entity,
         path=str(out.absolute()),
         **{"from": first, "until": last},
     )

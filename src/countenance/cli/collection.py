@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from countenance.cli.options import PERCENTAGE, example, json_option, yes_option
+from countenance.cli.operators import ask
+from countenance.cli.options import PERCENTAGE, data_option, example, json_option, yes_option
 from countenance.cli.output import columns, emit, talk
 from countenance.cli.remote import Remote, open_remote, remote_options
 
@@ -66,6 +67,40 @@ def collection_delete(
     remote = open_remote(data_dir, endpoint_url, region)
     answer = remote.call("delete_collection", CollectionId=collection_id)
     emit(answer, [f"{collection_id} is deleted"], as_json=as_json)
+
+
+@collection.command("migrate", epilog=example("countenance collection migrate staff --yes"))
+@click.argument("collection_id", metavar="ID")
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Whose it is; the operator's own if not given.")
+@click.option("--erase-rest", is_flag=True, help="Erase faces of which no crop was kept. Without, they stop it.")
+@yes_option
+@data_option
+@json_option
+def collection_migrate(
+    collection_id: str, account_id: str | None, erase_rest: bool, data_dir: Path | None, as_json: bool
+) -> None:
+    """Make the features of a collection's faces anew with the model in use, from crops that were kept.
+
+    Works for faces that were indexed with the setting keep_crops on. FaceIds, ExternalImageIds and users stay. The
+    collection is what it was until all is done; stopped halfway, it is still, and the next try goes on from there.
+    """
+    said = {"collection_id": collection_id, "erases_rest": erase_rest}
+    answer = ask(data_dir, "collection.migrate", **said, **({} if account_id is None else {"account_id": account_id}))
+    told = f"{answer['references']} faces of {collection_id} are of the model {answer['to']} now"
+    emit(answer, [f"{told}, {answer['erased']} are erased" if answer["erased"] else told], as_json=as_json)
+
+
+@collection.command("forget-crops", epilog=example("countenance collection forget-crops staff --yes"))
+@click.argument("collection_id", metavar="ID")
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Whose it is; the operator's own if not given.")
+@yes_option
+@data_option
+@json_option
+def collection_forget_crops(collection_id: str, account_id: str | None, data_dir: Path | None, as_json: bool) -> None:
+    """Erase the crops that were kept of a collection's faces. The faces stay, and cannot be migrated any more."""
+    said = {"collection_id": collection_id}
+    answer = ask(data_dir, "crops.erase", **said, **({} if account_id is None else {"account_id": account_id}))
+    emit(answer, [f"{answer['crops']} crops are erased"], as_json=as_json)
 
 
 @collection.command("duplicates", epilog=example("countenance collection duplicates staff --threshold 99"))

@@ -82,6 +82,12 @@ class Settings:
         choice("auto", "onnxruntime", "openvino"),
         "Inference runtime; auto picks what this CPU runs fastest.",
     )
+    model_pack: str | None = setting(
+        None,
+        or_auto(TEXT),
+        "Model pack that finds faces and makes features; auto is the one that `countenance models use` chose, at first "
+        "yunet-sface. A collection works with the pack that made it: docs/guides/model-packs.md.",
+    )
     inference_workers: int | None = setting(
         None, or_auto(whole(1, 1024)), "Inferences that run at once; auto follows the number of cores."
     )
@@ -196,6 +202,14 @@ class Settings:
         "SDKs try again. `aws`: what Amazon gives in its large regions. OPERATION=RATE and ACCOUNT:OPERATION=RATE, "
         "with * for every operation and `unlimited` for a rate, go before it: "
         "aws,123456789012:*=200,DetectFaces=unlimited.",
+    )
+    keep_crops: bool = setting(
+        False,
+        SWITCH,
+        "Keep, encrypted under the collection's key, the aligned crop of 112 x 112 pixels of every face that is "
+        "enrolled (some 17 KB each), so that `countenance collection migrate` can carry a collection over to another "
+        "model. They are pictures of people: they go with their face, and `countenance collection forget-crops` erases "
+        "them earlier.",
     )
     samples: str = setting(
         "off",

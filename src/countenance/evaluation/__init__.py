@@ -6,6 +6,7 @@ their product as the comparison score. Evaluating a local folder involves no acc
 """
 
 from countenance.evaluation.acquisition import Acquired, acquire
+from countenance.evaluation.calibrating import TooFewImages, fit, impostors
 from countenance.evaluation.detection import Labelled, PhotoCount, count_boxes, count_points
 from countenance.evaluation.verification import (
     ErrorRate,
@@ -23,12 +24,15 @@ __all__ = [
     "Labelled",
     "PhotoCount",
     "RatesAt",
+    "TooFewImages",
     "accuracy_at",
     "acquire",
     "best_threshold",
     "count_boxes",
     "count_points",
     "equal_error_rate",
+    "fit",
+    "impostors",
     "rates_at",
     "threshold_at_fmr",
 ]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from countenance.biometrics import BoundingBox, Reference
-from countenance.gallery import records
+from countenance.gallery import migrating, records
 from countenance.gallery.gallery import SAME_FACE_IOU, Collection, Enrolment, ModelMismatch
 from countenance.gallery.sealing import CollectionSeal, to_template
 from countenance.gallery.shelf import Change
@@ -47,6 +47,8 @@ class Prepared:
     references: list[Reference]
     columns: list[tuple[Any, ...]]
     templates: NDArray[np.float16]
+    crops: list[bytes | None]
+    """Packed, where they are to be kept."""
 
 
 @dataclass(slots=True)
@@ -74,15 +76,21 @@ def prepare(enrolments: Sequence[Enrolment]) -> Prepared:
         ValueError: features of different sizes, not finite or not of length 1, or an id that is no UUID.
     """
     if not enrolments:
-        return Prepared([], [], np.empty((0, 0), np.float16))
+        return Prepared([], [], np.empty((0, 0), np.float16), [])
     features = np.stack([np.asarray(each.features, np.float32) for each in enrolments])
+    check_length(features)
+    references = [each.reference for each in enrolments]
+    crops = [None if each.crop is None else migrating.packed(each.crop) for each in enrolments]
+    return Prepared(references, [records.reference_columns(each) for each in references], to_template(features), crops)
+
+
+def check_length(features: NDArray[np.float32]) -> None:
+    """Raises ValueError for features that are not rows of finite numbers, each of length 1."""
     if features.ndim != 2:
         raise ValueError("features have one dimension")
     lengths = np.linalg.norm(features, axis=1)
     if not bool(np.all(np.abs(lengths - 1.0) <= LENGTH_TOLERANCE)):  # false for NaN as well
         raise ValueError("features are finite and of length 1")
-    references = [each.reference for each in enrolments]
-    return Prepared(references, [records.reference_columns(each) for each in references], to_template(features))
 
 
 def check_model(collection: Collection, prepared: Prepared) -> None:
@@ -120,13 +128,20 @@ def enrol(
         if at in plan.updates:
             stored = plan.by_face[plan.updates[at]]
             answer[at] = _kept(stored.reference, prepared.references[at])
-            if _update(connection, seal, stored, answer[at], prepared.templates[at]):
+            is_new = _update(connection, seal, stored, answer[at], prepared.templates[at])
+            if is_new:
                 replaced[plan.updates[at]] = at
+            crop = prepared.crops[at]
+            if crop is not None and (is_new or not migrating.has_crop(connection, stored.ref_id)):
+                migrating.keep(connection, seal, stored.ref_id, plan.updates[at], crop)
         elif face_id in inserted_here:
             answer[at] = prepared.references[inserted_here[face_id]]  # given twice in one call
         else:
             sealed = seal.seal(face_id, prepared.templates[at].tobytes())
-            rows.append((*columns, sealed, collection.uid, records.ref_id(collection.uid, next_seq + len(rows))))
+            ref_id = records.ref_id(collection.uid, next_seq + len(rows))
+            rows.append((*columns, sealed, collection.uid, ref_id))
+            if (crop := prepared.crops[at]) is not None:
+                migrating.keep(connection, seal, ref_id, face_id, crop)
             inserted_here[face_id] = at
             added.append(at)
     connection.executemany(_INSERT, rows)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
-from countenance.gallery import records, tokens, users
+from countenance.gallery import migrating, records, tokens, users
 from countenance.gallery.enrolment import placeholders, portions
 from countenance.gallery.gallery import Collection
 from countenance.store import Database, DatabaseError
@@ -25,6 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 REFERENCES: Final = "references"
 COLLECTION: Final = "collection"
+CROPS: Final = "crops"
 """Kinds of notes about erasures: see `store.erasures`."""
 _DIGEST_BYTES: Final = 16
 
@@ -88,6 +89,11 @@ def note_of_collection(collection: Collection) -> dict[str, Any]:
     }
 
 
+def note_of_crops(collection: Collection) -> dict[str, Any]:
+    """What is noted of a collection whose crops were erased."""
+    return {**note_of_collection(collection), "kind": CROPS}
+
+
 def replay_references(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
     """Erase again the references that an older database brought back; returns how many there were."""
     erased: dict[tuple[str, str], set[bytes]] = {}
@@ -128,6 +134,19 @@ def replay_collections(connection: sqlite3.Connection, notes: Sequence[Mapping[s
         if row is not None:
             erase_collection(connection, records.collection_of(row))
             count += 1
+    return count
+
+
+def replay_crops(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+    """Erase again the crops that an older database brought back; returns how many there were."""
+    count = 0
+    for note in notes:
+        row = connection.execute(
+            "SELECT uid FROM collections WHERE uid = ? AND account_id = ? AND collection_id = ?",
+            (note["uid"], note["account"], note["collection"]),
+        ).fetchone()
+        if row is not None:
+            count += migrating.forget_crops(connection, row[0])
     return count
 
 

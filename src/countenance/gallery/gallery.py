@@ -47,6 +47,10 @@ class ModelMismatch(GalleryError):
     """Features of one model version or dimension met a collection of another: they cannot be compared."""
 
 
+class FacesWithoutCrops(GalleryError):
+    """A collection cannot come to another model whole: of some faces no crop was kept."""
+
+
 class TagLimitExceeded(GalleryError):
     """A collection would have more than `MAX_TAGS` tags."""
 
@@ -158,6 +162,26 @@ class Enrolment:
     reference: Reference
     features: NDArray[np.float32]
     """(dimension,) float32, of length 1."""
+    crop: NDArray[np.uint8] | None = None
+    """112 x 112 x 3, R G B: what the features were made of, if it is to be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCrop:
+    """What was kept of a face for another model to make its features of."""
+
+    face_id: str
+    crop: NDArray[np.uint8]
+    """112 x 112 x 3, R G B."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """What a migration did."""
+
+    references: int
+    erased: tuple[str, ...]
+    """FaceIds of which no crop was kept, and that are gone therefore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,6 +440,57 @@ class Gallery(Protocol):
         """
         ...
 
+    def unstaged(self, account_id: str, collection_id: str, model_version: str, *, limit: int) -> list[KeptCrop]:
+        """Crops of references that have no template of this model beside them yet, in the order of enrolment.
+
+        Raises:
+            TemplateCorrupt: a crop does not open.
+        """
+        ...
+
+    def stage(
+        self,
+        account_id: str,
+        collection_id: str,
+        model_version: str,
+        face_ids: Sequence[str],
+        features: NDArray[np.float32],
+    ) -> int:
+        """Put templates of another model beside the collection, where nothing reads them. Returns how many.
+
+        Raises:
+            ValueError: features not finite or not of length 1.
+        """
+        ...
+
+    def without_crops(self, account_id: str, collection_id: str, model_version: str) -> list[str]:
+        """The FaceIds that have no template of this model beside them."""
+        ...
+
+    def migrate(
+        self,
+        account_id: str,
+        collection_id: str,
+        *,
+        model_version: str,
+        dimension: int,
+        erases_rest: bool,
+        entry: Entry,
+    ) -> Migrated:
+        """Have the templates beside the collection take the place of its own, in one transaction.
+
+        Args:
+            erases_rest: references without one are erased; users whom that leaves without a reference go as well.
+
+        Raises:
+            FacesWithoutCrops: there are such references, and they are not to be erased; nothing was changed.
+        """
+        ...
+
+    def forget_crops(self, account_id: str, collection_id: str, *, entry: Entry) -> int:
+        """Erase the crops that were kept of a collection's faces; returns how many."""
+        ...
+
     def tags(self, account_id: str, collection_id: str) -> dict[str, str]:
         """The tags of a collection."""
         ...
@@ -430,6 +505,10 @@ class Gallery(Protocol):
 
     def untag(self, account_id: str, collection_id: str, names: Sequence[str], *, entry: Entry) -> dict[str, str]:
         """Remove tags, unknown ones are ignored; returns those that remain."""
+        ...
+
+    def models(self) -> dict[str, int]:
+        """How many collections are of which model version, over all accounts."""
         ...
 
     def stats(self) -> GalleryStats:

@@ -8,6 +8,7 @@ collection or person does not open. The collection's key is wrapped by the keyri
 
 from __future__ import annotations
 
+import copy
 import os
 import secrets
 
@@ -38,9 +39,8 @@ class CollectionSeal:
 
     def __init__(self, key: bytes, *, account_id: str, collection_id: str, model_version: str) -> None:
         self._cipher = AESGCM(key)
-        self._context = _framed(
-            b"countenance template v1", account_id.encode(), collection_id.encode(), model_version.encode()
-        )
+        self._named = account_id.encode(), collection_id.encode()
+        self._context = _framed(b"countenance template v1", *self._named, model_version.encode())
 
     @staticmethod
     def new_wrapped_key(keyring: Keyring, *, account_id: str, uid: int) -> bytes:
@@ -66,6 +66,12 @@ class CollectionSeal:
         key = keyring.unwrap(wrapped, aad=_key_aad(account_id, uid))
         return cls(key, account_id=account_id, collection_id=collection_id, model_version=model_version)
 
+    def of_model(self, model_version: str) -> CollectionSeal:
+        """The seal of the same collection with another model version: for templates that are to take the place."""
+        other = copy.copy(self)
+        other._context = _framed(b"countenance template v1", *self._named, model_version.encode())
+        return other
+
     def seal(self, face_id: bytes, template: bytes) -> bytes:
         """Nonce, ciphertext and tag of the fp16 bytes of one reference."""
         nonce = os.urandom(_NONCE_BYTES)
@@ -85,6 +91,28 @@ class CollectionSeal:
                 hint="The database was altered or damaged. Restore a backup, or delete the reference "
                 f"{face_id.hex()} and enrol it again.",
             ) from None
+
+    def seal_crop(self, face_id: bytes, crop: bytes) -> bytes:
+        """Nonce, ciphertext and tag of a packed crop: bound to account, collection and FaceId, and to no model."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, crop, self._crop_aad(face_id))
+
+    def open_crop(self, face_id: bytes, sealed: bytes) -> bytes:
+        """The packed crop of one reference.
+
+        Raises:
+            TemplateCorrupt: not what was sealed for this reference.
+        """
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self._crop_aad(face_id))
+        except (InvalidTag, ValueError):
+            raise TemplateCorrupt(
+                "A stored crop does not open: it was changed or belongs elsewhere.",
+                hint=f"The database was altered or damaged. The reference is {face_id.hex()}.",
+            ) from None
+
+    def _crop_aad(self, face_id: bytes) -> bytes:
+        return _framed(b"countenance crop v1", *self._named, face_id)
 
     def _aad(self, face_id: bytes) -> bytes:
         return self._context + len(face_id).to_bytes(4, "big") + face_id

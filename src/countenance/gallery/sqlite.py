@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from countenance.biometrics import Candidate, Reference
 from countenance.gallery import collections as collection_rows
-from countenance.gallery import enrolment, erasure, records, tokens, users
+from countenance.gallery import enrolment, erasure, migrating, records, tokens, users
 from countenance.gallery.gallery import (
     Associated,
     Collection,
     Enrolment,
     GalleryStats,
+    KeptCrop,
+    Migrated,
     Once,
     RebuildReport,
     ReferenceNotFound,
@@ -37,6 +39,7 @@ from countenance.gallery.shelf import KEEP_SMALL, SMALL_COLLECTION, Change, Load
 from countenance.gallery.users import Touched
 from countenance.store import Database, Entry, Keyring
 
+_SCRIPTS = ("0001.sql", "0002.sql", "0003.sql", "0004.sql")
 _LOAD_AT_ONCE = 4_096  # rows opened between two additions to an index: about 1 MB at 128 features
 
 
@@ -69,7 +72,7 @@ class SqliteGallery:
         self._user_shelf = Shelf(self._load_users, keep_small=keep_small)
         self._sweeper = erasure.Sweeper(database)
         folder = resources.files("countenance.gallery") / "schema"
-        scripts = [(folder / name).read_text(encoding="utf-8") for name in ("0001.sql", "0002.sql", "0003.sql")]
+        scripts = [(folder / name).read_text(encoding="utf-8") for name in _SCRIPTS]
         database.migrate("gallery", scripts)
         collection_rows.check_master_key(database, keyring)
         database.when_in_doubt(self._compare)
@@ -351,6 +354,82 @@ class SqliteGallery:
             excluded=records.known_id_bytes([] if exclude_face_id is None else [exclude_face_id]),
         )
 
+    def unstaged(self, account_id: str, collection_id: str, model_version: str, *, limit: int) -> list[KeptCrop]:
+        with self._database.reading(snapshot=True) as connection:
+            found = collection_rows.find(connection, account_id, collection_id)
+            return migrating.unstaged(connection, found, self._seal(connection, found), model_version, limit)
+
+    def stage(
+        self,
+        account_id: str,
+        collection_id: str,
+        model_version: str,
+        face_ids: Sequence[str],
+        features: NDArray[np.float32],
+    ) -> int:
+        enrolment.check_length(features)
+
+        def work(connection: sqlite3.Connection) -> int:
+            found = collection_rows.find(connection, account_id, collection_id)
+            seal = self._seal(connection, found)
+            return migrating.stage(connection, found, seal, model_version, face_ids, features)
+
+        return self._database.maintain(work)
+
+    def without_crops(self, account_id: str, collection_id: str, model_version: str) -> list[str]:
+        with self._database.reading(snapshot=True) as connection:
+            found = collection_rows.find(connection, account_id, collection_id)
+            return [records.id_text(each) for each in migrating.without(connection, found.uid, model_version)]
+
+    def migrate(
+        self,
+        account_id: str,
+        collection_id: str,
+        *,
+        model_version: str,
+        dimension: int,
+        erases_rest: bool,
+        entry: Entry,
+    ) -> Migrated:
+        def work(connection: sqlite3.Connection) -> tuple[Migrated, int, int]:
+            found = collection_rows.find(connection, account_id, collection_id)
+            erased: list[bytes] = []
+            gone = 0
+            if erases_rest and (left := migrating.without(connection, found.uid, model_version)):
+                before = users.touched(connection, found.uid, left)
+                erased, _ = erasure.erase_references(connection, found.uid, left)
+                self._database.erasures.note(connection, erasure.note_of_references(found, erased))
+                tokens.forget(connection, account_id)
+                gone = users.forget_empty(connection, found.uid, before)
+            count = migrating.switch(connection, found, model_version, dimension)
+            return Migrated(count, tuple(records.id_text(each) for each in erased)), gone, found.uid
+
+        done, _, _ = self._database.write(
+            lambda done: entry.with_details(
+                {
+                    "references": done[0].references,
+                    "removed": len(done[0].erased),
+                    **({"users": done[1]} if done[1] else {}),
+                }
+            ),
+            work,
+            after_commit=lambda done: self._forget(done[2]),
+        )
+        self._database.truncate_wal()  # it has what the templates were before
+        return done
+
+    def forget_crops(self, account_id: str, collection_id: str, *, entry: Entry) -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            found = collection_rows.find(connection, account_id, collection_id)
+            count = migrating.forget_crops(connection, found.uid)
+            if count:
+                self._database.erasures.note(connection, erasure.note_of_crops(found))
+            return count
+
+        count = self._database.write(lambda count: entry.with_details({"crops": count}), work)
+        self._database.truncate_wal()
+        return count
+
     def tags(self, account_id: str, collection_id: str) -> dict[str, str]:
         with self._database.reading(snapshot=True) as connection:
             found = collection_rows.find(connection, account_id, collection_id)
@@ -369,6 +448,13 @@ class SqliteGallery:
             return collection_rows.untag(connection, found.uid, names)
 
         return self._database.write(entry, work)
+
+    def models(self) -> dict[str, int]:
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT model_version, count(*) FROM collections GROUP BY 1 ORDER BY 1"
+            ).fetchall()
+        return dict(rows)
 
     def stats(self) -> GalleryStats:
         with self._database.reading() as connection:

@@ -223,6 +223,7 @@ CHANGES: Final[Mapping[str, Callable[[Things, Mapping[str, Any]], None]]] = {
     "DeleteCollection": _no_collection,
     "person.erase": _counted,
     "retention.expire": _counted,
+    "collection.migrate": _counted,
     RESTORED: _restored,
 }
 """What the operations do whose entries make or end things; other effects only add and remove references."""

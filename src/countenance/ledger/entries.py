@@ -36,6 +36,10 @@ class KeptAct:
         return opening_of(self.row)
 
 
+FROM_THE_START: Final = (-1, -1)
+"""A place before every act's."""
+
+
 class Entries:
     """The openings of all logs here. Safe to use from any thread."""
 
@@ -117,24 +121,30 @@ class Entries:
         condition = f"a.account = ? AND json_extract(accounting, '$.operation') IN ({marks})"
         yield from self._acts(condition, (account, *operations))
 
-    def acts_named(self, operations: Sequence[str]) -> Iterator[KeptAct]:
-        """Acts of some operations, whatever they are about, in order, of logs that ended first."""
+    def acts_named(self, operations: Sequence[str], after: tuple[int, int] = FROM_THE_START) -> Iterator[KeptAct]:
+        """Acts of some operations, whatever they are about, in order, of logs that ended first; only those after one
+        with this place, without reading those before."""
         marks = ",".join("?" * len(operations))
-        yield from self._acts(f"json_extract(accounting, '$.operation') IN ({marks})", tuple(operations))
+        yield from self._acts(f"json_extract(accounting, '$.operation') IN ({marks})", tuple(operations), after)
 
     def acts_of(self, request_id: str) -> Iterator[KeptAct]:
         """The acts of one request."""
         yield from self._acts("o.request_id = ?", (request_id,))
 
-    def _acts(self, condition: str, values: tuple[str, ...]) -> Iterator[KeptAct]:
+    def _acts(
+        self, condition: str, values: tuple[str, ...], after: tuple[int, int] = FROM_THE_START
+    ) -> Iterator[KeptAct]:
         for number, prefix in self._logs():
+            if number < after[0]:
+                continue
+            last = after[1] if number == after[0] else -1
             with self._database.reading() as connection:
                 rows = connection.execute(
                     "SELECT o.idx, l.leaf, accounting, accounting_salt, person, person_salt, person_hash"  # noqa: S608
                     f" FROM {prefix}log_openings o JOIN {prefix}log_leaves l ON l.idx = o.idx"
                     f" JOIN {prefix}log_acts a ON a.idx = o.idx AND a.account = json_extract(accounting, '$.account')"
-                    f" WHERE {condition} ORDER BY o.idx",
-                    values,
+                    f" WHERE a.idx > ? AND {condition} ORDER BY o.idx",
+                    (last, *values),
                 ).fetchall()
             for index, leaf, *row in rows:
                 yield KeptAct((number, index), canonical.decode(row[0]), leaf, tuple(row))

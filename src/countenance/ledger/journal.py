@@ -16,6 +16,7 @@ from typing import Final
 from countenance_audit.errors import AuditError
 from countenance_audit.leaf import Public, check_opening, parse
 
+from countenance.ledger.entries import FROM_THE_START
 from countenance.ledger.entry import Opaque, accounting, person
 from countenance.ledger.log import Log
 
@@ -41,6 +42,8 @@ class Said:
     request_id: str
     at_us: int
     details: Mapping[str, int | str]
+    place: tuple[int, int] = (0, 0)
+    """Later acts have a larger one."""
 
 
 class Journal:
@@ -49,9 +52,9 @@ class Journal:
     def __init__(self, log: Log) -> None:
         self._log = log
 
-    def acts(self, operations: Sequence[str]) -> Iterator[Said]:
-        """Those of some operations in all logs here, the oldest first."""
-        for each in self._log.storage.entries.acts_named(operations):
+    def acts(self, operations: Sequence[str], after: tuple[int, int] = FROM_THE_START) -> Iterator[Said]:
+        """Those of some operations in all logs here, the oldest first; only those after one with this place."""
+        for each in self._log.storage.entries.acts_named(operations, after):
             try:
                 check_opening(each.opening(), each.leaf)
             except AuditError as error:
@@ -60,7 +63,8 @@ class Journal:
             said = each.accounting
             act = Said(said["operation"], said["account"], said["request_id"], said["time"], said["details"])
             if self._is_ours(act):
-                yield replace(act, details={name: value for name, value in act.details.items() if name != SEAL})
+                details = {name: value for name, value in act.details.items() if name != SEAL}
+                yield replace(act, details=details, place=each.place)
             else:
                 _log.error("the act %s has no seal of this server, and counts for nothing", act.request_id)
 

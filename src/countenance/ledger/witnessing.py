@@ -27,7 +27,11 @@ EVERY_S: Final = 2.0
 """How often it is looked whether there is a checkpoint that a witness has not signed."""
 STOP_PATIENCE_S: Final = 2.0
 """How long a stop waits for an answer of a witness; what it would have signed, it signs after the next start."""
+ASKED_S: Final = 10.0
+"""How long whoever makes a certificate waits for witnesses."""
 HOUR_S: Final = 3600.0
+SEARCHED: Final = 1_000
+"""Checkpoints looked at for one that witnesses cosigned: some hours'."""
 LOOK_BACK: Final = 10_000
 """Checkpoints looked at for the last quorum before this start: more than a day's, one each 10 s."""
 
@@ -99,6 +103,63 @@ class Witnessing:
             said.append(f"UNWITNESSED: no quorum of witnesses has cosigned for {span / HOUR_S:.0f} h")
         return said
 
+    def seen_with(self, index: int, patience_s: float = ASKED_S) -> tuple[int, bytes] | None:
+        """Size and note of the newest checkpoint that has this leaf and that the quorum cosigned, or all witnesses
+        where the operator's policy asks for none. They are asked now when there is none; then the one that most of
+        them cosigned will do.
+
+        Args:
+            patience_s: how long to wait for them.
+
+        Returns:
+            None when nobody cosigned one.
+        """
+        if self._policy is None:
+            return None
+        found, is_enough = self._most_seen(self._policy, index)
+        if is_enough:
+            return found
+        size, note = self._log.publish()
+        asking = [
+            threading.Thread(target=self._ask, args=(*each, size, note), name="witness", daemon=True)
+            for each in self.clients.items()
+        ]
+        for thread in asking:
+            thread.start()
+        deadline = time.monotonic() + patience_s
+        for thread in asking:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return self._most_seen(self._policy, index)[0]
+
+    def _most_seen(self, policy: TrustPolicy, index: int) -> tuple[tuple[int, bytes] | None, bool]:
+        """The newest checkpoint with this leaf that enough witnesses cosigned, else the one that most did; and whether
+        they are enough."""
+        most, best = 0, None
+        for note in self._log.storage.checkpoints(SEARCHED):
+            parsed = SignedNote.parse(note)
+            size = parse(parsed.text).size
+            if size <= index:
+                break
+            times = self._cosigned_by(policy, parsed)
+            is_quorum = not policy.quorum_met(()) and policy.quorum_met(times)
+            if times and (is_quorum or len(times) == len(policy.witnesses)):
+                return (size, note), True
+            if len(times) > most:
+                most, best = len(times), (size, note)
+        return best, False
+
+    @staticmethod
+    def _cosigned_by(policy: TrustPolicy, parsed: SignedNote) -> dict[str, int]:
+        """Name of each witness whose cosignature holds -> when, in seconds since 1970."""
+        times: dict[str, int] = {}
+        for name, key in policy.witnesses.items():
+            if parsed.by(key):
+                try:
+                    times[name] = verify_cosignature(parsed, key)
+                except AuditError as error:
+                    _log.warning("a cosignature by %s does not hold: %s", name, error)
+        return times
+
     def start(self) -> None:
         """Begin to ask, each in a thread of its own: one that hangs must not keep the others from signing."""
         for name, witness in self.clients.items():
@@ -148,13 +209,7 @@ class Witnessing:
         if self._policy is None:
             return False
         parsed = SignedNote.parse(note)
-        times: dict[str, int] = {}
-        for name, key in self._policy.witnesses.items():
-            if parsed.by(key):
-                try:
-                    times[name] = verify_cosignature(parsed, key)
-                except AuditError as error:
-                    _log.warning("a cosignature by %s does not hold: %s", name, error)
+        times = self._cosigned_by(self._policy, parsed)
         size = parse(parsed.text).size
         met = bool(times) and self._policy.quorum_met(times)
         with self._taking:

@@ -1,7 +1,6 @@
 """What an operator does with maps of days: requests for proofs and their answers, audit packs, evidence bundles.
 
-A request is an act with a deadline, its answer another; one that nobody answered in time is an act, too (PROOFS
-section 6). What is issued goes to whoever asked, and is in the log by its hash.
+What is issued goes to whoever asked, and is in the log by its hash; what became of requests is in `proofrequests`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -28,78 +26,11 @@ from countenance.ledger.periods import PeriodError, Periods
 from countenance.ledger.periods.bundling import bundle
 from countenance.ledger.periods.proving import certify, keep_statement, pack
 from countenance.operations.instruction import AdministrationError, Instruction, optional, required, told_time
-from countenance.operators.values import Journal
+from countenance.operations.proofrequests import DEADLINE_DAYS, ISSUE, MOST_A_DAY, REFUSE, REQUEST, Asked, Requests
 from countenance.policy.policyset import PolicyError
 from countenance.store import sync_folder
 
-REQUEST: Final = "certificate.request"
-ISSUE: Final = "certificate.issue"
-REFUSE: Final = "certificate.refuse"
-OVERDUE: Final = "certificate.overdue"
-DEADLINE_DAYS: Final = 30
-"""When a request is to be answered: one month, as Regulation (EU) 2016/679, Art. 12(3) has it for what persons ask."""
-MOST_A_DAY: Final = 100
-"""Certificates to one requester in 24 hours: enough for a party's identifiers, too few to search a map with."""
 MAX_REQUESTER: Final = 200
-
-
-@dataclass(slots=True)
-class Asked:
-    """A request for a proof, as acts say."""
-
-    request: str
-    scheme: str
-    value: str
-    first: str
-    last: str
-    requester: str
-    at_us: int
-    deadline_us: int
-    issued: list[tuple[int, str]] = field(default_factory=list)
-    """When, and the SHA-256 of the certificate."""
-    refused: str = ""
-    is_overdue: bool = False
-
-    @property
-    def state(self) -> str:
-        return "refused" if self.refused else "answered" if self.issued else "overdue" if self.is_overdue else "open"
-
-
-def requests(journal: Journal) -> dict[str, Asked]:
-    """Every request, the oldest first, by its id."""
-    found: dict[str, Asked] = {}
-    for act in journal.acts((REQUEST, ISSUE, REFUSE, OVERDUE)):
-        said = act.details
-        if act.operation == REQUEST:
-            found[act.request_id] = Asked(
-                act.request_id,
-                str(said["scheme"]),
-                str(said["value"]),
-                str(said["from"]),
-                str(said["until"]),
-                str(said["requester"]),
-                act.at_us,
-                int(said["deadline_us"]),
-            )
-            continue
-        asked = found.get(str(said["request"]))
-        if asked is None:
-            continue
-        if act.operation == ISSUE:
-            asked.issued.append((act.at_us, str(said["sha256"])))
-        elif act.operation == REFUSE:
-            asked.refused = str(said["reason"])
-        else:
-            asked.is_overdue = True
-    return found
-
-
-def note_overdue(journal: Journal, now_us: int) -> int:
-    """Writes an act for each request whose deadline has passed without an answer; how many."""
-    late = [each for each in requests(journal).values() if each.state == "open" and each.deadline_us < now_us]
-    for each in late:
-        journal.append(OVERDUE, "", str(uuid.uuid4()), now_us, {"request": each.request})
-    return len(late)
 
 
 # -- verbs
@@ -132,7 +63,7 @@ def period_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 def period_close(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Makes the maps of days that ended, and revises those of which more is known; a server does both by itself."""
     on.ledger.reach_today()
-    made = keep_up(_periods(on), on.governance.journal, [each.account_id for each in on.accounts.accounts()])
+    made = keep_up(_periods(on), on.governance.requests, [each.account_id for each in on.accounts.accounts()])
     return {"made": [{"day": each.day, "revision": each.revision, "leaf": each.index} for each in made]}
 
 
@@ -156,27 +87,32 @@ def period_statement(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 def certificate_request(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Puts on record that somebody asked for a proof, and until when he is to have one."""
-    return _told(_requested(on, params))
+    return _told(_requested(on, params, has_maps=False))
 
 
 def certificate_issue(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Answers a request with a certificate; without one, asks and answers at once."""
-    known = requests(on.governance.journal)
+    known = on.governance.requests.known()
     wanted = optional(params, "request")
     if wanted is not None and wanted not in known:
         raise AdministrationError(
             f"There is no request {wanted[:80]!r}.", hint="`countenance certificate list` shows them"
         )
+    requester = known[wanted].requester if wanted is not None else required(params, "requester")
+    on.governance.requests.check_limit(requester, microseconds(on.at))
     asked = known[wanted] if wanted is not None else _requested(on, params)
-    _limit(known.values(), asked.requester, microseconds(on.at))
     made = _certified(on, asked)
-    return {**_told(asked), "sha256": sha256(made).hexdigest(), "certificate": made.decode()}
+    return {
+        **_told(on.governance.requests.known()[asked.request]),
+        "sha256": sha256(made).hexdigest(),
+        "certificate": made.decode(),
+    }
 
 
 def certificate_refuse(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Answers a request with no, and says why."""
     wanted, reason = required(params, "request"), required(params, "reason")
-    asked = requests(on.governance.journal).get(wanted)
+    asked = on.governance.requests.known().get(wanted)
     if asked is None or asked.state not in ("open", "overdue"):
         raise AdministrationError(f"There is no unanswered request {wanted[:80]!r}.")
     said = {"request": wanted, "reason": reason, "by": on.by}
@@ -186,7 +122,7 @@ def certificate_refuse(on: Instruction, params: dict[str, Any]) -> dict[str, Any
 
 def certificate_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Requests for proofs and what became of them, the oldest first."""
-    return {"requests": [_told(each) for each in requests(on.governance.journal).values()]}
+    return {"requests": [_told(each) for each in on.governance.requests.known().values()]}
 
 
 def evidence_pack(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
@@ -209,7 +145,7 @@ def evidence_pack(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 def evidence_export(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     """Writes an evidence bundle about one or more identifiers to a path of the host."""
-    given = {name: required(params, name) for name in ("from", "until", "requester")}
+    given: dict[str, Any] = {name: required(params, name) for name in ("from", "until", "requester")}
     periods, path = _periods(on), _new_file(required(params, "path"))
     several = params.get("identifiers")
     if not isinstance(several, list) or not several or not all(isinstance(each, str) for each in several):
@@ -218,13 +154,17 @@ def evidence_export(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         )
     if len(several) > MOST_A_DAY:
         raise AdministrationError(f"A bundle is about {MOST_A_DAY} identifiers at most.")
-    known = requests(on.governance.journal)
-    asked = [_requested(on, {**given, "identifier": each}, number) for number, each in enumerate(several)]
-    _limit(known.values(), asked[0].requester, microseconds(on.at), len(asked))
+    on.governance.requests.check_limit(given["requester"], microseconds(on.at), len(several))
+    given["legal_entity"] = params.get("legal_entity")
+    asked = [_asking(on, {**given, "identifier": each}, number) for number, each in enumerate(several)]
+    for each in asked:
+        _note_asked(on, each)
+    seen = _seen(on)
     with periods.quiet():
-        made = [_made(on, each) for each in asked]
+        at = _still(periods, seen)
+        made = [_made(on, each, at) for each in asked]
         identified, texts = [(each.scheme, each.value) for each in asked], _policies(on, asked[0].first, asked[0].last)
-        content = bundle(periods, identified, asked[0].first, asked[0].last, made, texts)
+        content = bundle(periods, identified, asked[0].first, asked[0].last, made, texts, at=at)
     for each, one in zip(asked, made, strict=True):
         _note_issued(on, each, one)
     said: dict[str, int | str] = {"sha256": sha256(content).hexdigest(), "bytes": len(content), "by": on.by}
@@ -235,7 +175,7 @@ def evidence_export(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def keep_up(
-    periods: Periods, journal: Journal, accounts: list[str], stopping: Callable[[], bool] = lambda: False
+    periods: Periods, asked: Requests, accounts: list[str], stopping: Callable[[], bool] = lambda: False
 ) -> list[Any]:
     """What is due: a key, maps of days that ended, revisions, and acts about requests that nobody answered."""
     periods.begin()
@@ -245,7 +185,7 @@ def keep_up(
         made += periods.revise(accounts, stopping)
     if made:
         periods.log.publish()
-    note_overdue(journal, periods.log.now_us())
+    asked.note_overdue(periods.log.now_us())
     return made
 
 
@@ -255,27 +195,45 @@ def _periods(on: Instruction) -> Periods:
     return on.ledger.periods
 
 
-def _requested(on: Instruction, params: dict[str, Any], number: int = 0) -> Asked:
+def _asking(on: Instruction, params: dict[str, Any], number: int = 0, *, has_maps: bool = True) -> Asked:
+    """What is asked for, if it can be; nothing is on record yet. Without `has_maps` it may be any period that has begun
+    to its last day: that there is no map, or not yet, is for the answer to say."""
     named, *days, requester = (required(params, name) for name in ("identifier", "from", "until", "requester"))
     first, last = (_day(each) for each in days)
     try:
         scheme, value = identifiers.parse(named)
     except AuditError as error:
         raise AdministrationError(str(error), hint=error.hint) from None
+    if scheme in identifiers.WEAK and params.get("legal_entity") is not True:
+        raise AdministrationError(
+            "By name alone nothing is certified of a natural person: persons are in no map by name.",
+            hint="give another identifier, or say that it is the name of a legal entity (--legal-entity)",
+        )
     if not requester.isprintable() or len(requester) > MAX_REQUESTER:
         raise AdministrationError(f"The requester has at most {MAX_REQUESTER} printable characters.")
     periods = _periods(on)
-    for each in (first, last):
-        periods.root_of(each)
-    if first > last or len(usage.days_from(first, last)) > certificate.MAX_DAYS:
+    if has_maps:
+        for each in (first, last):
+            periods.root_of(each)
+    elif last > usage.day_of(periods.log.now_us()):
+        raise AdministrationError(f"{last} is yet to come.", hint="ask when the period is over")
+    if not 0 <= usage.days_between(first, last) < certificate.MAX_DAYS:
         raise AdministrationError(f"The period ends before it begins, or has more than {certificate.MAX_DAYS} days.")
     now_us = microseconds(on.at)
     request = on.request_id if number == 0 else str(uuid.uuid4())
-    asked = Asked(request, scheme, value, first, last, requester, now_us, now_us + DEADLINE_DAYS * usage.DAY_US)
-    said: dict[str, int | str] = {"scheme": scheme, "value": value, "from": first, "until": last}
-    said |= {"requester": requester, "deadline_us": asked.deadline_us, "by": on.by}
-    on.governance.journal.append(REQUEST, "", request, now_us, said)
+    return Asked(request, scheme, value, first, last, requester, now_us, now_us + DEADLINE_DAYS * usage.DAY_US)
+
+
+def _requested(on: Instruction, params: dict[str, Any], *, has_maps: bool = True) -> Asked:
+    asked = _asking(on, params, has_maps=has_maps)
+    _note_asked(on, asked)
     return asked
+
+
+def _note_asked(on: Instruction, asked: Asked) -> None:
+    said: dict[str, int | str] = {"scheme": asked.scheme, "value": asked.value, "from": asked.first}
+    said |= {"until": asked.last, "requester": asked.requester, "deadline_us": asked.deadline_us, "by": on.by}
+    on.governance.journal.append(REQUEST, "", asked.request, asked.at_us, said)
 
 
 def _policies(on: Instruction, first: str, last: str) -> list[bytes]:
@@ -289,23 +247,26 @@ def _policies(on: Instruction, first: str, last: str) -> list[bytes]:
     return texts
 
 
-def _limit(known: Any, requester: str, now_us: int, more: int = 1) -> None:
-    since = now_us - usage.DAY_US
-    given = sum(at > since for each in known if each.requester == requester for at, _ in each.issued)
-    if given + more > MOST_A_DAY:
-        raise AdministrationError(
-            f"{requester} was given {given} certificates in 24 hours; {MOST_A_DAY} are the most.",
-            hint="more of them would let somebody search the maps for names",
-        )
-
-
 def _certified(on: Instruction, asked: Asked) -> bytes:
-    made = _made(on, asked)
+    periods, seen = _periods(on), _seen(on)
+    with periods.quiet():
+        made = _made(on, asked, _still(periods, seen))
     _note_issued(on, asked, made)
     return made
 
 
-def _made(on: Instruction, asked: Asked) -> bytes:
+def _seen(on: Instruction) -> tuple[int, bytes] | None:
+    """The newest checkpoint that the quorum of witnesses cosigned and that has the newest root; they are asked for one
+    when there is none. None: there are no witnesses, or they do not answer."""
+    return on.ledger.witnessing.seen_with(_periods(on).newest.index)
+
+
+def _still(periods: Periods, seen: tuple[int, bytes] | None) -> tuple[int, bytes]:
+    """That checkpoint, if no root came after it meanwhile, else one that nobody cosigned yet."""
+    return seen if seen is not None and periods.newest.index < seen[0] else periods.log.publish()
+
+
+def _made(on: Instruction, asked: Asked, at: tuple[int, bytes]) -> bytes:
     periods = _periods(on)
     return certify(
         periods,
@@ -316,6 +277,7 @@ def _made(on: Instruction, asked: Asked) -> bytes:
         request=asked.request,
         requester=asked.requester,
         coverage=_coverage(on, asked),
+        at=at,
     )
 
 
@@ -323,7 +285,6 @@ def _note_issued(on: Instruction, asked: Asked, made: bytes) -> None:
     digest = sha256(made).hexdigest()
     said: dict[str, int | str] = {"request": asked.request, "sha256": digest, "by": on.by}
     on.governance.journal.append(ISSUE, "", str(uuid.uuid4()), microseconds(on.at), said)
-    asked.issued.append((microseconds(on.at), digest))
 
 
 def _coverage(on: Instruction, asked: Asked) -> dict[str, Any]:
@@ -332,18 +293,18 @@ def _coverage(on: Instruction, asked: Asked) -> dict[str, Any]:
     roots = [periods.root_of(day) for day in usage.days_from(asked.first, asked.last)]
     owner = on.accounts.owner()
     units = {"all": sum(each.units for each in roots), "owner": 0, "undeclared": 0}
-    for each in on.accounts.accounts():
-        is_owner = owner is not None and each.account_id == owner.account_id
-        if not is_owner and on.accounts.party(each.account_id) is not None:
-            continue
-        for root in roots:
-            used = periods.rows.usage(root.day, "account", each.account_id)
-            units["owner" if is_owner else "undeclared"] += used.units if used else 0
+    declared = on.accounts.declared()
+    for account, used in periods.rows.units_by_account(asked.first, asked.last).items():
+        if owner is not None and account == owner.account_id:
+            units["owner"] += used
+        if account not in declared:
+            units["undeclared"] += used
     return {
         "origins": [periods.log.origin],
         "units": units["all"],
         "units_of_the_owner": units["owner"],
         "units_of_undeclared_accounts": units["undeclared"],
+        "units_of_parties_not_verified": units["all"],  # all are as declared: nothing here verifies one
         "gaps": list(_gaps(periods, roots[0].first, roots[-1].end)),
     }
 

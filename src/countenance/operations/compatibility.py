@@ -29,6 +29,11 @@ SCORES = (
 
 ARNS = "ARNs are accepted with and without the leading `arn:`."
 
+BOUND = (
+    "The collection is bound to the FaceModelVersion of this server's model pack. With another pack in use, searching "
+    "it, indexing into it and associating in it are InvalidParameterException (docs/guides/model-packs.md)."
+)
+
 STATUS = "UserStatus is ACTIVE, or CREATED without faces, at once: aggregation is done when the call is answered."
 TOKENS = "A ClientRequestToken is remembered for 24 hours."
 USERS = (
@@ -43,7 +48,7 @@ NOTES: dict[str, tuple[str, ...]] = {
         SCORES,
         "Emotions and Smile of ComparedFace are left out: the operation's description does not list them.",
     ),
-    "CreateCollection": ("The collection is pinned to the FaceModelVersion of this server's model pack.",),
+    "CreateCollection": (BOUND,),
     "CreateUser": (TOKENS,),
     "DeleteUser": (TOKENS,),
     "DetectFaces": (IMAGES, ATTRIBUTES, EXPRESSIONS),
@@ -54,7 +59,7 @@ NOTES: dict[str, tuple[str, ...]] = {
         EXPRESSIONS,
         "The same image under the same ExternalImageId is the same reference: indexing it again adds nothing "
         "and keeps its FaceId. FaceIds are equal across the collections of an account and unrelated between "
-        "accounts.",
+        "accounts; a collection that was carried over to another model keeps those that it had.",
     ),
     "ListCollections": ("In the order of creation; 1,000 a page when MaxResults is absent or 0.",),
     "ListFaces": ("In the order of enrolment; 1,000 a page when MaxResults is absent or 0.",),

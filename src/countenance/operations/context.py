@@ -44,6 +44,8 @@ class Service:
     """The region in every ARN of this server."""
     places: Places = field(default_factory=Places)
     """Which country an address is in, as far as the operator brought a table."""
+    keeps_crops: bool = False
+    """Whether IndexFaces keeps the crops that features are made of, for a migration to another model."""
     admits: Callable[[str, str], bool] = lambda account, operation: True
     """Whether an account may make one more call of an operation now: `quotas.Quotas.take`."""
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from countenance.biometrics import DetectedFace, Reference
 from countenance.gallery import Enrolment
@@ -48,13 +52,24 @@ def index_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
 
     enrolled: list[Reference] = []
     if usable:
-        features = engine.extract(analysis, usable)
+        crops: Sequence[NDArray[np.uint8] | None] = [None] * len(usable)
+        if call.service.keeps_crops:
+            features, kept = engine.extract_with_crops(analysis, usable)
+            crops = list(kept)
+        else:
+            features = engine.extract(analysis, usable)
         references = _references(call, analysis, usable, params.get("ExternalImageId"))
         enrolled = gallery.enrol(
             call.account_id,
             collection.collection_id,
-            [Enrolment(reference=reference, features=row) for reference, row in zip(references, features, strict=True)],
-            entry=call.entry({"collection_id": collection.collection_id, "faces": len(references)}),
+            [Enrolment(*each) for each in zip(references, features, crops, strict=True)],
+            entry=call.entry(
+                {
+                    "collection_id": collection.collection_id,
+                    "faces": len(references),
+                    **({"crops": len(references)} if call.service.keeps_crops else {}),
+                }
+            ),
         )
         call.trace.face_ids += [reference.face_id for reference in enrolled]
         if params.get("ExternalImageId") is not None:

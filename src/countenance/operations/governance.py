@@ -22,6 +22,7 @@ from countenance.operations.awaiting import Awaited, Waiting, awaited_of
 from countenance.operations.onrecord import RECORDED, Authorisation, OnRecord, Verification
 from countenance.operations.persons import subject
 from countenance.operations.progress import Progress
+from countenance.operations.proofrequests import Requests
 from countenance.operations.standings import StandingError, Standings
 from countenance.operators import Journal, Office, Proposal
 from countenance.operators.office import MISSING
@@ -106,6 +107,7 @@ class Governance:
             standings = Standings(Documents(database), journal, accounts, folder, gates=False, now_us=now_us)
         self.standings = standings
         self._journal = self.journal = journal
+        self.requests = Requests(journal)
         self._now_us = now_us
         self._lock = threading.RLock()
         self.progress = Progress()

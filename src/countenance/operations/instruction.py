@@ -17,6 +17,7 @@ from countenance.ledger import Ledger, microseconds
 from countenance.operations.governance import Governance
 from countenance.operators import Proposal
 from countenance.operators.state import HOST
+from countenance.recognition import Engine
 from countenance.samples import Samples
 from countenance.store import Database
 
@@ -38,6 +39,8 @@ class Instruction:
     at: datetime
     gallery: Gallery | None = None
     """The collections, for the verbs that need them."""
+    engine: Engine | None = None
+    """The model in use, for the verbs that need it."""
     by: str = HOST
     """The operator who is logged in, or the host."""
 

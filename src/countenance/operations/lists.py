@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime
 from typing import Final, Protocol
 
 from countenance.errors import Error
+from countenance.fetching import check_address, fetch
 from countenance.standing.documents import Documents
-from countenance.standing.fetching import check_address, fetch
 from countenance.standing.listed import ListedEntity
 from countenance.standing.lists import FORMS, ListError, Snapshot, compare, read, refuse_shrunk
 from countenance.standing.record import DAY_US, Record, Taken

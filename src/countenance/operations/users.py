@@ -122,7 +122,7 @@ def disassociate_faces(call: Invocation, params: dict[str, Any]) -> dict[str, An
 def search_users(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
     """The users most similar to another user or to one face of the collection."""
     gallery, collection_id = call.service.gallery, params["CollectionId"]
-    collection = gallery.collection(call.account_id, collection_id)
+    collection = comparable_collection(call, collection_id)
     user_id, face_id = params.get("UserId"), params.get("FaceId")
     if (user_id is None) == (face_id is None):
         raise NotOneOfTwo("Request has invalid parameters: either UserId or FaceId is given.")

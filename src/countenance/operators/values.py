@@ -85,11 +85,20 @@ class Said(Protocol):
     def details(self) -> Mapping[str, int | str]: ...
 
 
+class Kept(Said, Protocol):
+    """An act that is in a journal."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Later ones have a larger one."""
+        ...
+
+
 class Journal(Protocol):
     """Where acts are kept, in order, and cannot be changed."""
 
-    def acts(self, operations: Sequence[str]) -> Iterator[Said]:
-        """Those of some operations, the oldest first."""
+    def acts(self, operations: Sequence[str], after: tuple[int, int] = (-1, -1)) -> Iterator[Kept]:
+        """Those of some operations, the oldest first; only those after one with this place."""
         ...
 
     def unsealed(self, operations: Sequence[str]) -> Iterator[Said]:

@@ -1,6 +1,7 @@
-"""Finding faces: YuNet on a fixed ladder of canvases.
+"""Finding faces on a fixed ladder of canvases, and how YuNet's outputs are read.
 
-Knows the detector network's input and outputs, and at which sizes it has to look; knows no formats, no features.
+Knows a detector network's input and at which sizes it has to look; knows no formats, no features. What a network's
+outputs mean, and which of its scores mean what, is in a `Head`: YuNet's here, SCRFD's in `scrfd`.
 YuNet is anchor-free: every cell of three grids (strides 8, 16 and 32) says whether it holds a face, how well its
 box is centred, the box and five landmarks (W. Wu et al., "YuNet: A Tiny Millisecond-level Face Detector",
 Machine Intelligence Research 2023; decoding as in OpenCV's FaceDetectorYN: a cell's score is the geometric mean
@@ -100,11 +101,20 @@ def nothing() -> Found:
     return Found(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
 
 
-class Detector:
-    """Finds faces. Thread-safe as its session is."""
+Read = Callable[[list[NDArray[np.float32]], tuple[int, int], float], Found]
+"""(the network's outputs, canvas, threshold) -> faces on the canvas whose score reaches the threshold."""
 
-    def __init__(self, session: Session) -> None:
+
+class Detector:
+    """Finds faces. Thread-safe as its session is.
+
+    Args:
+        head: how the network's outputs are read; None: YuNet's.
+    """
+
+    def __init__(self, session: Session, head: Head | None = None) -> None:
         self._session = session
+        self._head = head or YUNET
 
     def find(self, pixels: Pixels, *, finer: Callable[[], Pixels] | None = None) -> tuple[Found, int]:
         """Find faces; if nothing is surely found upright, in the picture turned by 90, 270 and 180 degrees as well.
@@ -119,14 +129,14 @@ class Detector:
             picture had to be turned for them (0 when it was upright or nothing was found).
         """
         best, turns = self._search(pixels, finer), 0
-        if _best_score(best) >= CONFIDENT:
+        if _best_score(best) >= self._head.confident:
             return best, 0
-        bar = _best_score(best) + CLEARLY_BETTER if len(best) else SCORE_THRESHOLD
+        bar = _best_score(best) + CLEARLY_BETTER if len(best) else self._head.threshold
         for quarters in (1, 3, 2):
             turned = self._search(np.ascontiguousarray(np.rot90(pixels, -quarters)), is_turned=True)
             if _best_score(turned) >= bar:
                 best, turns, bar = turned, quarters, _best_score(turned)
-            if bar >= CONFIDENT and turns:
+            if bar >= self._head.confident and turns:
                 break
         if turns:
             best = _turn_back(best, turns, pixels.shape[1], pixels.shape[0])
@@ -137,29 +147,31 @@ class Detector:
         self._session.close()
 
     def _search(self, pixels: Pixels, finer: Callable[[], Pixels] | None = None, *, is_turned: bool = False) -> Found:
+        head = self._head
         first, *more = plan(pixels.shape[1], pixels.shape[0])
         image, scale = fit(pixels, first)
-        weak = decode(self._session.run(image), first, HINT_THRESHOLD)
-        passes = [weak.surer_than(SCORE_THRESHOLD).magnified(1 / scale)]
+        weak = head.read(self._session.run(image), first, head.hint)
+        passes = [weak.surer_than(head.threshold).magnified(1 / scale)]
         if is_turned and not len(weak):
             # A second and a third look are for what the first one saw badly. Only a picture as it came gets them
             # for nothing at all; three turned ones of an empty picture would take longer than everything else.
             more = []
         for canvas in more:
             if canvas == THUMBNAIL:
-                if not _calls_for_a_step_back(weak):
+                if not _calls_for_a_step_back(weak, head):
                     continue
                 # Made from what the first look was shrunk to: shrinking a large picture twice costs more than the
                 # second look itself.
                 height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
                 image, further = fit(np.ascontiguousarray(image[0, :height, :width]), canvas)
-                passes.append(decode(self._session.run(image), canvas).magnified(1 / (scale * further)))
-            elif _calls_for_a_closer_look(weak):
+                stepped = head.read(self._session.run(image), canvas, head.threshold)
+                passes.append(stepped.magnified(1 / (scale * further)))
+            elif _calls_for_a_closer_look(weak, head):
                 closer, by = fit(pixels, canvas)
-                faint = decode(self._session.run(closer), canvas, FAINT)
-                passes.append(faint.surer_than(SCORE_THRESHOLD).magnified(1 / by))
+                faint = head.read(self._session.run(closer), canvas, head.faint)
+                passes.append(faint.surer_than(head.threshold).magnified(1 / by))
                 if not is_turned:
-                    passes += self._windows(pixels, finer, _doubtful(faint), by)
+                    passes += self._windows(pixels, finer, _doubtful(faint, head), by)
         return _merge(passes)
 
     def _windows(self, pixels: Pixels, finer: Callable[[], Pixels] | None, doubtful: Found, by: float) -> list[Found]:
@@ -180,7 +192,7 @@ class Detector:
             x = _within((left + wide / 2) * across - width / 2, detailed.shape[1] - width)
             y = _within((top + high / 2) * down - height / 2, detailed.shape[0] - height)
             window, shrunk_by = fit(detailed[y : y + height, x : x + width], THUMBNAIL)
-            seen = decode(self._session.run(window), THUMBNAIL).magnified(1 / shrunk_by)
+            seen = self._head.read(self._session.run(window), THUMBNAIL, self._head.threshold).magnified(1 / shrunk_by)
             # Something cut off by the window's edge was seen whole before, or belongs to another window.
             middle = seen.boxes[:, :2] + seen.boxes[:, 2:] / 2
             inner = (np.abs(middle - [width / 2, height / 2]) < [width / 4, height / 4]).all(axis=1)
@@ -191,24 +203,24 @@ class Detector:
         return found
 
 
-def _doubtful(faint: Found) -> Found:
+def _doubtful(faint: Found, head: Head) -> Found:
     """What is small and not sure, and is no second reading of something sure."""
     best = suppress(faint)
-    return best.take(np.flatnonzero((best.scores < SCORE_THRESHOLD) & (best.boxes[:, 2] < SMALL)))
+    return best.take(np.flatnonzero((best.scores < head.threshold) & (best.boxes[:, 2] < head.small)))
 
 
 def _within(start: float, last: int) -> int:
     return max(0, min(round(start), last))
 
 
-def _calls_for_a_step_back(weak: Found) -> bool:
+def _calls_for_a_step_back(weak: Found, head: Head) -> bool:
     """Whether something too large to be seen well looked a little like a face, or nothing surely did."""
-    return not (weak.scores >= SCORE_THRESHOLD).any() or bool((weak.boxes[:, 2] >= WIDE).any())
+    return not (weak.scores >= head.threshold).any() or bool((weak.boxes[:, 2] >= head.wide).any())
 
 
-def _calls_for_a_closer_look(weak: Found) -> bool:
+def _calls_for_a_closer_look(weak: Found, head: Head) -> bool:
     """Whether something small looked a little like a face, or nothing surely did."""
-    return not (weak.scores >= SCORE_THRESHOLD).any() or bool((weak.boxes[:, 2] < SMALL).any())
+    return not (weak.scores >= head.threshold).any() or bool((weak.boxes[:, 2] < head.small).any())
 
 
 def _best_score(found: Found) -> float:
@@ -264,7 +276,23 @@ def decode(outputs: list[NDArray[np.float32]], canvas: tuple[int, int], threshol
     return suppress(found)
 
 
-def suppress(found: Found) -> Found:
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How a detector network's outputs are read, and what its scores mean. What the numbers are for: see above."""
+
+    read: Read
+    threshold: float = SCORE_THRESHOLD
+    hint: float = HINT_THRESHOLD
+    faint: float = FAINT
+    confident: float = CONFIDENT
+    small: float = SMALL
+    wide: float = WIDE
+
+
+YUNET: Final = Head(read=decode)
+
+
+def suppress(found: Found, limit: float = OVERLAP_LIMIT) -> Found:
     """Keep the best of every group of overlapping boxes (greedy non-maximum suppression)."""
     order = np.argsort(-found.scores, kind="stable")[:TOP]
     found = found.take(order)
@@ -280,7 +308,7 @@ def suppress(found: Found) -> Found:
         across = np.clip(np.minimum(right, right[at]) - np.maximum(left, left[at]), 0, None)
         down = np.clip(np.minimum(bottom, bottom[at]) - np.maximum(top, top[at]), 0, None)
         shared = across * down
-        alive &= shared <= OVERLAP_LIMIT * (area + area[at] - shared)
+        alive &= shared <= limit * (area + area[at] - shared)
     return found.take(np.array(kept, np.intp))
 
 

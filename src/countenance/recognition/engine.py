@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from countenance.biometrics import Attributes, BoundingBox, DetectedFace, Landmark
-from countenance.recognition import alignment, attributes, modelpack, quality
+from countenance.recognition import alignment, attributes, kinds, modelpack, quality
 from countenance.recognition.calibration import Calibration
 from countenance.recognition.detector import CANVASES, LONG_SIDE, Detector, Found
 from countenance.recognition.extractor import Extractor, batch_shapes
-from countenance.recognition.faults import Busy
+from countenance.recognition.faults import Busy, ModelPackError
 from countenance.recognition.image import ALL_FORMATS, STRICT_FORMATS, Limits, Picture, read
-from countenance.recognition.session import choose, open_session
+from countenance.recognition.manifest import ModelPack
+from countenance.recognition.session import Session, choose, open_session
 
 CORES_PER_LANE = 4
 """An inference over all of two cores serves as many calls a second as two side by side, and each of them sooner;
@@ -139,6 +140,27 @@ class Engine:
         with self._gate.entered():
             return self.features(self.align(analysis.picture, faces))
 
+    def extract_with_crops(
+        self, analysis: Analysis, faces: Sequence[DetectedFace]
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """As `extract`, and the crops that the features were made of: uint8, len(faces) x 112 x 112 x 3, R G B.
+
+        Raises:
+            Busy: too many calls are waiting.
+        """
+        with self._gate.entered():
+            crops = self.align(analysis.picture, faces)
+            return self.features(crops), crops
+
+    def extract_crops(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features of crops that were kept; see `features`.
+
+        Raises:
+            Busy: too many calls are waiting.
+        """
+        with self._gate.entered():
+            return self.features(crops)
+
     @property
     def attributes(self) -> frozenset[str]:
         """What can be estimated here: switched on, and the weights are there."""
@@ -212,6 +234,7 @@ def build_engine(
     max_pixels: int = 64_000_000,
     flip: bool | None = None,
     pack: str = modelpack.DEFAULT_PACK,
+    is_calibrating: bool = False,
     switched_on: Collection[str] = attributes.NAMES,
 ) -> Engine:
     """Load a model pack and make it ready to run; after it returns, the first call is as fast as any, but for
@@ -228,48 +251,64 @@ def build_engine(
         max_pixels: largest width times height.
         flip: average with the mirror image; None is the pack's own default.
         pack: name of the model pack.
+        is_calibrating: take a pack that has no calibration yet; its Similarity means nothing.
         switched_on: attributes that may be estimated, of `attributes.NAMES`. Their networks are loaded when they are
             first needed; one whose weights are missing is left out of answers.
 
     Raises:
-        ModelPackError: weights missing or wrong, runtime not installed, cache not writable.
+        ModelPackError: weights missing or wrong, or not of the kind that the manifest says; no calibration; runtime
+            not installed, cache not writable.
     """
-    loaded = modelpack.load(pack)
+    loaded = modelpack.load(pack, cache_dir)
+    kinds.refuse(loaded)
     mirror = loaded.flip if flip is None else flip
     cores = usable_cores()
     lanes = workers or max(1, cores // CORES_PER_LANE)
     inside = threads or max(1, cores // lanes)
     name = choose(runtime)
-    detector = open_session(
-        modelpack.folded(loaded.file("detector"), cache_dir),
-        runtime=name,
-        shapes=[(1, *canvas) for canvas in CANVASES],
-        lanes=lanes,
-        threads=inside,
-        bfloat16=False,
-    )
-    features = open_session(
-        modelpack.folded(loaded.file("features"), cache_dir),
-        runtime=name,
-        shapes=batch_shapes(),
-        lanes=lanes,
-        threads=inside,
-        bfloat16=True,
-    )
+    opened = partial(open_session, runtime=name, lanes=lanes, threads=inside)
+    detector_graph = modelpack.folded(loaded.file("detector"), cache_dir)
+    features = loaded.file("features")
+    features_graph = modelpack.folded(features, cache_dir)
+    calibration = _calibration(loaded, cache_dir, is_calibrating=is_calibrating)
+
+    def of_detector() -> Session:
+        return opened(detector_graph, shapes=[(1, *canvas) for canvas in CANVASES], bfloat16=False)
+
+    def of_features(batches: tuple[int, ...]) -> Session:
+        graph = features_graph
+        if len(batches) == 1:
+            graph = modelpack.folded(replace(features, input_shape=(1, *features.input_shape[1:])), cache_dir)
+        return opened(graph, shapes=batch_shapes(batches), bfloat16=True)
+
+    detector = kinds.make_detector(loaded, of_detector)
+    extractor = kinds.make_extractor(loaded, of_features, flip=mirror)
     return Engine(
-        detector=Detector(detector),
-        extractor=Extractor(features, dimension=loaded.dimension, flip=mirror),
+        detector=detector,
+        extractor=extractor,
         estimators=attributes.Estimators(cache_dir, switched_on=switched_on, runtime=name, lanes=lanes, threads=inside),
-        calibration=Calibration.load(loaded.calibration_text()),
+        calibration=calibration,
         gate=Gate(slots=max(lanes, cores), queue_limit=queue_limit),
         limits=Limits(
             max_bytes=max_bytes,
             max_pixels=max_pixels,
             formats=STRICT_FORMATS if strict_formats else ALL_FORMATS,
         ),
-        model_version=loaded.version + ("-flip" if mirror else ""),
+        model_version=loaded.model_version + ("-flip" if mirror else ""),
         dimension=loaded.dimension,
-        runtime=features.runtime,
+        runtime=extractor.runtime,
+    )
+
+
+def _calibration(pack: ModelPack, models_dir: Path, *, is_calibrating: bool) -> Calibration:
+    text = modelpack.calibration_text(pack, models_dir)
+    if text is not None:
+        return Calibration.load(text)
+    if is_calibrating:
+        return Calibration((-1.0, 1.0), (0.0, 100.0), "not calibrated")
+    raise ModelPackError(
+        f"the model pack {pack.name} has no calibration: what its scores mean as a Similarity, nobody measured",
+        hint=f"`countenance models calibrate {pack.name} --images FOLDER` fits one on labelled photographs",
     )
 
 

@@ -17,18 +17,28 @@ BATCH_SIZES = (1, 2, 4, 8)
 by one (docs/design/decisions/0001); more at once takes no less."""
 
 
-def batch_shapes() -> list[tuple[int, int, int]]:
+def batch_shapes(batches: tuple[int, ...] = BATCH_SIZES) -> list[tuple[int, int, int]]:
     """N, H, W of everything that `Extractor` gives its session."""
-    return [(size, CROP, CROP) for size in BATCH_SIZES]
+    return [(size, CROP, CROP) for size in batches]
 
 
 class Extractor:
-    """Features of aligned faces. Thread-safe as its session is."""
+    """Features of aligned faces. Thread-safe as its session is.
 
-    def __init__(self, session: Session, *, dimension: int, flip: bool) -> None:
+    Args:
+        batches: sizes that the session was made ready for, smallest first; (1,) for models that take one at a time.
+    """
+
+    def __init__(self, session: Session, *, dimension: int, flip: bool, batches: tuple[int, ...] = BATCH_SIZES) -> None:
         self._session = session
+        self._batches = batches
         self._dimension = dimension
         self._flip = flip
+
+    @property
+    def runtime(self) -> str:
+        """Name and precision of what runs it."""
+        return self._session.runtime
 
     def features(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features of each crop.
@@ -48,6 +58,10 @@ class Extractor:
             raw = _unit(raw) + _unit(self._run(np.ascontiguousarray(crops[:, :, ::-1])))
         return _unit(raw)
 
+    def probe(self) -> tuple[int, ...]:
+        """The shape of what the network makes of its largest batch: whether it is what it was taken for."""
+        return tuple(self._session.run(np.zeros((self._batches[-1], CROP, CROP, 3), np.uint8))[0].shape)
+
     def close(self) -> None:
         """Let go of the network."""
         self._session.close()
@@ -56,7 +70,7 @@ class Extractor:
         outputs = np.empty((len(crops), self._dimension), np.float32)
         at = 0
         while at < len(crops):
-            size = max(each for each in BATCH_SIZES if each <= len(crops) - at)
+            size = max(each for each in self._batches if each <= len(crops) - at)
             outputs[at : at + size] = self._session.run(np.ascontiguousarray(crops[at : at + size]))[0]
             at += size
         return outputs

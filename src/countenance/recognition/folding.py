@@ -6,10 +6,11 @@ detector's file as it is and dequantises on every call; OpenVINO and OpenCV vary
 (ONNX operator specification, DequantizeLinear-21: y = (x - zero_point) * scale, blocked along one axis) and
 leaves an ordinary float32 graph that every runtime takes.
 
-Two rewrites spare every call work on the image:
+Rewrites spare every call work on the image:
 
-* `channels_last_bytes`: the input becomes uint8 N x H x W x 3 and the graph itself casts and transposes;
-* `reverse_channels`: the detector was trained on B, G, R; turning its first kernel round makes it take R, G, B.
+* `channels_last_bytes`: the input becomes uint8 N x H x W x 3 and the graph itself casts, normalises and transposes;
+* `reverse_channels`: the model was trained on B, G, R; turning its first kernel round makes it take R, G, B, and where
+  the image does not go straight into one convolution, the graph picks the channels in reverse.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Part of the cache's file name: raise it when a change here changes the folded graph."""
 
 DYNAMIC = -1
@@ -34,13 +35,17 @@ def fold(
     *,
     input_shape: Sequence[int],
     reverse_channels: bool,
+    mean: float = 0.0,
+    divisor: float = 1.0,
 ) -> bytes:
-    """The folded graph of a quantised model.
+    """The folded graph of a model, quantised or not.
 
     Args:
-        weights: the ONNX file as distributed; one image input, float32 N x 3 x H x W.
+        weights: the ONNX file as distributed; one image input, float32 N x 3 x H x W, and no file beside it.
         input_shape: N, H, W of the new input, uint8 N x H x W x 3; `DYNAMIC` leaves a dimension open.
         reverse_channels: the model expects B, G, R; the folded one takes R, G, B all the same.
+        mean: of 0 to 255, taken from every byte before anything else.
+        divisor: what is left is divided by it.
 
     Returns:
         A serialised ONNX model whose outputs keep their names and their order.
@@ -48,28 +53,32 @@ def fold(
     Raises:
         ValueError: the graph is not of the kind described above.
     """
-    model = onnx.load_model_from_string(weights)
+    try:
+        model = onnx.load_model_from_string(weights)
+    except Exception as error:  # noqa: BLE001 -- protobuf's DecodeError, of a library that brings no types
+        raise ValueError(f"it is no ONNX file ({type(error).__name__})") from None
     graph = model.graph
+    if any(each.data_location == onnx.TensorProto.EXTERNAL for each in graph.initializer):
+        raise ValueError("its weights are in another file")
     constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     kept: list[Any] = []
     for node in graph.node:
         if not _evaluate(node, constants):
+            if input_shape[0] == DYNAMIC and node.op_type == "Reshape" and node.input[1] in constants:
+                _free_batch(node, constants)
             kept.append(node)
     needed = {name for node in kept for name in node.input}
     images = [each.name for each in graph.input if each.name not in constants and each.name in needed]
     if len(images) != 1:
         raise ValueError(f"expected one image input, found {len(images)}")
-    if reverse_channels:
-        _reverse_first_kernel(kept, images[0], constants)
+    must_pick = reverse_channels and not _reverse_first_kernel(kept, images[0], constants)
     source = helper.make_tensor_value_info(
         images[0] + "_bytes",
         onnx.TensorProto.UINT8,
         [*(_dimension(size, axis) for axis, size in zip("nhw", input_shape, strict=True)), 3],
     )
-    bridge = [
-        helper.make_node("Cast", [source.name], [images[0] + "_float"], to=onnx.TensorProto.FLOAT),
-        helper.make_node("Transpose", [images[0] + "_float"], [images[0]], perm=[0, 3, 1, 2]),
-    ]
+    bridge = _bridge(source.name, images[0], constants, mean=mean, divisor=divisor, must_pick=must_pick)
+    needed |= {name for node in bridge for name in node.input}
     for output in graph.output:
         # The declared sizes belong to the original's fixed input; only their number still holds.
         for axis, dimension in enumerate(output.type.tensor_type.shape.dim):
@@ -82,8 +91,31 @@ def fold(
         [numpy_helper.from_array(value, name) for name, value in constants.items() if name in needed],
     )
     result = helper.make_model(folded, opset_imports=list(model.opset_import), ir_version=10)
-    onnx.checker.check_model(result)
+    try:
+        onnx.checker.check_model(result)
+    except onnx.checker.ValidationError as error:
+        raise ValueError(f"it is no valid graph: {str(error).splitlines()[0][:200]}") from None
     return result.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+
+
+def _bridge(
+    source: str, image: str, constants: dict[str, NDArray[Any]], *, mean: float, divisor: float, must_pick: bool
+) -> list[Any]:
+    """From uint8 N x H x W x 3 to what the model takes: as few steps as it needs."""
+    nodes, at = [], f"{image}_float"
+    nodes.append(helper.make_node("Cast", [source], [at], to=onnx.TensorProto.FLOAT))
+    for operation, value in (("Sub", mean if mean != 0 else None), ("Div", divisor if divisor != 1 else None)):
+        if value is not None:
+            constants[f"{image}_{operation}"] = np.array(value, np.float32)
+            after = f"{image}_after_{operation}"
+            nodes.append(helper.make_node(operation, [at, f"{image}_{operation}"], [after]))
+            at = after
+    if must_pick:
+        constants[f"{image}_order"] = np.array([2, 1, 0], np.int64)
+        nodes.append(helper.make_node("Gather", [at, f"{image}_order"], [f"{image}_reversed"], axis=3))
+        at = f"{image}_reversed"
+    nodes.append(helper.make_node("Transpose", [at], [image], perm=[0, 3, 1, 2]))
+    return nodes
 
 
 def _dimension(size: int, axis: str) -> int | str:
@@ -93,7 +125,9 @@ def _dimension(size: int, axis: str) -> int | str:
 def _evaluate(node: Any, constants: dict[str, NDArray[Any]]) -> bool:
     """Work the node out now if everything it reads is constant; says whether it could be."""
     if node.op_type == "Constant":
-        constants[node.output[0]] = numpy_helper.to_array(helper.get_node_attr_value(node, "value"))
+        if node.attribute[0].name != "value":  # numbers and lists: rare, and runtimes take them as they are
+            return False
+        constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
         return True
     if not all(name in constants for name in node.input if name):
         if node.op_type == "Dropout":  # the identity outside training
@@ -101,8 +135,6 @@ def _evaluate(node: Any, constants: dict[str, NDArray[Any]]) -> bool:
             del node.input[1:]
             del node.output[1:]
             del node.attribute[:]
-        elif node.op_type == "Reshape":
-            _free_batch(node, constants)
         return False
     if node.op_type == "DequantizeLinear":
         attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
@@ -112,7 +144,12 @@ def _evaluate(node: Any, constants: dict[str, NDArray[Any]]) -> bool:
             block_size=attributes.get("block_size", 0),
         )
     elif node.op_type == "Reshape":
-        value = constants[node.input[0]].reshape(constants[node.input[1]])
+        whole, target = constants[node.input[0]], constants[node.input[1]]
+        # 0 is "as it was" (operator specification, Reshape), unless the node says that it is not.
+        takes_zero = any(each.name == "allowzero" and each.i for each in node.attribute)
+        value = whole.reshape(
+            [whole.shape[n] if side == 0 and not takes_zero else side for n, side in enumerate(target)]
+        )
     else:
         return False
     constants[node.output[0]] = value
@@ -148,9 +185,11 @@ def _dequantise(
     return np.asarray((quantised.astype(np.int32) - offset) * scale, np.float32)
 
 
-def _reverse_first_kernel(nodes: list[Any], image: str, constants: dict[str, NDArray[Any]]) -> None:
+def _reverse_first_kernel(nodes: list[Any], image: str, constants: dict[str, NDArray[Any]]) -> bool:
+    """Turns the kernel of the one convolution that reads the image; says whether there is such a thing."""
     readers = [node for node in nodes if image in node.input]
-    if len(readers) != 1 or readers[0].op_type != "Conv":
-        raise ValueError("only a model whose image goes straight into one convolution can be turned round")
-    kernel = readers[0].input[1]
+    kernel = readers[0].input[1] if len(readers) == 1 and readers[0].op_type == "Conv" else ""
+    if kernel not in constants or sum(kernel in node.input for node in nodes) != 1:
+        return False
     constants[kernel] = np.ascontiguousarray(constants[kernel][:, ::-1])
+    return True

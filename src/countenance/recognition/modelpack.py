@@ -1,11 +1,15 @@
-"""Model packs: which weights, under which licence, where they lie and whether they are the right ones.
+"""Model packs: where their weights lie, and whether they are the right ones.
 
-Knows manifests, files and digests; knows no runtime and no pixels. A pack is a folder with a `manifest.json` and
-the calibration that belongs to its weights. The weights themselves are never in this repository: the manifest
-names them by SHA-256, and they are looked for, in this order,
+Knows folders, files and digests; what a manifest says is in `manifest`. Knows no runtime and no pixels. A pack is a
+folder with a `manifest.json` and the calibration that belongs to its weights: of this program, or somebody's own in
+`<models_dir>/packs/<name>`. The weights themselves are never in this repository: the manifest names them by SHA-256,
+and they are looked for, in this order,
 
 1. in `<models_dir>`, under any name, as somebody imported them (the digest decides, not the name);
 2. inside an installed distribution that ships them, found through `importlib.metadata` and never imported.
+
+A manifest may leave a digest out that nobody published. Then whoever fetches the file says which digest it has
+(`pin`), and from then on no other file is taken for it.
 
 The folded graphs (see `folding`) are cached in `<models_dir>/cache` beside a record of their own digest; a file
 that does not agree with its record is made again, weights that do not agree with the manifest are refused.
@@ -18,57 +22,52 @@ import importlib.metadata
 import json
 import os
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+from countenance.recognition import manifest
 from countenance.recognition.faults import ModelPackError
+from countenance.recognition.manifest import DIGEST, NAME, ModelFile, ModelPack, parse
 
-DEFAULT_PACK = "yunet-sface"
+__all__ = [
+    "DEFAULT_PACK",
+    "FileReport",
+    "ModelFile",
+    "ModelPack",
+    "accept",
+    "available",
+    "calibration_path",
+    "calibration_text",
+    "chosen",
+    "folded",
+    "in_use",
+    "is_accepted",
+    "is_built_in",
+    "kept_as",
+    "load",
+    "pin",
+    "remedy",
+    "replace_file",
+    "use",
+    "verify",
+    "weights",
+    "weights_named",
+]
 
-Role = Literal["detector", "features", "landmarks", "attributes"]
-State = Literal["ready", "missing", "wrong"]
+DEFAULT_PACK: Final = manifest.DEFAULT_PACK
+MANIFEST: Final = "manifest.json"
+OWN_PACKS: Final = "packs"
+PINS: Final = "pins.json"
+CALIBRATIONS: Final = "calibrations"
+IN_USE: Final = "in-use"
+ACCEPTED: Final = "accepted.json"
+"""Files and folders in `<models_dir>`, besides weights and the cache."""
 
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """One weights file of a pack, as the manifest describes it."""
-
-    role: Role
-    name: str
-    sha256: str
-    bytes: int
-    licence: str
-    source: str
-    distribution: str
-    distribution_version: str
-    input_shape: tuple[int, int, int]
-    reverse_channels: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPack:
-    """A manifest read: what `models list` shows, and what `build_engine` needs."""
-
-    name: str
-    version: str
-    title: str
-    commercial_use: bool
-    dimension: int
-    flip: bool
-    calibration: str
-    files: tuple[ModelFile, ...]
-
-    def file(self, role: Role) -> ModelFile:
-        """The one file that plays this role."""
-        (found,) = (each for each in self.files if each.role == role)
-        return found
-
-    def calibration_text(self) -> str:
-        """The calibration that was fitted on this pack's scores, as JSON text."""
-        return str(_packs().joinpath(self.name, self.calibration).read_text(encoding="utf-8"))
+State = Literal["ready", "missing", "wrong", "unpinned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +84,144 @@ def _packs() -> Any:
     return resources.files("countenance.recognition").joinpath("packs")
 
 
-def available() -> list[ModelPack]:
-    """Every pack that this installation knows, by name."""
-    return [load(each.name) for each in sorted(_packs().iterdir(), key=lambda each: each.name) if each.is_dir()]
+def available(models_dir: Path | None = None) -> list[ModelPack]:
+    """Every pack that this installation knows, and those of `models_dir`, each by name; a damaged one is left out."""
+    names = [each.name for each in _packs().iterdir() if each.is_dir()]
+    packs = [load(name, models_dir) for name in sorted(names)]
+    own = models_dir / OWN_PACKS if models_dir is not None else None
+    for folder in sorted(own.iterdir()) if own is not None and own.is_dir() else []:
+        if folder.name not in names and (folder / MANIFEST).is_file():
+            with suppress(ModelPackError):  # `models verify` says why
+                packs.append(load(folder.name, models_dir))
+    return packs
 
 
-def load(name: str = DEFAULT_PACK) -> ModelPack:
+def load(name: str = DEFAULT_PACK, models_dir: Path | None = None) -> ModelPack:
     """Read a pack's manifest.
 
+    Args:
+        models_dir: where somebody's own packs and pins are; None looks at those of this program only.
+
     Raises:
-        ModelPackError: there is no such pack.
+        ModelPackError: there is no such pack, or its manifest cannot be read.
     """
-    manifest = _packs().joinpath(name, "manifest.json")
-    if "/" in name or os.sep in name or not manifest.is_file():
+    known = NAME.fullmatch(name) is not None
+    if is_built_in(name):
+        pack = parse(_packs().joinpath(name, MANIFEST).read_text(encoding="utf-8"), is_own=False)
+    elif known and models_dir is not None and (models_dir / OWN_PACKS / name / MANIFEST).is_file():
+        pack = parse((models_dir / OWN_PACKS / name / MANIFEST).read_text(encoding="utf-8"), is_own=True)
+        if pack.name != name:
+            raise ModelPackError(f"the manifest in {models_dir / OWN_PACKS / name} is of another pack: {pack.name}")
+    else:
         raise ModelPackError(f"there is no model pack {name!r}", hint="`countenance models list` shows them all")
-    raw = json.loads(manifest.read_text(encoding="utf-8"))
-    files = tuple(ModelFile(**{**each, "input_shape": tuple(each["input_shape"])}) for each in raw.pop("files"))
-    return ModelPack(**raw, files=files)
+    return _pinned(_with_calibration(pack, models_dir), models_dir)
+
+
+def _with_calibration(pack: ModelPack, models_dir: Path | None) -> ModelPack:
+    if not pack.calibration:
+        return pack
+    folder: Any = _packs().joinpath(pack.name)
+    if models_dir is not None and not is_built_in(pack.name):
+        folder = models_dir / OWN_PACKS / pack.name
+    try:
+        return replace(pack, shipped_calibration=folder.joinpath(pack.calibration).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        raise ModelPackError(f"the calibration {pack.calibration} of {pack.name} cannot be read") from None
+
+
+def is_built_in(name: str) -> bool:
+    """Whether this program brings the pack's manifest."""
+    return NAME.fullmatch(name) is not None and bool(_packs().joinpath(name, MANIFEST).is_file())
+
+
+def pin(pack: ModelPack, file: ModelFile, models_dir: Path) -> None:
+    """Take for good, for a file whose digest the manifest leaves out, the one that it has by now."""
+    if any(each.name == file.name and each.sha256 == file.sha256 for each in load(pack.name, models_dir).files):
+        return
+    pins = {**_pins(models_dir), f"{pack.name}/{file.name}": file.sha256}
+    models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace_file(models_dir / PINS, (json.dumps(pins, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _pins(models_dir: Path) -> Mapping[str, str]:
+    return {name: value for name, value in _texts(models_dir / PINS).items() if DIGEST.fullmatch(value)}
+
+
+def _texts(path: Path) -> dict[str, str]:
+    """A file of texts by name; empty when there is none, or it says something else."""
+    try:
+        return {str(name): str(value) for name, value in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _pinned(pack: ModelPack, models_dir: Path | None) -> ModelPack:
+    if models_dir is None or all(each.sha256 for each in pack.files):
+        return pack
+    pins = _pins(models_dir)
+    files = tuple(
+        each if each.sha256 else replace(each, sha256=pins.get(f"{pack.name}/{each.name}", "")) for each in pack.files
+    )
+    return replace(pack, files=files, is_own=True)
+
+
+def chosen(setting: str | None, models_dir: Path) -> str:
+    """The pack that a server takes: as its settings say, else as `models use` did."""
+    return setting or in_use(models_dir)
+
+
+def accept(pack: ModelPack, models_dir: Path) -> None:
+    """Put down that somebody accepted the terms of a pack that is not for commercial use."""
+    models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    said = {**_texts(models_dir / ACCEPTED), pack.name: hashlib.sha256(pack.terms.encode()).hexdigest()}
+    replace_file(models_dir / ACCEPTED, (json.dumps(said, indent=1, sort_keys=True) + "\n").encode())
+
+
+def is_accepted(pack: ModelPack, models_dir: Path) -> bool:
+    """Whether nobody has to accept the pack's terms, or somebody did, as they read now."""
+    of_now = hashlib.sha256(pack.terms.encode()).hexdigest()
+    return pack.commercial_use or _texts(models_dir / ACCEPTED).get(pack.name) == of_now
+
+
+def in_use(models_dir: Path) -> str:
+    """The pack that `models use` chose; the default one when it never did."""
+    try:
+        return (models_dir / IN_USE).read_text(encoding="utf-8").strip() or DEFAULT_PACK
+    except (OSError, UnicodeDecodeError):
+        return DEFAULT_PACK
+
+
+def use(name: str, models_dir: Path) -> None:
+    """Have the next start of a server take this pack."""
+    models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace_file(models_dir / IN_USE, f"{name}\n".encode())
+
+
+def calibration_text(pack: ModelPack, models_dir: Path) -> str | None:
+    """The calibration that was fitted on this pack's scores, as JSON text: the pack's own, else one fitted here.
+
+    One that was fitted here is of the pack's weights of then: its name has the model version, and its content the
+    digests. None when nobody fitted any.
+    """
+    if pack.shipped_calibration:
+        return pack.shipped_calibration
+    path = calibration_path(pack, models_dir)
+    try:
+        text = path.read_text(encoding="utf-8")
+        of = json.loads(text).get("weights")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return text if of == weights_named(pack) else None
+
+
+def calibration_path(pack: ModelPack, models_dir: Path) -> Path:
+    """Where a calibration that is fitted here is kept."""
+    return models_dir / CALIBRATIONS / f"{pack.model_version}.json"
+
+
+def weights_named(pack: ModelPack) -> dict[str, str]:
+    """The digests that scores depend on, by role."""
+    return {each.role: each.sha256 for each in pack.files if each.role in ("detector", "features")}
 
 
 def verify(pack: ModelPack, models_dir: Path) -> list[FileReport]:
@@ -117,12 +237,18 @@ def weights(file: ModelFile, models_dir: Path) -> bytes:
     """
     report, content = _look_up(file, models_dir)
     if content is None:
-        hint = (
-            f"install {file.distribution}=={file.distribution_version}, or put the file with SHA-256 "
-            f"{file.sha256} into {models_dir}"
+        raise ModelPackError(
+            f"model file {file.name} is {report.state}: {report.detail}", hint=remedy(file, models_dir)
         )
-        raise ModelPackError(f"model file {file.name} is {report.state}: {report.detail}", hint=hint)
     return content
+
+
+def remedy(file: ModelFile, models_dir: Path) -> str:
+    """How a file that is not there gets there."""
+    ways = [f"install {file.distribution}=={file.distribution_version}"] if file.distribution else []
+    ways.append("`countenance models pull` or `models import`")
+    ways.append(f"put the file with SHA-256 {file.sha256 or '(unknown)'} into {models_dir}")
+    return ", or ".join(ways)
 
 
 def folded(file: ModelFile, models_dir: Path) -> bytes:
@@ -137,7 +263,9 @@ def folded(file: ModelFile, models_dir: Path) -> bytes:
     from countenance.recognition import folding  # pulls in onnx, which a warm cache does not need
 
     content = weights(file, models_dir)
-    stem = f"{Path(file.name).stem}-{file.sha256[:12]}-fold{folding.FOLD_VERSION}"
+    taken = f"{file.input_shape} {file.reverse_channels} {file.mean} {file.divisor}"
+    how = f"fold{folding.FOLD_VERSION}-{hashlib.sha256(taken.encode()).hexdigest()[:6]}"
+    stem = f"{Path(file.name).stem}-{file.sha256[:12]}-{how}"
     path = models_dir / "cache" / f"{stem}.onnx"
     record = path.with_suffix(".sha256")
     try:
@@ -151,22 +279,24 @@ def folded(file: ModelFile, models_dir: Path) -> bytes:
             content,
             input_shape=file.input_shape,
             reverse_channels=file.reverse_channels,
+            mean=file.mean,
+            divisor=file.divisor,
         )
     except ValueError as error:
         raise ModelPackError(f"model file {file.name} cannot be folded: {error}") from None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, graph)
-        _replace(record, hashlib.sha256(graph).hexdigest().encode("ascii") + b"\n")
+        replace_file(path, graph)
+        replace_file(record, hashlib.sha256(graph).hexdigest().encode("ascii") + b"\n")
     except OSError as error:
         raise ModelPackError(
             f"the model cache {path.parent} cannot be written: {error.strerror}",
-            hint="it needs about 40 MB in a folder that the server may write to",
+            hint="it needs as much again as the weights in float32, in a folder that the server may write to",
         ) from None
     return graph
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Write all of it or nothing: a reader sees the old file or the whole new one, also after a power cut."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -180,6 +310,8 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _look_up(file: ModelFile, models_dir: Path) -> tuple[FileReport, bytes | None]:
+    if not file.sha256:
+        return FileReport(file, "unpinned", None, "nobody published its SHA-256: `models pull --sha256` says it"), None
     wrong: Path | None = None
     for path in _places(file, models_dir):
         try:
@@ -192,14 +324,17 @@ def _look_up(file: ModelFile, models_dir: Path) -> tuple[FileReport, bytes | Non
             wrong = path
     if wrong is not None:
         return FileReport(file, "wrong", wrong, f"{wrong} has another SHA-256 than the manifest names"), None
-    return FileReport(file, "missing", None, f"{file.distribution} does not bring it and no import does"), None
+    who = f"{file.distribution} does not bring it and no import does" if file.distribution else "nobody imported it"
+    return FileReport(file, "missing", None, who), None
 
 
 def _places(file: ModelFile, models_dir: Path) -> Iterator[Path]:
     if models_dir.is_dir():
         for path in sorted(models_dir.iterdir()):
-            if path.name == file.name or (path.is_file() and path.stat().st_size == file.bytes):
+            if path.name in (file.name, kept_as(file)) or (path.is_file() and path.stat().st_size == file.bytes):
                 yield path
+    if not file.distribution:
+        return
     try:
         shipped = importlib.metadata.files(file.distribution) or []
     except importlib.metadata.PackageNotFoundError:
@@ -207,3 +342,9 @@ def _places(file: ModelFile, models_dir: Path) -> Iterator[Path]:
     for each in shipped:
         if each.name == file.name:
             yield Path(str(each.locate()))
+
+
+def kept_as(file: ModelFile) -> str:
+    """The name under which an import keeps a file: two packs may have files of one name."""
+    path = Path(file.name)
+    return f"{path.stem}-{file.sha256[:12]}{path.suffix}"

@@ -21,6 +21,8 @@ from countenance_audit.errors import Rejected
 from countenance_audit.note import SignedNote, Signer
 from countenance_audit.periodmap import PeriodMap
 
+from tests.conformance.outsiders.presence import absent
+
 GOPATH = Path("/usr/share/gocode")
 """Where Debian puts the sources of Go libraries (golang-*-dev packages)."""
 PACKAGES = "apt-get install golang-go golang-golang-x-mod-dev"
@@ -68,9 +70,9 @@ class Tree:
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built checker."""
     if shutil.which("go") is None:
-        pytest.skip(f"go is missing: {PACKAGES}")
+        absent(f"go is missing: {PACKAGES}")
     if not (GOPATH / "src/golang.org/x/mod/sumdb/tlog").is_dir():
-        pytest.skip(f"golang.org/x/mod is missing under {GOPATH}: {PACKAGES}")
+        absent(f"golang.org/x/mod is missing under {GOPATH}: {PACKAGES}")
     built = tmp_path_factory.mktemp("go") / "check"
     environment = os.environ | {"GO111MODULE": "off", "GOPATH": str(GOPATH), "GOFLAGS": "", "GOTOOLCHAIN": "local"}
     environment.setdefault("GOCACHE", str(built.with_name("cache")))

@@ -18,6 +18,8 @@ from countenance_audit import ics23, merkle, periodmap
 from countenance_audit.errors import Rejected
 from countenance_audit.periodmap import PeriodMap, Place
 
+from tests.conformance.outsiders.presence import absent
+
 FOLDER = Path(__file__).with_name("ics23")
 INSTALL = "apt-get install nodejs npm, then make test"
 CHECK_TIMEOUT_S = 60
@@ -30,9 +32,9 @@ Judge = Callable[[list[Claim]], list[bool]]
 def judge() -> Judge:
     node = shutil.which("node")
     if node is None:
-        pytest.skip(f"node is missing: {INSTALL}")
+        absent(f"node is missing: {INSTALL}")
     if not (FOLDER / "node_modules/@confio/ics23").is_dir():
-        pytest.skip(f"@confio/ics23 is missing: {INSTALL}")
+        absent(f"@confio/ics23 is missing: {INSTALL}")
 
     def run(claims: list[Claim]) -> list[bool]:
         done = subprocess.run(

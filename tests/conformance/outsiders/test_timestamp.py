@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tests.conformance.outsiders import timestamp
+from tests.conformance.outsiders.presence import absent
 
 LOG = Signer("faces.example/log", b"l" * 32)
 WITNESS = Signer("witness.example/w", b"w" * 32)
@@ -102,7 +103,7 @@ def certificate(
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Authority]:
     """Two that do not know each other."""
     if timestamp.is_missing():
-        pytest.skip(f"openssl is missing: {timestamp.PACKAGES}")
+        absent(f"openssl is missing: {timestamp.PACKAGES}")
     first, second = (authority_in(tmp_path_factory.mktemp("authority")) for _ in range(2))
     return first, second
 

@@ -12,7 +12,7 @@ from countenance_audit import vectors
 PACKAGE = Path(__file__).resolve().parents[3] / "packages" / "audit"
 COUNTS = {
     "canonical": 29,
-    "identifiers": 57,
+    "identifiers": 73,
     "leaf": 44,
     "note": 25,
     "checkpoint": 28,
@@ -20,7 +20,7 @@ COUNTS = {
     "merkle": 208,
     "vrf": 12,
     "maps": 19,
-    "certificate": 12,
+    "certificate": 17,
     "evidence": 5,
 }
 

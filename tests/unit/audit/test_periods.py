@@ -44,25 +44,16 @@ class Books:
 
     def root(self, day: str, *, end: int, revision: int = 0, first: int | None = None, calls: int = 2) -> None:
         index, begin = len(self.leaves), self.first if first is None else first
-        self.heads[day] = Head(day, revision, EMPTY.root.hex(), index)
+        said = {"day": day, "revision": revision, "size": 2, "root": EMPTY.root.hex(), "vrf_key": KEYS[0]}
+        said |= {"first": begin, "end": end, "known": index, "calls": calls, "units": 0, "amount": 0, "currency": ""}
+        self.heads[day] = Head.of(index, said)
         heads = [self.heads[each] for each in sorted(self.heads)]
         self.say(
             start_of(next_day(max(self.heads))) + 2,
             kind="period-root",
-            day=day,
-            revision=revision,
+            **said,
             reason="late-knowledge" if revision else "day-end",
-            size=2,
-            root=EMPTY.root.hex(),
-            vrf_key=KEYS[0],
             previous=self.previous,
-            first=begin,
-            end=end,
-            known=index,
-            calls=calls,
-            units=0,
-            amount=0,
-            currency="",
             heads={"first": heads[0].day, "count": len(heads), "root": heads_tree(heads).hex()},
         )
         self.previous = index

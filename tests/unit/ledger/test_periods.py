@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from countenance_audit import usage
-from tests.cheats.operator import ACCOUNT, Operator
+from tests.cheats.operator import ACCOUNT, Operator, coverage
 
 from countenance.ledger import expiry
 from countenance.ledger.periods import PeriodError, Periods
@@ -43,7 +43,8 @@ def expire(operator: Operator, account: str = ACCOUNT) -> int:
 
 
 def certified(operator: Operator, scheme: str, value: str, day: str) -> bytes:
-    return certify(operator.periods, scheme, value, day, day, request="r", requester="me", coverage={})
+    stated = coverage(operator.periods, day, day)
+    return certify(operator.periods, scheme, value, day, day, request="r", requester="me", coverage=stated)
 
 
 def test_what_expired_is_not_on_record_and_the_map_stays(operator: Operator) -> None:

@@ -16,6 +16,7 @@ from countenance.errors import Error
 from countenance.gallery import (
     CollectionExists,
     CollectionNotFound,
+    FacesWithoutCrops,
     GalleryError,
     ModelMismatch,
     ReferenceNotFound,
@@ -51,9 +52,11 @@ from countenance.operations.faults import (
     fault_for,
 )
 from countenance.operations.lists import StandingError
+from countenance.operations.migration import NotMigrated
 from countenance.operations.pagination import InvalidCursor
 from countenance.operations.persons import NotErased
 from countenance.operations.progress import BeingErased
+from countenance.operations.proofrequests import TooManyProofs
 from countenance.operations.quotas import QuotaError
 from countenance.operators import OperatorError, ProposalError, SessionError
 from countenance.policy.cases import CasesError
@@ -71,7 +74,6 @@ from countenance.recognition import (
 from countenance.samples import SampleCorrupt, SampleError, SampleNotFound, SampleNotKept
 from countenance.sources import ObjectNotAvailable, ObjectTooLarge, SourceError, SourceUnavailable
 from countenance.standing.documents import DocumentMissing
-from countenance.standing.fetching import FetchFailed
 from countenance.standing.lists import ListError
 from countenance.standing.matching import MatcherMissing
 from countenance.standing.ownership import OwnershipError
@@ -98,6 +100,8 @@ INTERNAL: set[type[Error]] = {
     KeyringError,
     TemplateCorrupt,
     ModelPackError,
+    FacesWithoutCrops,
+    NotMigrated,
     SourceUnavailable,
     SampleNotKept,
     # Raised at start-up, on the host or before an operation: no call gets that far with one.
@@ -115,6 +119,7 @@ INTERNAL: set[type[Error]] = {
     MeteringError,
     NoSuchHold,
     PeriodError,
+    TooManyProofs,
     QuotaError,
     NotErased,
     NotStamped,
@@ -137,7 +142,6 @@ INTERNAL: set[type[Error]] = {
     CasesError,
     Undecided,
     DocumentMissing,
-    FetchFailed,
     ListError,
     MatcherMissing,
     OwnershipError,

@@ -58,7 +58,7 @@ def test_weights_with_another_digest_are_refused(tmp_path: Path) -> None:
 
 def test_an_engine_refuses_to_start_on_wrong_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = replace(PACK, files=tuple(replace(each, sha256="0" * 64) for each in PACK.files))
-    monkeypatch.setattr(modelpack, "load", lambda _name: wrong)
+    monkeypatch.setattr(modelpack, "load", lambda *_given: wrong)
     with pytest.raises(ModelPackError, match="another SHA-256"):
         build_engine(cache_dir=tmp_path)
 

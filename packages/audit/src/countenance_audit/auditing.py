@@ -20,6 +20,7 @@ from countenance_audit.checkpoint import Checkpoint
 from countenance_audit.errors import AuditError, Malformed, Rejected
 from countenance_audit.leaf import Opaque, Opening, Public, check_opening
 from countenance_audit.members import day, hexadecimal, hexadecimal_of, integer, members, octets, text
+from countenance_audit.merkle import leaf_hash
 from countenance_audit.mirror import Finding, Leaf
 from countenance_audit.monitor import AUDIT, Statement
 from countenance_audit.note import VerifierKey
@@ -187,7 +188,7 @@ def statement(root: Root, checkpoint: Checkpoint, time_us: int) -> Statement:
         checkpoint.root.hex(),
         root.day,
         root.day,
-        root.root,
+        leaf_hash(root.leaf()).hex(),
         root.revision,
         time_us,
     )
@@ -213,6 +214,8 @@ class _Audit:
         if isinstance(leaf.content, Public) or leaf.content is None:
             if isinstance(leaf.content, Public):
                 self._timed(leaf.index, leaf.content.time)
+            else:
+                self._say("malformed-leaf", leaf.index, "it is of no form that can be opened, and may stand for a call")
             return
         inside = leaf.index < self.root.end
         if opening is None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from countenance_audit import __version__, canonical, cli_periods, receipt, vectors
+from countenance_audit import __version__, canonical, cli_lookback, cli_periods, receipt, vectors
 from countenance_audit.answering import (
     NO,
     UNDECIDED,
@@ -321,4 +321,5 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("folder", nargs="?", help="where they are, if not in a checkout")
     one.set_defaults(command=run_vectors)
     cli_periods.add_to(top, common, trusting)
+    cli_lookback.add_to(top, trusting)
     return parser

@@ -31,10 +31,12 @@ from countenance_audit.certificate import Certified
 from countenance_audit.errors import Malformed, Unavailable
 from countenance_audit.fetching import Fetch, open_location
 from countenance_audit.leaf import Public
+from countenance_audit.limits import UNDETECTABLE
 from countenance_audit.mirror import Finding, Leaf, Log
 from countenance_audit.monitor import FetchMap, map_path
 from countenance_audit.note import SEED_BYTES, Signer
 from countenance_audit.periods import Chain, Root
+from countenance_audit.policy import Cosigned
 from countenance_audit.tiles import CHECKPOINT
 from countenance_audit.usage import DAY_US, moment
 
@@ -73,7 +75,7 @@ def monitor_log(parsed: argparse.Namespace, answer: Answer) -> None:
     answer.say(f"{found.maps} maps of {len(found.chain.heads)} days were rebuilt")
     if any(each.serious for each in findings):
         answer.worst(NO)
-    elif parsed.key and found.chain.heads:
+    elif parsed.key and found.chain.heads and _may_sign(cosigned, answer):
         said = monitor.statement(found.chain, cosigned.checkpoint, _now_us())
         _write(parsed.out, said.sign(_signer(parsed.key)))
         answer.say(f"the statement is in {parsed.out}: hand it to the operator, and to whoever relies on it")
@@ -97,6 +99,7 @@ def audit_period(parsed: argparse.Namespace, answer: Answer) -> None:
     chain.end()
     pack = auditing.Pack.read(_unsealed(read_file(parsed.pack, _MAX_PACK_BYTES), signer))
     findings = [Finding(cheat, index, said, True) for index, cheat, said in chain.wrong]
+    findings += [each for each in log.findings if each.serious]
     root = _root_of(chain, pack)
     more, _ = monitor.check_map(root, _maps(parsed.log))
     published = _maps(parsed.log)(root.day, root.revision)
@@ -124,7 +127,7 @@ def audit_period(parsed: argparse.Namespace, answer: Answer) -> None:
         answer.worst(NO)
         return
     answer.say("the published map is what the openings give, to the byte")
-    if signer is not None:
+    if signer is not None and _may_sign(cosigned, answer):
         _write(parsed.out, auditing.statement(root, cosigned.checkpoint, _now_us()).sign(signer))
         answer.say(f"the statement is in {parsed.out}: hand it to the operator, and to whoever relies on it")
 
@@ -139,13 +142,18 @@ def certificate_verify(parsed: argparse.Namespace, answer: Answer) -> None:
         return
     found = certificate.verify(data, policy, now_us=_at(parsed), max_age_us=_age(parsed))
     _certified(found, answer)
+    _undetectable(answer)
     answer.facts["certificate"] = _facts(found)
 
 
 def certificate_ics23(parsed: argparse.Namespace, answer: Answer) -> None:
     """`certificate ics23`: the proofs of a certificate for verifiers that know nothing of us."""
     content, _, _ = certificate.read(read_file(parsed.file))
-    answer.facts["days"] = [_ics23(content, each) for each in content["days"]]
+    answer.facts["days"] = [
+        _ics23(content, each, form, said)
+        for each in content["days"]
+        for form, said in zip(content["asked"], each["lookups"], strict=False)
+    ]
     for each in answer.facts["days"]:
         answer.say(f"{each['day']} root {each['root']} key {each['key']}", f"{each['kind']} {each['proof']}")
 
@@ -160,9 +168,13 @@ def verify_bundle(parsed: argparse.Namespace, answer: Answer) -> None:
         f"{found.leaves} leaves from {found.first} to {found.last} belong to the log; {len(found.entries)} entries "
         "were opened, and each opens its leaf"
     )
+    _tell(found.findings, answer)
+    if any(each.serious for each in found.findings):
+        answer.worst(NO)
     for each in found.certificates:
         _certified(each, answer)
     answer.say("what the maps say of these identifiers is what the opened entries add up to", evidence.SELECTED)
+    _undetectable(answer)
     answer.facts |= {
         "leaves": found.leaves,
         "entries": len(found.entries),
@@ -175,6 +187,12 @@ def report(parsed: argparse.Namespace, answer: Answer) -> None:
     found = _bundle(parsed, answer)
     if found is None:
         return
+    if not all(each.satisfied for each in (found.cosigned, *(one.cosigned for one in found.certificates))):
+        answer.worst(UNDECIDED)
+        answer.say(certificate.UNWITNESSED)
+    if any(each.serious for each in found.findings):
+        answer.worst(NO)
+        answer.say("the leaves of the period are not what they must be: the report says in what way")
     _write(parsed.out, rendering.page(found, _at(parsed)).encode())
     answer.say(f"the report is in {parsed.out}")
 
@@ -191,8 +209,7 @@ def _bundle(parsed: argparse.Namespace, answer: Answer) -> evidence.Verified | N
     data = read_file(parsed.file, _MAX_PACK_BYTES)
     policy = policy_of(parsed)
     if policy is None:
-        head = evidence.claimed(data)
-        undecided(answer, [f"the log {head['origin']}"])
+        undecided(answer, evidence.claimed_keys(data))
         return None
     return evidence.verify(data, policy, now_us=_at(parsed), max_age_us=_age(parsed))
 
@@ -202,18 +219,33 @@ def _certified(found: Certified, answer: Answer) -> None:
     if not found.cosigned.satisfied:
         answer.worst(UNDECIDED)
     if found.is_absence:
-        answer.say(f"{who} DID NOT use the service from {found.first} to {found.last} ({found.grade})")
+        answer.say(f"{who} DID NOT use the service from {found.first} to {found.last} ({found.worth})")
     else:
         days = ", ".join(each.root.day for each in found.used[:10])
         more = "" if len(found.used) <= 10 else f" and {len(found.used) - 10} more days"
         calls = sum(each.usage.calls for each in found.used if each.usage)
         units = sum(each.usage.units for each in found.used if each.usage)
-        answer.say(f"{who} USED the service: {calls} calls, {units} units, on {days}{more} ({found.grade})")
+        answer.say(f"{who} USED the service: {calls} calls, {units} units, on {days}{more} ({found.worth})")
+        if found.is_weak:
+            answer.say(f"found as {', '.join(found.found_as)}")
     answer.say(
         f"known as of {moment(found.knowledge_us)}, in a tree of {found.cosigned.checkpoint.size} leaves",
         *(f"cannot prove: {line}" for line in found.limits),
         *(f"stated by the operator: {name} {_plain(value)}" for name, value in found.claimed["coverage"].items()),
     )
+
+
+def _undetectable(answer: Answer) -> None:
+    """What no certificate shows, from this program's own list (docs/concepts/threat-model.md)."""
+    answer.say("nobody could tell, from this or any other file:", *(f"  {each}" for each in UNDETECTABLE.values()))
+    answer.facts["undetectable"] = list(UNDETECTABLE)
+
+
+def _may_sign(cosigned: Cosigned, answer: Answer) -> bool:
+    """Whether the reader's own witnesses saw the tree: what holds of a tree that only he was shown is not signed."""
+    if not cosigned.satisfied:
+        answer.say("nothing was signed: the quorum of the trust policy did not cosign this tree")
+    return cosigned.satisfied
 
 
 def _plain(value: Any) -> str:
@@ -226,12 +258,14 @@ def _facts(found: Certified) -> dict[str, Any]:
     return {
         "scheme": found.scheme,
         "value": found.value,
-        "asked": found.asked,
+        "asked": list(found.asked),
+        "found_as": list(found.found_as),
         "from": found.first,
         "until": found.last,
         "claim": "absence" if found.is_absence else "use",
         "grade": found.grade,
         "weak": found.is_weak,
+        "worth": found.worth,
         "monitored": found.is_monitored,
         "quorum": found.cosigned.satisfied,
         "known": moment(found.knowledge_us),
@@ -244,10 +278,10 @@ def _facts(found: Certified) -> dict[str, Any]:
     }
 
 
-def _ics23(content: dict[str, Any], said: dict[str, Any]) -> dict[str, str]:
-    root = certificate.read_day_root(said)
+def _ics23(content: dict[str, Any], day: dict[str, Any], form: str, said: dict[str, Any]) -> dict[str, str]:
+    root = certificate.read_day_root(day)
     places = [periodmap.Place.from_json(each) for each in said["places"]]
-    alpha = periodmap.alpha(content["origin"], root.day, content["identifier"]["scheme"], content["asked"])
+    alpha = periodmap.alpha(content["origin"], root.day, content["identifier"]["scheme"], form)
     key = periodmap.key_of(vrf.verify(bytes.fromhex(root.vrf_key), alpha, bytes.fromhex(said["vrf"])))
     facts = {"day": root.day, "root": root.root, "key": key.hex()}
     if len(places) == 2:

@@ -17,6 +17,7 @@ Members of the container (`container`, kind `evidence`):
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -28,6 +29,8 @@ from countenance_audit.errors import AuditError, Malformed, Rejected
 from countenance_audit.leaf import Opening, Public, check_opening, parse
 from countenance_audit.members import array, day, hexadecimal, integer, members, text
 from countenance_audit.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
+from countenance_audit.mirror import Finding, Watch
+from countenance_audit.note import SignedNote
 from countenance_audit.policy import Cosigned, TrustPolicy
 from countenance_audit.tiles import TILE_WIDTH, encode_bundle, parse_bundle
 
@@ -38,6 +41,7 @@ SELECTED: Final = (
 )
 FIXED: Final = ("acts", "entries", "head.json", "leaves", "place.json", "public")
 
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
 _head: Final = members(
     {
         "v": integer(1, 1),
@@ -84,6 +88,9 @@ class Verified:
     texts: Mapping[str, bytes] = field(repr=False)
     leaves: int = 0
     """How many leaves the days of the period have, opened or not."""
+    findings: tuple[Finding, ...] = ()
+    """What those leaves show: downtime, spans without a heartbeat or without witnesses; serious ones are leaves of no
+    form and times that go back."""
 
 
 @dataclass(slots=True)
@@ -122,11 +129,22 @@ class Builder:
         return container.write(KIND, parts)
 
 
-def claimed(data: bytes) -> dict[str, Any]:
-    """Origin, period and identifiers as a bundle states them, unverified. Raises Malformed, Rejected."""
-    head = _one(container.read(data, KIND), "head.json")
-    _head(head, "head.json")
-    return dict(head)
+def claimed_keys(data: bytes) -> list[str]:
+    """Who claims to have signed the checkpoint and the certificates of a bundle, with the ids of the keys, unverified.
+
+    Raises:
+        Malformed, Rejected: it is no bundle.
+    """
+    parts = container.read(data, KIND)
+    place = _one(parts, "place.json")
+    _place(place, "place.json")
+    signed = SignedNote.parse(place["checkpoint"].encode()).signatures
+    found = [f"{each.name} with key {each.key_id.hex()}" for each in signed]
+    for name in sorted(parts):
+        if name.startswith("certificates/"):
+            content, key, _ = certificate.read(parts[name])
+            found.append(f"{content['origin']} with key {key} ({name})")
+    return found
 
 
 def verify(data: bytes, policy: TrustPolicy, *, now_us: int, max_age_us: int | None) -> Verified:
@@ -152,6 +170,8 @@ class _Check:
         self.head, self.place = _one(parts, "head.json"), _one(parts, "place.json")
         _head(self.head, "head.json")
         _place(self.place, "place.json")
+        if not self.head["identifiers"]:
+            raise Malformed("The bundle is about nobody.")
         self.names = [f"certificates/{at:02d}" for at in range(len(self.head["identifiers"]))]
         texts = [name for name in parts if name.startswith("texts/")]
         known = {*FIXED, *self.names, *texts}
@@ -173,6 +193,9 @@ class _Check:
             raise Malformed("An entry comes twice in the bundle.")
         certificates = tuple(self._certificates())
         self._compare(certificates, entries)
+        self._same_log(cosigned, certificates)
+        public = tuple(self._public(cosigned))
+        self._named(entries, public)
         return Verified(
             origin=self.head["origin"],
             first=self.head["from"],
@@ -181,9 +204,10 @@ class _Check:
             cosigned=cosigned,
             certificates=certificates,
             entries=tuple(sorted(entries, key=lambda each: each.index)),
-            public=tuple(self._public(cosigned)),
+            public=public,
             texts=self.texts,
             leaves=len(leaves),
+            findings=tuple(self._watched(leaves, entries)),
         )
 
     def _leaves(self, cosigned: Cosigned) -> list[bytes]:
@@ -201,6 +225,22 @@ class _Check:
             checkpoint = cosigned.checkpoint
             verify_consistency(end, checkpoint.size, tree.root(), checkpoint.root, proof)
         return leaves
+
+    def _watched(self, leaves: Sequence[bytes], entries: Sequence[Entry]) -> list[Finding]:
+        """What a mirror would list of the period's leaves, with the times of the entries that are open here."""
+        first, findings = self.place["first"], list[Finding]()
+        watch, opened = Watch(findings), {each.index: each.accounting["end"] for each in entries}
+        latest = 0
+        for index, data in enumerate(leaves, start=first):
+            leaf = watch.see(index, data)
+            time = leaf.content.time if isinstance(leaf.content, Public) else opened.get(index, latest)
+            if time < latest and not isinstance(leaf.content, Public):
+                findings.append(Finding("time", index, "Its time is before that of a leaf before it.", True))
+            elif time < latest and not any(each.index == index for each in findings[-1:]):
+                findings.append(Finding("time", index, "Its time is before that of an entry before it.", True))
+            latest = max(latest, time)
+        watch.end()
+        return findings
 
     def _entries(self, leaves: Sequence[bytes]) -> Iterator[Entry]:
         first = self.place["first"]
@@ -251,19 +291,44 @@ class _Check:
         late = [one for each in entries if (one := usage.attribution(each.index, each.accounting)) is not None]
         rows.sort(key=lambda each: each.index)
         for found in certificates:
+            if (found.days[0].root.first, found.days[-1].root.end) != (self.place["first"], self.place["end"]):
+                raise Rejected("The bundle's leaves are not those of the days that it is about.")
             for shown in found.days:
                 root = shown.root
-                if shown.usage is not None and not self.place["first"] <= root.first <= root.end <= self.place["end"]:
-                    raise Rejected(f"The bundle lacks leaves of {root.day}.")
                 within = [each for each in rows if root.first <= each.index < root.end]
                 known = [each for each in late if root.first <= each.index < root.known]
                 given, _ = usage.tally(within, known, root.day)
-                opened = given.get((found.scheme, found.asked))
-                if opened != shown.usage:
-                    raise Rejected(
-                        f"{root.day}: the map says {_told(shown.usage)} of {found.scheme}:{found.value}, and the "
-                        f"bundle's entries add up to {_told(opened)}."
-                    )
+                for form, used in zip(found.asked, shown.lookups, strict=True):
+                    opened = given.get((found.scheme, form))
+                    if opened != used:
+                        raise Rejected(
+                            f"{root.day}: the map says {_told(used)} of {found.scheme}:{form}, and the bundle's "
+                            f"entries add up to {_told(opened)}."
+                        )
+
+    @staticmethod
+    def _same_log(cosigned: Cosigned, certificates: Sequence[Certified]) -> None:
+        """Checkpoints of one size are one checkpoint, or somebody signed two histories."""
+        roots = {cosigned.checkpoint.size: cosigned.checkpoint.root}
+        for each in certificates:
+            checkpoint = each.cosigned.checkpoint
+            if roots.setdefault(checkpoint.size, checkpoint.root) != checkpoint.root:
+                raise Rejected(f"There are two trees of {checkpoint.size} leaves in the bundle: the log was forked.")
+
+    def _named(self, entries: Sequence[Entry], public: Sequence[tuple[int, Public]]) -> None:
+        """Each text is one that an entry names: nothing travels in a bundle unasked."""
+        stray = set(self.texts)
+        waiting: list[Any] = [each.accounting for each in entries] + [each.content for _, each in public]
+        while stray and waiting:
+            value = waiting.pop()
+            if isinstance(value, str):
+                stray.difference_update(_HASH.findall(value))
+            elif isinstance(value, Mapping):
+                waiting += value.values()
+            elif isinstance(value, (list, tuple)):
+                waiting += value
+        if stray:
+            raise Rejected(f"No entry of the bundle names texts/{min(stray)}.")
 
 
 def _opens(opening: Opening, leaf: bytes, index: int) -> None:

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, lru_cache
+from itertools import groupby
+from pathlib import Path
 from typing import Any, Final
 
 from countenance_audit.errors import Malformed
@@ -125,7 +128,7 @@ def registration(raw: str) -> str:
 def domain(raw: str) -> str:
     """A host name of two labels or more, in lower case, A-labels for what is not ASCII, without a final dot.
 
-    What part of it can be registered is not decided here: that takes a list that changes (publicsuffix.org).
+    Which part of it can be registered is decided for maps (`forms.registrable`); entries keep what was declared.
     """
     value = raw.strip().lower().removesuffix(".")
     if not raw.strip().isascii():  # not `value`: the lower case of the Kelvin sign is ASCII
@@ -140,9 +143,12 @@ def domain(raw: str) -> str:
 
 
 def name(raw: str) -> str:
-    """Normalization Form C with single spaces. Form C of assigned characters is the same in every later Unicode version
-    (Unicode Standard Annex 15, stability policy); letters keep their case."""
-    value = unicodedata.normalize("NFC", " ".join(raw.split()))
+    """Normalization Form C of Unicode 14.0, with single spaces; letters keep their case. Form C of assigned characters
+    is the same in every later version (Unicode Standard Annex 15, stability policy); others stay as they are."""
+    value = "".join(
+        unicodedata.normalize("NFC", part) if is_assigned else part
+        for is_assigned, part in _runs(" ".join(raw.split()))
+    )
     if not 1 <= len(value) <= NAME_CHARACTERS:
         raise Malformed(f"A name has 1 to {NAME_CHARACTERS} characters.")
     if any(unicodedata.category(each) in _NEVER_IN_NAMES for each in value):
@@ -154,25 +160,47 @@ def folded(value: str) -> str:
     """The form of a name that period maps have: letters and digits only, without case and without diacritics.
 
     Compatibility decomposition (NFKD), full case folding, NFKD again; then all but letters and numbers (general
-    categories L* and N*, and what is not assigned yet) is left out, and one space separates what white space
-    separated: `VisionLabs B.V.` and `VISIONLABS  BV` are `visionlabs bv`. A name without any of these stays as it is.
-    Both steps are stable for assigned characters (https://www.unicode.org/policies/stability_policy.html), and the
-    vectors hold for Unicode 14.0 (Python 3.11) and later; a character that only a later version assigns may have
-    another form there.
+    categories L* and N*) is left out, and one space separates what white space separated: `VisionLabs B.V.` and
+    `VISIONLABS  BV` are `visionlabs bv`. A name without any of these stays as it is. The version is Unicode 14.0, that
+    of the oldest Python that is supported: what it does not assign stays as it is and parts what stands around it,
+    also where a later version knows better; what it assigns is the same in later ones
+    (https://www.unicode.org/policies/stability_policy.html).
 
     Raises:
         Malformed: it is no name.
     """
     words = []
     for word in name(value).split(" "):
-        letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", word).casefold())
-        words.append("".join(each for each in letters if _is_kept(each)))
+        words.append("".join(_letters(part) if is_assigned else part for is_assigned, part in _runs(word)))
     return " ".join(each for each in words if each) or value
 
 
-def _is_kept(letter: str) -> bool:
-    category = unicodedata.category(letter)
-    return category[0] in "LN" or category == "Cn"
+def _letters(text: str) -> str:
+    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return "".join(each for each in letters if unicodedata.category(each)[0] in "LN")
+
+
+def _runs(text: str) -> Iterator[tuple[bool, str]]:
+    """Parts of a text, by turns assigned by Unicode 14.0 and not."""
+    if text.isascii():
+        yield True, text
+        return
+    for is_assigned, part in groupby(text, lambda each: not _is_unassigned(ord(each))):
+        yield is_assigned, "".join(part)
+
+
+def _is_unassigned(character: int) -> bool:
+    starts, ends = _unassigned()
+    at = bisect_right(starts, character) - 1
+    return at >= 0 and character <= ends[at]
+
+
+@cache
+def _unassigned() -> tuple[list[int], list[int]]:
+    """Firsts and lasts of the ranges of characters that Unicode 14.0 does not assign (DerivedGeneralCategory, Cn)."""
+    text = Path(__file__).with_name("unassigned_14_0.txt").read_text("ascii")
+    ranges = [each.split("-") for each in text.split()]
+    return [int(each[0], 16) for each in ranges], [int(each[-1], 16) for each in ranges]
 
 
 def _is_own_punycode(label: str) -> bool:

@@ -37,7 +37,8 @@ class Statement:
             `AUDIT`: of one day besides, every leaf in its range was opened, and the map is what they give.
         size, root: of the tree that was read.
         first, last: the days with a root in it (MONITOR), or twice the day that was audited (AUDIT).
-        heads: root of the tree of heads, the newest included (MONITOR), or the map's root (AUDIT); hexadecimal.
+        heads: root of the tree of heads, the newest included (MONITOR), or the hash of the period-root leaf (AUDIT), so
+            that it holds for no other leaf that names the same map; hexadecimal.
         revision: of the map that was audited; -1 for a monitor.
         time: when, in microseconds since 1970, by the clock of whoever signed.
     """

@@ -14,13 +14,17 @@ from typing import Any, Final
 
 from countenance_audit import canonical
 from countenance_audit.errors import Malformed, Rejected
-from countenance_audit.leaf import Public, parse
+from countenance_audit.leaf import Public, parse, public
 from countenance_audit.merkle import inclusion_proof, leaf_hash, root_of, verify_inclusion
-from countenance_audit.usage import days_from, next_day, start_of
+from countenance_audit.usage import days_between, next_day, start_of
 
 FIRST_DAY_OF_KEYS: Final = "first"
 OVERDUE_US: Final = 24 * 3_600_000_000
 """How long after a day's end its root may be missing from a log that goes on."""
+OF_A_HEAD: Final = (
+    "day", "revision", "size", "root", "vrf_key", "first", "end", "known", "calls", "units", "amount", "currency",
+)  # fmt: skip
+"""Members of a period root that its head commits to: all that a proof from its map rests on."""
 LATE_US: Final = 7 * 24 * 3_600_000_000
 """Within what time late knowledge has to be in the maps: 7 days (PROOFS section 5)."""
 
@@ -67,7 +71,13 @@ class Root:
     @property
     def head(self) -> Head:
         """This root as a head."""
-        return Head(self.day, self.revision, self.root, self.index)
+        return Head.of(self.index, {name: getattr(self, name) for name in OF_A_HEAD})
+
+    def leaf(self) -> bytes:
+        """The octets of its leaf."""
+        said = {name: getattr(self, name) for name in (*OF_A_HEAD, "time", "reason", "previous")}
+        heads = {"first": self.heads_first, "count": self.heads_count, "root": self.heads_root}
+        return public({"v": 1, "kind": "period-root", **said, "heads": heads})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +86,20 @@ class Head:
 
     day: str
     revision: int
-    root: str
     index: int
-    """Of its period-root leaf, which the tree names unless it is the root that commits to the tree."""
+    """Of its period-root leaf; not part of the hash, as the root that commits to the tree has none yet."""
+    hash: bytes
+    """Of the leaf in the tree of heads."""
 
-    def leaf(self) -> bytes:
-        """SHA-256(0x00 || canonical([day, revision, root]))."""
-        return leaf_hash(canonical.encode([self.day, self.revision, self.root]))
+    @classmethod
+    def of(cls, index: int, content: Mapping[str, Any]) -> Head:
+        """The head that a period root with these members is.
+
+        The hash is SHA-256(0x00 || canonical({name: member of the root, for `OF_A_HEAD`})). With the map's root alone,
+        a second period root of the same map under another VRF key, where nobody is found, would be the same head.
+        """
+        said = {name: content[name] for name in OF_A_HEAD}
+        return cls(said["day"], said["revision"], index, leaf_hash(canonical.encode(said)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,17 +293,17 @@ def first_to_open(public: Sequence[tuple[int, int]], root: Root) -> int:
 
 def heads_tree(heads: Sequence[Head]) -> bytes:
     """The root over heads in the order of their days."""
-    return root_of([each.leaf() for each in heads])
+    return root_of([each.hash for each in heads])
 
 
 def head_proof(heads: Sequence[Head], day: str) -> list[bytes]:
     """That a day's head is in the tree of heads. Raises Rejected when there is none."""
-    hashes = [each.leaf() for each in heads]
+    hashes = [each.hash for each in heads]
 
     def subtree(level: int, index: int) -> bytes:
         return root_of(hashes[index << level : (index + 1) << level])
 
-    at = len(days_from(heads[0].day, day)) - 1 if heads else -1
+    at = days_between(heads[0].day, day) if heads else -1
     return inclusion_proof(at, len(heads), subtree)
 
 
@@ -298,9 +315,9 @@ def check_head(newest: Root, shown: Root, proof: Sequence[bytes]) -> None:
     """
     if shown.day < newest.heads_first:
         raise Rejected(f"The newest root says nothing about {shown.day}.")
-    at = len(days_from(newest.heads_first, shown.day)) - 1
+    at = days_between(newest.heads_first, shown.day)
     try:
-        verify_inclusion(at, newest.heads_count, shown.head.leaf(), proof, bytes.fromhex(newest.heads_root))
+        verify_inclusion(at, newest.heads_count, shown.head.hash, proof, bytes.fromhex(newest.heads_root))
     except Rejected:
         raise Rejected(
             f"Revision {shown.revision} of the map of {shown.day} is not the latest: a newer root supersedes it."

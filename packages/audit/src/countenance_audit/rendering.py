@@ -14,6 +14,7 @@ from typing import Any, Final
 from countenance_audit import __version__
 from countenance_audit.certificate import Certified
 from countenance_audit.evidence import SELECTED, Entry, Verified
+from countenance_audit.limits import UNDETECTABLE
 from countenance_audit.usage import COUNTED, moment
 
 MAX_ROWS: Final = 2_000
@@ -43,8 +44,13 @@ def page(found: Verified, at_us: int) -> str:
         f"{_safe(__version__)} at {_safe(moment(at_us))}, but for what is marked as stated by the operator.</p>",
         "<h2>Findings</h2>",
         *(_certified(each) for each in found.certificates),
+        "<p>Nobody could tell, from this or any other file:</p>",
+        f"<ul>{''.join(f'<li>{_safe(line)}</li>' for line in UNDETECTABLE.values())}</ul>",
         "<h2>What this rests on</h2>",
         _table(["", ""], _facts(found), 2),
+        "<h2>Interruptions and what is wrong</h2>",
+        "<p>From the public leaves of the whole period, and the times of the entries that are open here.</p>",
+        _table(["Leaf", "What", ""], _findings(found), 3),
         "<h2>Timeline</h2>",
         f"<p>{_safe(SELECTED[0].upper() + SELECTED[1:])}.</p>",
         *_timeline(found),
@@ -61,7 +67,7 @@ def _certified(found: Certified) -> str:
     if found.is_absence:
         kind, said = (
             "no",
-            f"{who} <strong>did not use</strong> the service, grade <strong>{_safe(found.grade)}</strong>",
+            f"{who} <strong>did not use</strong> the service, grade <strong>{_safe(found.worth)}</strong>",
         )
     else:
         calls = sum(each.usage.calls for each in found.used if each.usage)
@@ -69,7 +75,7 @@ def _certified(found: Certified) -> str:
         kind = "yes"
         said = (
             f"{who} <strong>used</strong> the service on {len(found.used)} of {len(found.days)} days: {calls} calls, "
-            f"{units} units, grade <strong>{_safe(found.grade)}</strong>"
+            f"{units} units, grade <strong>{_safe(found.worth)}</strong>"
         )
     days = [
         [
@@ -101,6 +107,13 @@ def _facts(found: Verified) -> list[list[str]]:
         ["Entries opened", str(len(found.entries))],
         ["Texts by hash", ", ".join(sorted(found.texts)) or "none"],
         ["Bundle made", f"{moment(found.made_us)} (stated by the operator)"],
+    ]
+
+
+def _findings(found: Verified) -> list[list[str]]:
+    return [
+        ["" if each.index is None else str(each.index), each.text, "WRONG" if each.serious else "to be judged"]
+        for each in found.findings
     ]
 
 

@@ -10,9 +10,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
-from countenance_audit import identifiers
+from countenance_audit import forms
 from countenance_audit.errors import Malformed, Rejected
 from countenance_audit.members import day
 from countenance_audit.periodmap import Usage, leaves_sha256
@@ -68,9 +69,10 @@ class Totals:
     """Of the amounts; of the rows when nothing was charged; empty without rows."""
 
 
-def keyed(scheme: str, value: str) -> Identifier:
-    """The form of an identifier that maps have: names are folded, all else is as entries have it."""
-    return scheme, identifiers.folded(value) if scheme == "name" else value
+@lru_cache(4_096)
+def keyed(scheme: str, value: str) -> frozenset[Identifier]:
+    """The forms of an identifier that maps have, from the one that entries have."""
+    return frozenset((scheme, form) for form in forms.of(scheme, value))
 
 
 def row(index: int, accounting: Mapping[str, Any]) -> Row | None:
@@ -94,7 +96,7 @@ def row(index: int, accounting: Mapping[str, Any]) -> Row | None:
         accounting["units"],
         accounting["amount"],
         accounting["currency"],
-        frozenset({("account", account), *(keyed(each["scheme"], each["value"]) for each in accounting["party"])}),
+        _keyed(accounting["party"]) | {("account", account)},
     )
 
 
@@ -110,7 +112,7 @@ def attribution(index: int, accounting: Mapping[str, Any]) -> Attribution | None
     first, last = details.get("from"), details.get("until")
     day(first, f"Leaf {index}: from")
     day(last, f"Leaf {index}: until")
-    party = frozenset(keyed(each["scheme"], each["value"]) for each in accounting["party"])
+    party = _keyed(accounting["party"])
     if not accounting["account"] or not party or first > last:
         raise Malformed(f"Leaf {index}: the act names no account, no identifier or no days.")
     return Attribution(index, accounting["account"], party, first, last)
@@ -148,6 +150,10 @@ def tally(rows: Iterable[Row], late: Iterable[Attribution], on: str) -> tuple[di
     return usage, Totals(calls, units, amount, min(paid_in or named or {""}))
 
 
+def _keyed(party: Iterable[Mapping[str, Any]]) -> frozenset[Identifier]:
+    return frozenset[Identifier]().union(*(keyed(each["scheme"], each["value"]) for each in party))
+
+
 def day_of(time_us: int) -> str:
     """The UTC day of a moment in microseconds since 1970.
 
@@ -170,10 +176,14 @@ def next_day(on: str, days: int = 1) -> str:
     return (date.fromisoformat(on) + timedelta(days=days)).isoformat()
 
 
+def days_between(first: str, on: str) -> int:
+    """How many days after the first one another is; negative when it is before."""
+    return (date.fromisoformat(on) - date.fromisoformat(first)).days
+
+
 def days_from(first: str, last: str) -> list[str]:
     """All days from one to another, both included; none when the first is later."""
-    count = (date.fromisoformat(last) - date.fromisoformat(first)).days + 1
-    return [next_day(first, each) for each in range(count)]
+    return [next_day(first, each) for each in range(days_between(first, last) + 1)]
 
 
 def moment(time_us: int) -> str:

@@ -18,6 +18,7 @@ from countenance_audit import (
     certificate,
     checkpoint,
     evidence,
+    forms,
     identifiers,
     leaf,
     merkle,
@@ -113,6 +114,10 @@ def _identifier(v: Mapping[str, Any]) -> dict[str, Any]:
 
 def _folded(v: Mapping[str, Any]) -> dict[str, Any]:
     return {"folded": identifiers.folded(v["raw"])}
+
+
+def _forms(v: Mapping[str, Any]) -> dict[str, Any]:
+    return {"forms": list(forms.of(v["scheme"], identifiers.normal(v["scheme"], v["raw"])))}
 
 
 def _leaf(v: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,6 +257,7 @@ CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "canonical": _canonical,
     "identifier": _identifier,
     "folded": _folded,
+    "forms": _forms,
     "leaf": _leaf,
     "section": _section,
     "image": _image,

@@ -32,6 +32,8 @@ def bundle(
     last: str,
     certificates: Sequence[bytes],
     texts: Sequence[bytes] = (),
+    *,
+    at: tuple[int, bytes] | None = None,
 ) -> bytes:
     """An evidence bundle.
 
@@ -39,13 +41,14 @@ def bundle(
         identified: scheme and normal form of each identifier, in the order of the certificates.
         first, last: days, both included.
         certificates: about them, signed.
+        at: as for `certify`.
 
     Raises:
         PeriodError: a day has no map.
     """
     begin, end = periods.root_of(first), periods.root_of(last)
-    size, note = periods.log.checkpoint()
-    wanted = {usage.keyed(*each) for each in identified}
+    size, note = at or periods.log.checkpoint()
+    wanted = set[usage.Identifier]().union(*(usage.keyed(*each) for each in identified))
     inside, outside = _entries(periods, wanted, usage.days_from(first, last), size)
     subtree = periods.log.tree.subtree(periods.log.storage.tile, periods.log.storage.layers)
     made = Builder(
@@ -93,21 +96,24 @@ def _entries(
         calls |= {each.index for each in used}
         late |= {each.index for each in telling}
     begin, end = periods.root_of(days[0]).first, periods.root_of(days[-1]).end
-    acts = set(_acts(periods, accounts, end))
+    acts = set(_acts(periods, accounts, begin, end))
     inside = sorted({each for each in calls | late | acts if begin <= each < end})
     outside = sorted({each for each in late | acts if not begin <= each < end and each < size})
     return list(_opened(periods, inside)), list(_opened(periods, outside))
 
 
-def _acts(periods: Periods, accounts: set[str], end: int) -> Iterator[int]:
-    """Acts about accounts up to the end of the period, and those that put in force what held in it."""
+def _acts(periods: Periods, accounts: set[str], begin: int, end: int) -> Iterator[int]:
+    """Acts about accounts up to the end of the period, and those that put in force what held in it: the latest of each
+    kind before it begins, and all within it."""
     latest: dict[str, int] = {}
     for index, leaf, said in periods.rows.openings(0, end):
         if said is None or leaf[:1] == b"{" or '"kind":"act"' not in said:
             continue
         entry = orjson.loads(said)
         operation = str(entry["operation"])
-        if entry["account"] in accounts and operation.startswith(ABOUT_ACCOUNTS):
+        if (entry["account"] in accounts and operation.startswith(ABOUT_ACCOUNTS)) or (
+            operation in IN_FORCE and index >= begin
+        ):
             yield index
         elif operation in IN_FORCE:
             latest[_of(operation, entry["details"])] = index

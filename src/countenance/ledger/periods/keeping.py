@@ -73,6 +73,8 @@ class Periods:
         """Every period root, in the order of the log."""
         self.keys: list[Key] = []
         self._heads: dict[str, Head] = {}
+        self._root_at: dict[int, Root] = {}
+        """By the index of its leaf."""
         for index, leaf in self.rows.leaves_of_kind("vrf-key"):
             content = _content(leaf)
             self.keys.append(Key(index, content["time"], content["day"], content["key"]))
@@ -164,7 +166,7 @@ class Periods:
             elif self.keys and day < self.keys[0].day:
                 hint = f"the maps of this log begin with {self.keys[0].day}"
             raise PeriodError(f"There is no map of {day}.", hint=hint)
-        return next(each for each in reversed(self.roots) if each.index == head.index)
+        return self._root_at[head.index]
 
     def refresh(self) -> bool:
         """Look whether more may be known than at the last time of who stood behind accounts."""
@@ -232,7 +234,7 @@ class Periods:
         wrote = False
         for account in accounts:
             named = known.get(account, set())
-            more = [each for each in self.behind(account, on) if usage.keyed(*each[1:]) not in named]
+            more = [each for each in self.behind(account, on) if not usage.keyed(*each[1:]) <= named]
             if more:
                 self._attribute(account, on, more)
                 wrote = True
@@ -263,26 +265,29 @@ class Periods:
         used, totals = usage.tally(rows, late, day)
         secret = self.secret_of(day)
         made = PeriodMap.of(dict(self._leaf(secret, day, each, used[each]) for each in used))
-        heads = {**self._heads, day: Head(day, revision, made.root.hex(), -1)}
+        said = {
+            "day": day,
+            "revision": revision,
+            "size": made.size,
+            "root": made.root.hex(),
+            "vrf_key": secret.public.hex(),
+            "first": first,
+            "end": end,
+            "known": known,
+            "calls": totals.calls,
+            "units": totals.units,
+            "amount": totals.amount,
+            "currency": totals.currency,
+        }
+        heads = {**self._heads, day: Head.of(-1, said)}
         ordered = [heads[each] for each in sorted(heads)]
         place = self.log.append(
             Public(
                 {
                     "kind": "period-root",
-                    "day": day,
-                    "revision": revision,
+                    **said,
                     "reason": "late-knowledge" if revision else "day-end",
-                    "size": made.size,
-                    "root": made.root.hex(),
-                    "vrf_key": secret.public.hex(),
                     "previous": self.roots[-1].index if self.roots else None,
-                    "first": first,
-                    "end": end,
-                    "known": known,
-                    "calls": totals.calls,
-                    "units": totals.units,
-                    "amount": totals.amount,
-                    "currency": totals.currency,
                     "heads": {"first": ordered[0].day, "count": len(ordered), "root": heads_tree(ordered).hex()},
                 }
             ),
@@ -361,6 +366,7 @@ class Periods:
 
     def _take(self, root: Root) -> None:
         self.roots.append(root)
+        self._root_at[root.index] = root
         self._heads[root.day] = root.head
 
 

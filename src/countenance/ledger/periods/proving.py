@@ -7,40 +7,23 @@ put together here is not verified here: whoever gets it does that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from countenance_audit import certificate, periodmap, usage
 from countenance_audit.auditing import Key as PackKey
 from countenance_audit.auditing import Pack
 from countenance_audit.errors import AuditError
 from countenance_audit.leaf import Public, parse
-from countenance_audit.merkle import inclusion_proof, root_of
+from countenance_audit.limits import UNDETECTABLE
+from countenance_audit.merkle import inclusion_proof, leaf_hash, root_of
 from countenance_audit.monitor import AUDIT, MONITOR, Statement
 from countenance_audit.note import SignedNote
+from countenance_audit.periodmap import PeriodMap
 from countenance_audit.periods import Head, Root, first_to_open
+from countenance_audit.vrf import Secret
 
 from countenance.ledger.periods.keeping import Periods
 from countenance.ledger.periods.rows import PeriodError
-
-LIMITS: Final = (
-    "unlogged-second-instance",
-    "unlogged-answer",
-    "copied-gallery",
-    "stolen-disk",
-    "thief-with-the-key",
-    "history-before-first-cosignature",
-    "time-between-cosignatures",
-    "colluding-quorum",
-    "false-build-hash",
-    "calls-in-a-customers-name",
-    "uncounted-refusals",
-    "undeclared-owner",
-    "passed-on-answers",
-    "false-purpose",
-    "lent-key",
-    "two-logins-one-person",
-)
-"""Cheats that nobody can detect, as the threat model lists them: every certificate names them."""
 
 
 class _Heads:
@@ -48,13 +31,13 @@ class _Heads:
 
     def __init__(self, heads: Sequence[Head]) -> None:
         self._first = heads[0].day
-        self._levels = [[each.leaf() for each in heads]]
+        self._levels = [[each.hash for each in heads]]
         while len(self._levels[-1]) > 1:
             level = self._levels[-1]
             self._levels.append([root_of(level[at : at + 2]) for at in range(0, len(level) - 1, 2)])
 
     def proof(self, day: str) -> list[bytes]:
-        at = len(usage.days_from(self._first, day)) - 1
+        at = usage.days_between(self._first, day)
         return inclusion_proof(at, len(self._levels[0]), lambda level, index: self._levels[level][index])
 
 
@@ -68,28 +51,30 @@ def certify(
     request: str,
     requester: str,
     coverage: Mapping[str, Any],
+    at: tuple[int, bytes] | None = None,
 ) -> bytes:
     """A certificate about an identifier and the days from one to another, both included.
 
     Args:
         request: id of the entry that asked for it.
         coverage: what the operator states besides.
+        at: size and note of the checkpoint that it leads to, which has the newest root; None: one made for it.
 
     Raises:
         PeriodError: a day has no map, or what is kept of one does not prove.
         Malformed: the identifier is none.
     """
-    value, asked = certificate.asked_form(scheme, raw)
+    value, asked = certificate.asked_forms(scheme, raw)
     days = usage.days_from(first, last)
     if not days or len(days) > certificate.MAX_DAYS:
         raise PeriodError(f"A certificate is about 1 to {certificate.MAX_DAYS} days, the first one first.")
-    size, note = periods.log.publish()
+    size, note = at or periods.log.publish()
     newest, heads = periods.newest, _Heads(periods.heads)
     content = {
         "v": 1,
         "format": certificate.FORMAT,
         "identifier": {"scheme": scheme, "value": value},
-        "asked": asked,
+        "asked": list(asked),
         "from": first,
         "until": last,
         "origin": periods.log.origin,
@@ -108,7 +93,7 @@ def certify(
             if _said(each).get("heads") == newest.heads_root
         ],
         "coverage": dict(coverage),
-        "limits": list(LIMITS),
+        "limits": list(UNDETECTABLE),
     }
     return certificate.sign(content, periods.log.signer)
 
@@ -151,7 +136,7 @@ def keep_statement(periods: Periods, note: bytes) -> Statement:
         Malformed: it is none.
     """
     said = _statement_of(note)
-    known = {(each.day, each.revision, each.root) for each in periods.roots}
+    known = {(each.day, each.revision, leaf_hash(each.leaf()).hex()) for each in periods.roots}
     heads = {each.heads_root for each in periods.roots}
     if said.origin != periods.log.origin:
         raise PeriodError(f"The statement is about the log {said.origin}, not {periods.log.origin}.")
@@ -176,7 +161,7 @@ def _entry(periods: Periods, index: int, size: int) -> dict[str, Any]:
     return {"index": index, "leaf": leaf.decode(), "proof": proof}
 
 
-def _shown(periods: Periods, on: str, scheme: str, asked: str, heads: _Heads) -> dict[str, Any]:
+def _shown(periods: Periods, on: str, scheme: str, asked: Sequence[str], heads: _Heads) -> dict[str, Any]:
     root = periods.root_of(on)
     secret = periods.secret_of(on)
     made = periods.rows.map_of(on, root.revision)
@@ -185,28 +170,36 @@ def _shown(periods: Periods, on: str, scheme: str, asked: str, heads: _Heads) ->
             f"The map of {on}, revision {root.revision}, is not here as it was published.",
             hint="restore it from a backup, or from whoever mirrors /log/",
         )
-    alpha = periodmap.alpha(periods.log.origin, on, scheme, asked)
+    return {
+        "head": [each.hex() for each in heads.proof(on)],
+        "lookups": [_lookup(periods, on, scheme, form, secret, made) for form in asked],
+        "statements": [each.decode() for each in periods.rows.statements(on) if _is_about(each, root)],
+    }
+
+
+def _lookup(periods: Periods, on: str, scheme: str, form: str, secret: Secret, made: PeriodMap) -> dict[str, Any]:
+    """Where a form of an identifier is in a map, or would be."""
+    alpha = periodmap.alpha(periods.log.origin, on, scheme, form)
     key = periodmap.key_of(secret.output(alpha))
     places = made.find(key)
-    used = periods.rows.usage(on, scheme, asked) if len(places) == 1 else None
+    used = periods.rows.usage(on, scheme, form) if len(places) == 1 else None
     if len(places) == 1 and used is None:
         raise PeriodError(
-            f"{scheme}:{asked} used the service on {on}, and what it used is not on record here any more.",
+            f"{scheme}:{form} used the service on {on}, and what it used is not on record here any more.",
             hint="its accounting records are past their floor and were erased; the published map stays",
         )
     return {
-        "head": [each.hex() for each in heads.proof(on)],
         "vrf": secret.prove(alpha).hex(),
         "places": [each.to_json() for each in places],
         "salt": None if used is None else periods.salt(secret, key).hex(),
         "usage": None if used is None else used.to_json(),
-        "statements": [each.decode() for each in periods.rows.statements(on) if _is_about(each, root)],
     }
 
 
 def _is_about(note: bytes, root: Root) -> bool:
     said = _said(note)
-    return (said.get("format"), said.get("revision"), said.get("heads")) == (AUDIT, root.revision, root.root)
+    leaf = leaf_hash(root.leaf()).hex()
+    return (said.get("format"), said.get("revision"), said.get("heads")) == (AUDIT, root.revision, leaf)
 
 
 def _said(note: bytes) -> Mapping[str, Any]:
@@ -222,4 +215,4 @@ def _statement_of(note: bytes) -> Statement:
     return Statement.parse(SignedNote.parse(note))
 
 
-__all__ = ["LIMITS", "certify", "keep_statement", "pack"]
+__all__ = ["certify", "keep_statement", "pack"]

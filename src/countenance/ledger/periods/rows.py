@@ -158,6 +158,16 @@ class Rows:
             ).fetchall()
         return {(row[0], row[1]): Usage(*row[2:]) for row in rows}
 
+    def units_by_account(self, first: str, last: str) -> dict[str, int]:
+        """Account -> units on the days from one to another, both included."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT value, sum(units) FROM period_usage WHERE origin = ? AND day BETWEEN ? AND ?"
+                " AND scheme = 'account' GROUP BY value",
+                (self._origin, first, last),
+            ).fetchall()
+        return {row[0]: row[1] for row in rows}
+
     def days_of(self, account: str) -> list[str]:
         """Days on which an account used the service, in order."""
         with self._database.reading() as connection:

@@ -1,8 +1,9 @@
-"""Downloads a list's file from its publisher: over TLS, resumable, and of a bearable size.
+"""Downloads a file from its publisher: over TLS, resumable, and of a bearable size.
 
-Knows HTTP as a client; does not know what a list says. A download that broke off goes on where it was, if the publisher
-still has the same file (its ETag or Last-Modified, sent back as If-Range: RFC 9110, section 13.1.5); otherwise it
-begins anew. Proxies are those of the environment, but for an address on this machine none.
+Knows HTTP as a client; does not know what is in the file: the entries of a list, or the weights of a model. A download
+that broke off goes on where it was, if the publisher still has the same file (its ETag or Last-Modified, sent back as
+If-Range: RFC 9110, section 13.1.5); otherwise it begins anew. Proxies are those of the environment, but for an address
+on this machine none.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _PARTIAL, _OK, _RANGE = 206, 200, 416
 
 
 class FetchFailed(Error):
-    """The list could not be had."""
+    """The file could not be had."""
 
 
 class _OnlyTls(urllib.request.HTTPRedirectHandler):
@@ -53,7 +54,7 @@ def check_address(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise FetchFailed(f"{url[:200]} is no address of HTTPS.", hint="lists come over TLS: https://...")
+        raise FetchFailed(f"{url[:200]} is no address of HTTPS.", hint="files come over TLS: https://...")
     return url
 
 
@@ -66,7 +67,23 @@ def fetch(
     deadline_s: float = DEADLINE_S,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> bytes:
-    """The bytes at an address.
+    """The bytes at an address; parameters and errors as of `fetch_file`."""
+    part = fetch_file(url, folder, max_bytes=max_bytes, timeout_s=timeout_s, deadline_s=deadline_s, progress=progress)
+    data = part.read_bytes()
+    forget(part)
+    return data
+
+
+def fetch_file(
+    url: str,
+    folder: Path,
+    *,
+    max_bytes: int = MAX_BYTES,
+    timeout_s: float = TIMEOUT_S,
+    deadline_s: float = DEADLINE_S,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
+) -> Path:
+    """The file at an address, whole and in `folder`. Whoever takes it calls `forget`.
 
     Args:
         folder: where the part that came so far is kept until it is whole.
@@ -93,9 +110,12 @@ def fetch(
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = str(getattr(error, "reason", None) or error or type(error).__name__)[:200]
         raise FetchFailed(f"{url} could not be fetched: {cause}.", hint="what came so far is kept: try again") from None
-    data = part.read_bytes()
-    _forget(part, told)
-    return data
+    return part
+
+
+def forget(part: Path) -> None:
+    """Remove what was fetched, and what is known of it."""
+    _forget(part, part.with_suffix(".json"))
 
 
 def _receive(
@@ -139,7 +159,7 @@ def _receive(
         total = start + int(length) if length is not None else None
         if total is not None and total > max_bytes:
             _forget(part, told)
-            raise ValueError(f"it has {total} bytes, and no list has more than {max_bytes}")
+            raise ValueError(f"it has {total} bytes, more than {max_bytes}")
         done = start
         with part.open("r+b" if start else "wb") as out:
             out.seek(start)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from countenance.standing.fetching import FetchFailed, check_address, fetch
+from countenance.fetching import FetchFailed, check_address, fetch
 
 WHOLE = bytes(range(256)) * 400
 
