@@ -107,7 +107,7 @@ def landmarks(points: NDArray[np.float64], width: int, height: int) -> tuple[Lan
 def eye_aspect_ratio(points: NDArray[np.float64]) -> float:
     """Height over width of the open part of an eye, mean of both (T. Soukupova and J. Cech, "Real-time eye blink
     detection using facial landmarks", CVWW 2016)."""
-    return (_aspect(points[list(LEFT_EYE)]) + _aspect(points[list(RIGHT_EYE)])) / 2
+    return (aspect(points[list(LEFT_EYE)]) + aspect(points[list(RIGHT_EYE)])) / 2
 
 
 def mouth_opening(points: NDArray[np.float64]) -> float:
@@ -139,7 +139,7 @@ def eye_direction(mesh: Mesh, pose: Pose, noise: Noise) -> EyeDirection | None:
     """
     if eye_aspect_ratio(mesh.points) <= EYES_OPEN_FROM:
         return None
-    sideways, upwards = np.mean([_turned(*mesh.points[list(each)]) for each in _IRISES], axis=0)
+    sideways, upwards = eye_turns(mesh.points).mean(axis=0)
     spread = math.hypot(noise.gaze, noise.gaze_per_degree * pose.yaw)
     return EyeDirection(
         yaw=float(sideways),
@@ -148,7 +148,13 @@ def eye_direction(mesh: Mesh, pose: Pose, noise: Noise) -> EyeDirection | None:
     )
 
 
-def _aspect(six: NDArray[np.float64]) -> float:
+def eye_turns(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each eye is turned against its lids: left and right eye x yaw and pitch, in degrees."""
+    return np.array([_turned(*points[list(each)]) for each in _IRISES])
+
+
+def aspect(six: NDArray[np.float64]) -> float:
+    """Height over width of an eye, from its six points."""
     heights = math.dist(six[1], six[5]) + math.dist(six[2], six[4])
     return heights / 2 / max(math.dist(six[0], six[3]), 1e-6)
 
