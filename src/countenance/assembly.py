@@ -75,6 +75,8 @@ class Register:
     ledger: Ledger
     samples: Samples
     governance: Governance
+    model_version: str
+    """Of the face model that a server with these settings runs."""
 
     def administer(self, verb: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carries out one administrative verb. Raises Error."""
@@ -90,6 +92,7 @@ class Register:
                 params,
                 datetime.now(UTC),
                 gallery,
+                self.model_version,
             )
         finally:
             if gallery is not None:
@@ -269,6 +272,7 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
             ledger=ledger,
             samples=samples,
             governance=governance,
+            model_version=modelpack.load().version_with(settings.flip),
         )
 
 

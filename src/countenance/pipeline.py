@@ -342,6 +342,7 @@ class Pipeline:
             params,
             self._clock(),
             service.gallery,
+            service.engine.model_version,
         )
 
     def _recorded(self, call: Call, code: str, answer: HttpResponse) -> HttpResponse:
@@ -438,6 +439,7 @@ def administer(
     params: dict[str, Any],
     at: datetime,
     gallery: Gallery | None = None,
+    model_version: str = "",
 ) -> dict[str, Any]:
     """Carries out one administrative verb for the operator whose session comes with it, or the host. Raises Error."""
     instruction = INSTRUCTIONS.get(verb)
@@ -461,6 +463,7 @@ def administer(
         request_id=request_id,
         at=at,
         gallery=gallery,
+        model_version=model_version,
         by=by,
     )
     return instruction(on, params)

@@ -17,6 +17,7 @@ from countenance.cli.enrol import enrol
 from countenance.cli.enrolled import consent, person, retention
 from countenance.cli.ledger import ledger
 from countenance.cli.models import models
+from countenance.cli.moving import export, import_
 from countenance.cli.operators import approval, login, logout, operator, proposal
 from countenance.cli.options import Root, example
 from countenance.cli.policy import policy, purpose
@@ -45,6 +46,8 @@ for _command in (
     enrol,
     search,
     collection,
+    export,
+    import_,
     account,
     key,
     bucket,
@@ -75,3 +78,5 @@ for _command in (
     doctor,
 ):
     main.add_command(_command)
+collection.add_command(export)
+collection.add_command(import_)

@@ -33,6 +33,7 @@ from countenance.gallery.gallery import (
     UserNotFound,
     Why,
 )
+from countenance.gallery.moving import NotAsAnArchiveHasIt
 from countenance.gallery.sqlite import SqliteGallery
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "GalleryError",
     "GalleryStats",
     "ModelMismatch",
+    "NotAsAnArchiveHasIt",
     "NotAssociated",
     "Once",
     "RebuildReport",

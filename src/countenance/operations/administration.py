@@ -17,7 +17,16 @@ from countenance import accounts as register
 from countenance.gallery import held as collections_held
 from countenance.ledger import Opaque, accounting, acts, expiry, focus, fsck, microseconds, retention
 from countenance.ledger.statement import check
-from countenance.operations import certificates, deciding, enrolled, policies, registration, screening, verifying
+from countenance.operations import (
+    certificates,
+    deciding,
+    enrolled,
+    moving,
+    policies,
+    registration,
+    screening,
+    verifying,
+)
 from countenance.operations import samples as kept
 from countenance.operations.instruction import AdministrationError, Instruction, day, optional, required
 from countenance.store import backup, sync_folder
@@ -257,6 +266,7 @@ INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]]
     "sample.list": sample_list,
     **deciding.VERBS,
     **enrolled.VERBS,
+    **moving.VERBS,
     **verifying.VERBS,
     **screening.VERBS,
     **policies.VERBS,

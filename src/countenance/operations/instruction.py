@@ -38,6 +38,8 @@ class Instruction:
     at: datetime
     gallery: Gallery | None = None
     """The collections, for the verbs that need them."""
+    model_version: str = ""
+    """Of the face model that the server runs, for the verbs that take templates."""
     by: str = HOST
     """The operator who is logged in, or the host."""
 

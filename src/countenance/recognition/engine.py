@@ -239,7 +239,7 @@ def build_engine(
             max_pixels=max_pixels,
             formats=STRICT_FORMATS if strict_formats else ALL_FORMATS,
         ),
-        model_version=loaded.version + ("-flip" if mirror else ""),
+        model_version=loaded.version_with(mirror),
         dimension=loaded.dimension,
         runtime=features.runtime,
     )

@@ -66,6 +66,10 @@ class ModelPack:
         (found,) = (each for each in self.files if each.role == role)
         return found
 
+    def version_with(self, flip: bool | None) -> str:
+        """The model version of templates; averaging with the mirror image makes others. None: the pack's default."""
+        return self.version + ("-flip" if (self.flip if flip is None else flip) else "")
+
     def calibration_text(self) -> str:
         """The calibration that was fitted on this pack's scores, as JSON text."""
         return str(_packs().joinpath(self.name, self.calibration).read_text(encoding="utf-8"))
