@@ -124,6 +124,7 @@ def open_admin(settings: Settings) -> Iterator[Register]:
 def open_service(settings: Settings) -> Iterator[Assembled]:
     """Takes the data folder and assembles the server in it."""
     data = settings.data_dir
+    quotas = Quotas.parse(settings.quotas)
     with ExitStack() as stack:
         stack.enter_context(Ownership(data))
         register = stack.enter_context(_register(settings, serving=True))
@@ -167,7 +168,8 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             governance=register.governance,
             region=settings.region,
             places=_places(settings),
-            admits=Quotas.parse(settings.quotas).take,
+            admits=quotas.take,
+            most=quotas.most,
         )
         yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
 

@@ -46,6 +46,8 @@ class Service:
     """Which country an address is in, as far as the operator brought a table."""
     admits: Callable[[str, str], bool] = lambda account, operation: True
     """Whether an account may make one more call of an operation now: `quotas.Quotas.take`."""
+    most: Callable[[str, str], int | None] = lambda account, what: None
+    """How many collections an account, or faces or users a collection of its may have: `quotas.Quotas.most`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from countenance.gallery import (
     CollectionNotFound,
     GalleryError,
     ModelMismatch,
+    NotAsAnArchiveHasIt,
     ReferenceNotFound,
     TagLimitExceeded,
     TemplateCorrupt,
@@ -42,8 +43,10 @@ from countenance.ledger.witness import WitnessStateError
 from countenance.ledger.witness_client import WitnessRefused, WitnessUnavailable
 from countenance.operations import OPERATIONS
 from countenance.operations.administration import AdministrationError
+from countenance.operations.archive import ArchiveError
 from countenance.operations.faults import (
     FAULTS,
+    LimitReached,
     NoFaceInComparison,
     NoFaceInImage,
     NotOneOfTwo,
@@ -69,7 +72,7 @@ from countenance.recognition import (
     RecognitionError,
 )
 from countenance.samples import SampleCorrupt, SampleError, SampleNotFound, SampleNotKept
-from countenance.sources import ObjectNotAvailable, ObjectTooLarge, SourceError, SourceUnavailable
+from countenance.sources import ObjectNotAvailable, ObjectTooLarge, SourceBusy, SourceError, SourceUnavailable
 from countenance.standing.documents import DocumentMissing
 from countenance.standing.fetching import FetchFailed
 from countenance.standing.lists import ListError
@@ -126,6 +129,8 @@ INTERNAL: set[type[Error]] = {
     WitnessStateError,
     WitnessUnavailable,
     AdministrationError,
+    ArchiveError,
+    NotAsAnArchiveHasIt,
     AccountNotFound,
     AccessKeyNotFound,
     PartyError,
@@ -196,6 +201,7 @@ RAISED_BY: dict[type[Error], set[str]] = {
     TagLimitExceeded: {"CreateCollection", "TagResource"},
     UserNotFound: {"AssociateFaces", "DeleteUser", "DisassociateFaces", "ListFaces", "SearchUsers"},
     UserExists: {"CreateUser"},
+    LimitReached: {"CreateCollection", "CreateUser", "IndexFaces"},
     TooManyFaces: {"AssociateFaces"},
     TokenInUse: OF_USERS,
     NotOneOfTwo: {"SearchUsers"},
@@ -208,6 +214,7 @@ RAISED_BY: dict[type[Error], set[str]] = {
     Busy: IMAGES,
     ObjectNotAvailable: IMAGES,
     ObjectTooLarge: IMAGES,
+    SourceBusy: IMAGES,
     BeingErased: {"AssociateFaces", "CreateUser", "IndexFaces"},
     DatabaseBusy: CHANGES,
 }
