@@ -77,6 +77,8 @@ class Register:
     governance: Governance
     make_engine: Callable[[], Engine]
     """Loads the model in use, for work on the host that needs one."""
+    model_version: str
+    """Of the face model that a server with these settings runs."""
 
     def administer(self, verb: str, params: dict[str, Any]) -> dict[str, Any]:
         """Carries out one administrative verb. Raises Error."""
@@ -99,6 +101,7 @@ class Register:
                 datetime.now(UTC),
                 gallery,
                 engine,
+                self.model_version,
             )
 
 
@@ -127,6 +130,7 @@ def open_admin(settings: Settings) -> Iterator[Register]:
 def open_service(settings: Settings) -> Iterator[Assembled]:
     """Takes the data folder and assembles the server in it."""
     data = settings.data_dir
+    quotas = Quotas.parse(settings.quotas)
     with ExitStack() as stack:
         stack.enter_context(Ownership(data))
         register = stack.enter_context(_register(settings, serving=True))
@@ -162,7 +166,8 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             region=settings.region,
             places=_places(settings),
             keeps_crops=settings.keep_crops,
-            admits=Quotas.parse(settings.quotas).take,
+            admits=quotas.take,
+            most=quotas.most,
         )
         yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
 
@@ -273,6 +278,7 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
             samples=samples,
             governance=governance,
             make_engine=partial(_engine, settings),
+            model_version=modelpack.load(pack_of(settings), settings.data_dir / "models").version_with(settings.flip),
         )
 
 

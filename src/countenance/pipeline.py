@@ -344,6 +344,7 @@ class Pipeline:
             self._clock(),
             service.gallery,
             service.engine,
+            service.engine.model_version,
         )
 
     def _recorded(self, call: Call, code: str, answer: HttpResponse) -> HttpResponse:
@@ -441,6 +442,7 @@ def administer(
     at: datetime,
     gallery: Gallery | None = None,
     engine: Engine | None = None,
+    model_version: str = "",
 ) -> dict[str, Any]:
     """Carries out one administrative verb for the operator whose session comes with it, or the host. Raises Error."""
     instruction = INSTRUCTIONS.get(verb)
@@ -465,6 +467,7 @@ def administer(
         at=at,
         gallery=gallery,
         engine=engine,
+        model_version=model_version,
         by=by,
     )
     return instruction(on, params)

@@ -242,6 +242,7 @@ def service_in(
     places: Places | None = None,
     now: Callable[[], datetime] = _now,
     admits: Callable[[str, str], bool] = lambda account, operation: True,
+    most: Callable[[str, str], int | None] = lambda account, what: None,
 ) -> Iterator[InProcess]:
     """A service with its store in `folder` whose engine is `engine`; with `samples`, those of matches are kept; with
     `screens`, nobody is cleared without having been screened, by `match` if it is given, and by the program's rules.
@@ -289,6 +290,7 @@ def service_in(
             region=REGION,
             places=places or Places(),
             admits=admits,
+            most=most,
         )
         yield InProcess(service, database, now)
     finally:

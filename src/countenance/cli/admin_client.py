@@ -34,6 +34,8 @@ LONG: Final = frozenset(
         "authorisation.calls",
         "authorisation.refuse",
         "backup.create",
+        "collection.export",
+        "collection.import",
         "collection.migrate",
         "crops.erase",
         "ledger.erase",

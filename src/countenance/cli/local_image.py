@@ -51,14 +51,25 @@ def read_image(path: Path, *, shrink: bool) -> bytes:
     size = path.stat().st_size
     data = path.read_bytes() if size <= MAX_IMAGE_BYTES or shrink else b""
     _require_image(path)
-    if size <= MAX_IMAGE_BYTES:
+    if size > MAX_IMAGE_BYTES and not shrink:
+        raise _too_large(path, size)
+    return fitted(path, data, shrink=shrink)
+
+
+def fitted(name: Path | str, data: bytes, *, shrink: bool) -> bytes:
+    """The bytes to send for an image that was read already. Raises LocalImageError."""
+    if len(data) <= MAX_IMAGE_BYTES:
         return data
     if not shrink:
-        raise LocalImageError(
-            f"{path} has {size / 1e6:.1f} MB; a request carries images of at most {MAX_IMAGE_BYTES / 1e6:.1f} MB",
-            hint="--shrink sends a smaller copy of it",
-        )
-    return _smaller(path, data)
+        raise _too_large(name, len(data))
+    return _smaller(name, data)
+
+
+def _too_large(name: Path | str, size: int) -> LocalImageError:
+    return LocalImageError(
+        f"{name} has {size / 1e6:.1f} MB; a request carries images of at most {MAX_IMAGE_BYTES / 1e6:.1f} MB",
+        hint="--shrink sends a smaller copy of it",
+    )
 
 
 def upright(data: bytes) -> Image.Image:
@@ -91,7 +102,7 @@ def _require_image(path: Path) -> None:
         raise LocalImageError(f"{path} is not an image", hint="JPEG, PNG, WebP, AVIF and HEIC are") from None
 
 
-def _smaller(path: Path, data: bytes) -> bytes:
+def _smaller(path: Path | str, data: bytes) -> bytes:
     picture = upright(data)
     for side in SHRINK_SIDES_PX:
         copy = picture

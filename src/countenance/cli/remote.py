@@ -84,6 +84,16 @@ class Remote:
         self._client.meta.events.register("before-call.rekognition.SearchFacesByImage", self._add_headers)
         self._client.meta.events.register("after-call.rekognition.SearchFacesByImage", self._keep_body)
 
+    @property
+    def access_key_id(self) -> str:
+        """Whose calls they are."""
+        return self._access.access_key_id
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where they go."""
+        return self._access.endpoint_url
+
     def call(self, operation: str, **params: Any) -> dict[str, Any]:
         """One operation, by its method name in botocore; the answer without ResponseMetadata.
 

@@ -15,8 +15,10 @@ from countenance.cli.detect import detect
 from countenance.cli.doctor import doctor
 from countenance.cli.enrol import enrol
 from countenance.cli.enrolled import consent, person, retention
+from countenance.cli.import_rekognition import import_rekognition
 from countenance.cli.ledger import ledger
 from countenance.cli.models import models
+from countenance.cli.moving import export, import_
 from countenance.cli.operators import approval, login, logout, operator, proposal
 from countenance.cli.options import Root, example
 from countenance.cli.policy import policy, purpose
@@ -45,6 +47,9 @@ for _command in (
     enrol,
     search,
     collection,
+    export,
+    import_,
+    import_rekognition,
     account,
     key,
     bucket,
@@ -75,3 +80,5 @@ for _command in (
     doctor,
 ):
     main.add_command(_command)
+collection.add_command(export)
+collection.add_command(import_)

@@ -18,7 +18,9 @@ from countenance.config.settings import Settings
 ENVIRONMENT_PREFIX: Final = "COUNTENANCE_"
 SETTINGS_FILE: Final = "countenance.toml"
 SETTINGS_FILE_VARIABLE: Final = "COUNTENANCE_CONFIG"
-OTHER_VARIABLES: Final = frozenset({SETTINGS_FILE_VARIABLE, "COUNTENANCE_TEST_DATA"})
+OTHER_VARIABLES: Final = frozenset(
+    {SETTINGS_FILE_VARIABLE, "COUNTENANCE_ARCHIVE_PASSWORD_FILE", "COUNTENANCE_TEST_DATA"}
+)
 """Variables with our prefix that are not settings: the settings file's path, and where the test suite looks
 for photographs."""
 

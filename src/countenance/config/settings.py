@@ -201,7 +201,9 @@ class Settings:
         "How many calls a second an account may make, operation by operation; others are ThrottlingException, which "
         "SDKs try again. `aws`: what Amazon gives in its large regions. OPERATION=RATE and ACCOUNT:OPERATION=RATE, "
         "with * for every operation and `unlimited` for a rate, go before it: "
-        "aws,123456789012:*=200,DetectFaces=unlimited.",
+        "aws,123456789012:*=200,DetectFaces=unlimited. In the place of an operation and a rate also how many there may "
+        "be, beyond which CreateCollection, IndexFaces and CreateUser are ServiceQuotaExceededException: collections "
+        "(of an account), faces and users (of a collection); `aws` gives 20 million faces and 10 million users.",
     )
     keep_crops: bool = setting(
         False,

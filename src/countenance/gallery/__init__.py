@@ -36,6 +36,7 @@ from countenance.gallery.gallery import (
     UserNotFound,
     Why,
 )
+from countenance.gallery.moving import NotAsAnArchiveHasIt
 from countenance.gallery.sqlite import SqliteGallery
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "KeptCrop",
     "Migrated",
     "ModelMismatch",
+    "NotAsAnArchiveHasIt",
     "NotAssociated",
     "Once",
     "RebuildReport",

@@ -184,5 +184,6 @@ def held(connection: sqlite3.Connection) -> dict[tuple[str, ...], dict[str, int 
     rows = connection.execute(
         "SELECT account_id, collection_id,"
         " (SELECT count(*) FROM enrolled_references WHERE enrolled_references.uid = collections.uid) FROM collections"
+        " WHERE account_id <> ''"  # not those that are still arriving: see `moving`
     ).fetchall()
     return {("collection", account, collection): {"references": count} for account, collection, count in rows}

@@ -13,6 +13,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
@@ -57,16 +58,36 @@ def erase_references(connection: sqlite3.Connection, uid: int, face_ids: Sequenc
 def erase_collection(connection: sqlite3.Connection, collection: Collection) -> bool:
     """Destroy the key and the name of a collection; returns whether rows are left for the sweeper."""
     uid = collection.uid
-    # The same length as before: SQLite then overwrites the bytes where they are.
-    connection.execute("UPDATE collection_keys SET wrapped = zeroblob(length(wrapped)) WHERE uid = ?", (uid,))
-    connection.execute("DELETE FROM collection_users WHERE uid = ?", (uid,))
-    connection.execute("DELETE FROM collections WHERE uid = ?", (uid,))
+    destroy(connection, uid)
     tokens.forget(connection, collection.account_id)
     if collection.face_count <= ROWS_AT_ONCE:
         connection.execute("DELETE FROM enrolled_references WHERE ref_id BETWEEN ? AND ?", records.ref_id_range(uid))
         return False
     connection.execute("INSERT INTO erasures (uid) VALUES (?)", (uid,))
     return True
+
+
+def destroy(connection: sqlite3.Connection, uid: int) -> None:
+    """Destroy the key and the row of a collection, and its users; its references are for whoever calls."""
+    # The same length as before: SQLite then overwrites the bytes where they are.
+    connection.execute("UPDATE collection_keys SET wrapped = zeroblob(length(wrapped)) WHERE uid = ?", (uid,))
+    connection.execute("DELETE FROM collection_users WHERE uid = ?", (uid,))
+    connection.execute("DELETE FROM collections WHERE uid = ?", (uid,))
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """References that were taken out of a collection of a name, known by digests alone."""
+
+    account_id: str
+    collection_id: str
+    digests: frozenset[bytes]
+
+    def has(self, face_id: str) -> bool:
+        """Whether a reference is among them; ids in lower case with hyphens."""
+        return bool(self.digests) and (
+            _digest(self.account_id, self.collection_id, records.id_bytes(face_id)) in self.digests
+        )
 
 
 def note_of_references(collection: Collection, face_ids: Sequence[bytes]) -> dict[str, Any]:

@@ -7,10 +7,11 @@ the account: what another account owns does not exist here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,10 @@ from numpy.typing import NDArray
 from countenance.biometrics import Candidate, Reference
 from countenance.errors import Error
 from countenance.store import Entry
+
+if TYPE_CHECKING:
+    from countenance.gallery.erasure import Erased
+    from countenance.gallery.moving import Arriving, Leaving
 
 MAX_TAGS = 200  # tags of one collection; Amazon Rekognition's TagResource states the same limit
 MAX_CANDIDATES = 4096  # per probe; the upper bound of MaxFaces in Rekognition's search operations
@@ -509,6 +514,29 @@ class Gallery(Protocol):
 
     def models(self) -> dict[str, int]:
         """How many collections are of which model version, over all accounts."""
+        ...
+
+    def leaving(self, account_id: str, collection_id: str) -> AbstractContextManager[Leaving]:
+        """A collection with its templates in the clear, for an archive, from one snapshot.
+
+        Raises:
+            CollectionNotFound: the account has none of this name.
+        """
+        ...
+
+    def arriving(
+        self, account_id: str, collection_id: str, *, model_version: str, dimension: int, created_at: datetime
+    ) -> AbstractContextManager[Arriving]:
+        """A collection to be put together from an archive. Nobody sees it before its `arrive`; without that it is gone
+        when the context ends.
+
+        Raises:
+            CollectionExists: the account has it already.
+        """
+        ...
+
+    def erased_from(self, account_id: str, collection_id: str) -> Erased:
+        """Which references were taken out of the account's collection of this name, as far as is noted."""
         ...
 
     def stats(self) -> GalleryStats:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import resources
 
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from countenance.biometrics import Candidate, Reference
 from countenance.gallery import collections as collection_rows
-from countenance.gallery import enrolment, erasure, migrating, records, tokens, users
+from countenance.gallery import enrolment, erasure, migrating, moving, records, tokens, users
+from countenance.gallery.erasure import Erased
 from countenance.gallery.gallery import (
     Associated,
     Collection,
@@ -34,6 +36,7 @@ from countenance.gallery.gallery import (
 )
 from countenance.gallery.identify import identify, identify_users
 from countenance.gallery.index import IndexFactory, default_index
+from countenance.gallery.moving import Arriving, Leaving
 from countenance.gallery.sealing import CollectionSeal, from_template
 from countenance.gallery.shelf import KEEP_SMALL, SMALL_COLLECTION, Change, Loaded, Shelf
 from countenance.gallery.users import Touched
@@ -76,6 +79,7 @@ class SqliteGallery:
         database.migrate("gallery", scripts)
         collection_rows.check_master_key(database, keyring)
         database.when_in_doubt(self._compare)
+        database.maintain(moving.discard_all)
         self._sweeper.wake()
 
     def create_collection(
@@ -456,10 +460,39 @@ class SqliteGallery:
             ).fetchall()
         return dict(rows)
 
+    @contextmanager
+    def leaving(self, account_id: str, collection_id: str) -> Iterator[Leaving]:
+        with self._database.reading(snapshot=True) as connection:
+            yield moving.leaving(connection, self._keyring, account_id, collection_id)
+
+    @contextmanager
+    def arriving(
+        self, account_id: str, collection_id: str, *, model_version: str, dimension: int, created_at: datetime
+    ) -> Iterator[Arriving]:
+        arriving = Arriving(
+            self._database,
+            self._keyring,
+            account_id,
+            collection_id,
+            model_version=model_version,
+            dimension=dimension,
+            created_at=created_at,
+        )
+        try:
+            yield arriving
+        finally:
+            if not arriving.is_there and arriving.give_up():
+                self._sweeper.wake()
+
+    def erased_from(self, account_id: str, collection_id: str) -> Erased:
+        with self._database.reading() as connection:
+            return moving.erased_from(connection, account_id, collection_id)
+
     def stats(self) -> GalleryStats:
         with self._database.reading() as connection:
             count, faces = connection.execute(
-                "SELECT count(*), coalesce(sum(face_count), 0) FROM collections"
+                "SELECT count(*), coalesce(sum(face_count), 0) FROM collections WHERE account_id <> ?",
+                (moving.NOBODY,),
             ).fetchone()
         loaded, rows, size = (sum(two) for two in zip(self._shelf.totals(), self._user_shelf.totals(), strict=True))
         return GalleryStats(

@@ -168,6 +168,11 @@ def _collection(things: Things, said: Mapping[str, Any]) -> None:
         things["collection", said["account"], said["details"]["collection_id"]] = {"references": 0}
 
 
+def _imported(things: Things, said: Mapping[str, Any]) -> None:
+    details = said["details"]
+    things["collection", said["account"], details["collection_id"]] = {"references": details["added"]}
+
+
 def _no_collection(things: Things, said: Mapping[str, Any]) -> None:
     things.pop(("collection", said["account"], said["details"].get("collection_id", "")), None)
 
@@ -221,6 +226,7 @@ CHANGES: Final[Mapping[str, Callable[[Things, Mapping[str, Any]], None]]] = {
     "ledger.release": _no_hold,
     "CreateCollection": _collection,
     "DeleteCollection": _no_collection,
+    "collection.import": _imported,
     "person.erase": _counted,
     "retention.expire": _counted,
     "collection.migrate": _counted,

@@ -6,6 +6,7 @@ from typing import Any
 
 from countenance.gallery import Collection, ModelMismatch
 from countenance.operations.context import Invocation
+from countenance.operations.faults import LimitReached
 from countenance.operations.identifiers import CollectionArn
 
 DEFAULT_PAGE = 1000
@@ -39,6 +40,9 @@ def create_collection(call: Invocation, params: dict[str, Any]) -> dict[str, Any
     collection_id = params["CollectionId"]
     tags = params.get("Tags") or {}
     engine = call.service.engine
+    most = call.service.most(call.account_id, "collections")
+    if most is not None and len(call.service.gallery.collections(call.account_id, after_uid=None, limit=most)) >= most:
+        raise LimitReached(f"The account has {most} collections, which is its quota.")
     collection = call.service.gallery.create_collection(
         call.account_id,
         collection_id,

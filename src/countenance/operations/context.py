@@ -48,6 +48,8 @@ class Service:
     """Whether IndexFaces keeps the crops that features are made of, for a migration to another model."""
     admits: Callable[[str, str], bool] = lambda account, operation: True
     """Whether an account may make one more call of an operation now: `quotas.Quotas.take`."""
+    most: Callable[[str, str], int | None] = lambda account, what: None
+    """How many collections an account, or faces or users a collection of its may have: `quotas.Quotas.most`."""
 
 
 @dataclass(frozen=True, slots=True)

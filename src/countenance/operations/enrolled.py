@@ -15,7 +15,7 @@ from countenance.operations.instruction import AdministrationError, Instruction,
 from countenance.operations.persons import subject
 from countenance.store import Entry
 
-WITH_GALLERY: Final = frozenset({"person.erase", "retention.set"})
+WITH_GALLERY: Final = frozenset({"collection.export", "collection.import", "person.erase", "retention.set"})
 """Verbs that need the collections."""
 LONGEST_RETENTION: Final = 36_600
 """Days: a hundred years."""

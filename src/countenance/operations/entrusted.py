@@ -23,6 +23,7 @@ READS: Final = frozenset(
         "case.list",
         "case.show",
         "certificate.list",
+        "collection.progress",
         "consent.list",
         "key.list",
         "ledger.fsck",

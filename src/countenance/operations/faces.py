@@ -14,6 +14,7 @@ from countenance.gallery import Enrolment
 from countenance.operations.attributes import estimated
 from countenance.operations.collections import DEFAULT_PAGE, comparable_collection
 from countenance.operations.context import Invocation
+from countenance.operations.faults import LimitReached
 from countenance.operations.identifiers import face_id, image_id
 from countenance.operations.images import analyse
 from countenance.operations.render import face, face_detail, reasons
@@ -52,6 +53,9 @@ def index_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
 
     enrolled: list[Reference] = []
     if usable:
+        most = call.service.most(call.account_id, "faces")
+        if most is not None and collection.face_count >= most:
+            raise LimitReached(f"The collection has {most} faces, which is its quota.")
         crops: Sequence[NDArray[np.uint8] | None] = [None] * len(usable)
         if call.service.keeps_crops:
             features, kept = engine.extract_with_crops(analysis, usable)

@@ -25,7 +25,7 @@ from countenance.gallery import (
 from countenance.operations.pagination import InvalidCursor
 from countenance.operations.progress import BeingErased
 from countenance.recognition import Busy, ImageTooLarge, ImageTooSmall, ImageUnreadable
-from countenance.sources import ObjectNotAvailable, ObjectTooLarge
+from countenance.sources import ObjectNotAvailable, ObjectTooLarge, SourceBusy
 from countenance.store import DatabaseBusy
 from countenance.wire.faults import Fault
 
@@ -46,6 +46,10 @@ class NotOneOfTwo(Error):
     """Two parameters were given, or none, where one of them is to be."""
 
 
+class LimitReached(Error):
+    """An account, or a collection of its, has as many as the quotas let it have."""
+
+
 OWN_MESSAGE = None
 """In the table: the domain error's own message is what the caller gets. Names in braces are parameters."""
 
@@ -58,6 +62,7 @@ FAULTS: dict[type[Error], tuple[str, str | None]] = {
     TagLimitExceeded: ("ServiceQuotaExceededException", OWN_MESSAGE),
     UserNotFound: ("ResourceNotFoundException", OWN_MESSAGE),
     UserExists: ("ConflictException", "The user id: {UserId} already exists"),
+    LimitReached: ("ServiceQuotaExceededException", OWN_MESSAGE),
     TooManyFaces: ("ServiceQuotaExceededException", OWN_MESSAGE),
     TokenInUse: ("IdempotentParameterMismatchException", OWN_MESSAGE),
     NotOneOfTwo: ("InvalidParameterException", OWN_MESSAGE),
@@ -74,6 +79,7 @@ FAULTS: dict[type[Error], tuple[str, str | None]] = {
         "InvalidS3ObjectException",
         "Unable to get object metadata from S3. Check object key, region and/or access permissions.",
     ),
+    SourceBusy: ("ProvisionedThroughputExceededException", "S3 download limit exceeded."),
     ObjectTooLarge: ("ImageTooLargeException", "Image size is too large"),
 }
 

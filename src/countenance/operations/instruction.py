@@ -41,6 +41,8 @@ class Instruction:
     """The collections, for the verbs that need them."""
     engine: Engine | None = None
     """The model in use, for the verbs that need it."""
+    model_version: str = ""
+    """Of the face model that the server runs, for the verbs that take templates."""
     by: str = HOST
     """The operator who is logged in, or the host."""
 

@@ -30,6 +30,8 @@ class Progress:
         self._calls: set[int] = set()
         self._count = 0
         self._erased: list[tuple[str, str]] = []
+        self.moved = 0, 0
+        """Faces that an export or import has moved, of how many; for people who look."""
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -62,6 +64,11 @@ class Progress:
         finally:
             with self._changed:
                 self._erased.remove(named)
+
+    def is_erasing(self, account: str) -> bool:
+        """Whether somebody is being erased from an account now."""
+        with self._changed:
+            return any(of == account for of, _ in self._erased)
 
     def refuse_erased(self, account: str, external_image_id: str) -> None:
         """Raises BeingErased when somebody is being erased."""

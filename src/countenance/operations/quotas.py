@@ -1,4 +1,5 @@
-"""How many calls of an operation an account may make in a second: a token bucket for each, or none.
+"""How many calls of an operation an account may make in a second: a token bucket for each, or none; and how many
+collections, faces and users there may be.
 
 Knows rates and clocks; does not know HTTP. A bucket holds one second's worth of calls (one at least), so that a client
 that was quiet may send them at once, and SDKs that try again find room soon after.
@@ -57,6 +58,17 @@ Rekognition endpoints and quotas". ListUsers and DeleteFaces are not in the copy
 with ListFaces."""
 
 
+COLLECTIONS: Final = "collections"
+FACES: Final = "faces"
+USERS: Final = "users"
+COUNTS: Final = (COLLECTIONS, FACES, USERS)
+"""What is counted instead: collections of an account, faces and users of a collection."""
+AWS_COUNTS: Final[Mapping[str, int]] = {FACES: 20_000_000, USERS: 10_000_000}
+"""Rekognition Developer Guide, "Guidelines and quotas": face vectors and user vectors of a collection. Of collections
+it states no number."""
+MOST_COUNTED: Final = 1_000_000_000_000
+
+
 class QuotaError(Error):
     """The setting `quotas` cannot be read."""
 
@@ -65,7 +77,8 @@ class Quotas:
     """Rates by account and operation. Safe to use from any thread.
 
     Args:
-        rules: (account or "", operation or `ANY`) -> calls a second, None for as many as they like.
+        rules: (account or "", operation or `ANY`) -> calls a second, None for as many as they like; and (account or "",
+            one of `COUNTS`) -> how many there may be.
         clock: seconds, never going back.
     """
 
@@ -80,8 +93,8 @@ class Quotas:
 
     @classmethod
     def parse(cls, items: Iterable[str], clock: Callable[[], float] = time.monotonic) -> Quotas:
-        """From the setting: `aws`, `OPERATION=RATE`, `ACCOUNT:OPERATION=RATE`, with `*` for every operation and
-        `unlimited` for a rate.
+        """From the setting: `aws`, `OPERATION=RATE`, `ACCOUNT:OPERATION=RATE`, with `*` for every operation, one of
+        `COUNTS` and a number in their places, and `unlimited` for either.
 
         Raises:
             QuotaError: an item is none of these.
@@ -90,6 +103,7 @@ class Quotas:
         given = [each.strip() for each in items if each.strip()]
         if "aws" in given:
             rules |= {("", operation): rate for operation, rate in AWS.items()}
+            rules |= {("", what): float(count) for what, count in AWS_COUNTS.items()}
         for each in given:
             if each != "aws":
                 who, rate = _rule(each)
@@ -102,6 +116,14 @@ class Quotas:
         for who in ((account, operation), (account, ANY), ("", operation), ("", ANY)):
             if who in self._rules:
                 return self._rules[who]
+        return None
+
+    def most(self, account: str, what: str) -> int | None:
+        """How many of `COUNTS` there may be; None: as many as they like."""
+        for who in ((account, what), ("", what)):
+            if who in self._rules:
+                found = self._rules[who]
+                return None if found is None else int(found)
         return None
 
     def take(self, account: str, operation: str) -> bool:
@@ -124,6 +146,12 @@ def _rule(item: str) -> tuple[tuple[str, str], float | None]:
     account, colon, operation = who.rpartition(":")
     if not equals or (colon and not (len(account) == 12 and account.isascii() and account.isdigit())):
         raise _wrong(item)
+    if operation in COUNTS:
+        if told == UNLIMITED:
+            return (account, operation), None
+        if not told.isascii() or not told.isdigit() or int(told) > MOST_COUNTED:
+            raise _wrong(item)
+        return (account, operation), float(told)
     if operation != ANY and operation not in OPERATIONS:
         raise QuotaError(
             f"The setting quotas names the operation {operation[:60]!r}, which this server does not have.",
@@ -143,5 +171,5 @@ def _rule(item: str) -> tuple[tuple[str, str], float | None]:
 def _wrong(item: str) -> QuotaError:
     return QuotaError(
         f"The setting quotas holds {item[:80]!r}, which is no quota.",
-        hint="aws, OPERATION=RATE or ACCOUNT:OPERATION=RATE, in calls a second: aws,123456789012:*=200",
+        hint="aws, OPERATION=RATE or ACCOUNT:OPERATION=RATE, in calls a second (aws,123456789012:*=200); faces=COUNT",
     )

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 from countenance_audit import canonical
 
-from countenance.gallery import Collection, NotAssociated, Once, User, Why
+from countenance.gallery import Collection, NotAssociated, Once, User, UserNotFound, Why
 from countenance.operations.collections import comparable_collection
 from countenance.operations.context import Invocation
-from countenance.operations.faults import NotOneOfTwo
+from countenance.operations.faults import LimitReached, NotOneOfTwo
 from countenance.operations.images import analyse_bytes, image_bytes
 from countenance.operations.render import face_detail, reasons
 from countenance.operations.search import DEFAULT_SIMILARITY, FACE_IDS_NAMED, SCORE_SLACK
@@ -36,6 +36,9 @@ def create_user(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
     """Makes a user without faces."""
     call.service.governance.progress.refuse_erased(call.account_id, params["UserId"])
     _named(call, params["UserId"])
+    most = call.service.most(call.account_id, "users")
+    if most is not None and _is_full(call, params, most):
+        raise LimitReached(f"The collection has {most} users, which is its quota.")
     call.service.gallery.create_user(
         call.account_id,
         params["CollectionId"],
@@ -45,6 +48,18 @@ def create_user(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
         once=_once(call, params),
     )
     return {}
+
+
+def _is_full(call: Invocation, params: dict[str, Any], most: int) -> bool:
+    """Whether one more user would be too many; a user who is there already is told of as such."""
+    gallery = call.service.gallery
+    if gallery.collection(call.account_id, params["CollectionId"]).user_count < most:
+        return False
+    try:
+        gallery.user(call.account_id, params["CollectionId"], params["UserId"])
+    except UserNotFound:
+        return True
+    return False
 
 
 def delete_user(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:

@@ -294,7 +294,7 @@ def build_engine(
             max_pixels=max_pixels,
             formats=STRICT_FORMATS if strict_formats else ALL_FORMATS,
         ),
-        model_version=loaded.model_version + ("-flip" if mirror else ""),
+        model_version=loaded.version_with(mirror),
         dimension=loaded.dimension,
         runtime=extractor.runtime,
     )

@@ -116,6 +116,10 @@ class ModelPack:
             raise ModelPackError(f"the model pack {self.name} brings no calibration")
         return self.shipped_calibration
 
+    def version_with(self, flip: bool | None) -> str:
+        """The model version of templates; averaging with the mirror image makes others. None: the pack's default."""
+        return self.model_version + ("-flip" if (self.flip if flip is None else flip) else "")
+
     def file(self, role: Role) -> ModelFile:
         """The one file that plays this role.
 

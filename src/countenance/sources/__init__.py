@@ -12,6 +12,7 @@ from countenance.sources.source import (
     ImageSource,
     ObjectNotAvailable,
     ObjectTooLarge,
+    SourceBusy,
     SourceError,
     SourceUnavailable,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "ObjectNotAvailable",
     "ObjectTooLarge",
     "S3Source",
+    "SourceBusy",
     "SourceError",
     "SourceUnavailable",
 ]

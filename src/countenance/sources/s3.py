@@ -24,6 +24,7 @@ from urllib3.exceptions import HTTPError as TransportError
 from countenance.sources.source import (
     ObjectNotAvailable,
     ObjectTooLarge,
+    SourceBusy,
     SourceUnavailable,
     require_sane_names,
 )
@@ -50,6 +51,10 @@ _OURS_TO_MEND: Final = frozenset(
     )
 )
 """Client errors that say nothing about the object: this server's key, clock or region is wrong."""
+
+
+_TOO_OFTEN: Final = frozenset(("SlowDown", "RequestLimitExceeded", "Throttling", "TooManyRequestsException"))
+"""The endpoint wants fewer requests for a while: Amazon's own answer is SlowDown with status 503."""
 
 
 class S3Source:
@@ -159,4 +164,6 @@ def _translate(error: ClientError) -> ObjectNotAvailable | SourceUnavailable:
     hint = f"the endpoint answered {status} {said}"
     if 400 <= status < 500 and code not in _OURS_TO_MEND and status not in (408, 429):
         return ObjectNotAvailable(hint=hint)
+    if code in _TOO_OFTEN or status == 429:
+        return SourceBusy(hint=hint)
     return SourceUnavailable(hint=hint)

@@ -52,6 +52,10 @@ class SourceUnavailable(SourceError):
         super().__init__("The object store did not answer as it should.", hint=hint)
 
 
+class SourceBusy(SourceUnavailable):
+    """The store asks to be called less often."""
+
+
 class ImageSource(Protocol):
     """Somewhere images are stored under a bucket and a name."""
 

@@ -19,6 +19,7 @@ from countenance.gallery import (
     FacesWithoutCrops,
     GalleryError,
     ModelMismatch,
+    NotAsAnArchiveHasIt,
     ReferenceNotFound,
     TagLimitExceeded,
     TemplateCorrupt,
@@ -43,8 +44,10 @@ from countenance.ledger.witness import WitnessStateError
 from countenance.ledger.witness_client import WitnessRefused, WitnessUnavailable
 from countenance.operations import OPERATIONS
 from countenance.operations.administration import AdministrationError
+from countenance.operations.archive import ArchiveError
 from countenance.operations.faults import (
     FAULTS,
+    LimitReached,
     NoFaceInComparison,
     NoFaceInImage,
     NotOneOfTwo,
@@ -72,7 +75,7 @@ from countenance.recognition import (
     RecognitionError,
 )
 from countenance.samples import SampleCorrupt, SampleError, SampleNotFound, SampleNotKept
-from countenance.sources import ObjectNotAvailable, ObjectTooLarge, SourceError, SourceUnavailable
+from countenance.sources import ObjectNotAvailable, ObjectTooLarge, SourceBusy, SourceError, SourceUnavailable
 from countenance.standing.documents import DocumentMissing
 from countenance.standing.lists import ListError
 from countenance.standing.matching import MatcherMissing
@@ -131,6 +134,8 @@ INTERNAL: set[type[Error]] = {
     WitnessStateError,
     WitnessUnavailable,
     AdministrationError,
+    ArchiveError,
+    NotAsAnArchiveHasIt,
     AccountNotFound,
     AccessKeyNotFound,
     PartyError,
@@ -200,6 +205,7 @@ RAISED_BY: dict[type[Error], set[str]] = {
     TagLimitExceeded: {"CreateCollection", "TagResource"},
     UserNotFound: {"AssociateFaces", "DeleteUser", "DisassociateFaces", "ListFaces", "SearchUsers"},
     UserExists: {"CreateUser"},
+    LimitReached: {"CreateCollection", "CreateUser", "IndexFaces"},
     TooManyFaces: {"AssociateFaces"},
     TokenInUse: OF_USERS,
     NotOneOfTwo: {"SearchUsers"},
@@ -212,6 +218,7 @@ RAISED_BY: dict[type[Error], set[str]] = {
     Busy: IMAGES,
     ObjectNotAvailable: IMAGES,
     ObjectTooLarge: IMAGES,
+    SourceBusy: IMAGES,
     BeingErased: {"AssociateFaces", "CreateUser", "IndexFaces"},
     DatabaseBusy: CHANGES,
 }

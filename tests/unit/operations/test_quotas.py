@@ -59,6 +59,14 @@ def test_accounts_and_operations_have_buckets_of_their_own() -> None:
             assert [quotas.take(account, operation) for _ in range(3)] == [True, True, False]
 
 
+def test_how_many_there_may_be_is_of_the_account_or_everybody() -> None:
+    assert Quotas.parse([]).most(A, "faces") is None
+    quotas = Quotas.parse(["aws", f"{A}:collections=0", "users=3", f"{B}:users=unlimited"])
+    assert (quotas.most(A, "faces"), quotas.most(A, "collections"), quotas.most(A, "users")) == (20_000_000, 0, 3)
+    assert (quotas.most(B, "collections"), quotas.most(B, "users")) == (None, None)
+    assert quotas.rate(A, "IndexFaces") == 50  # counts and rates do not meet
+
+
 def test_less_than_a_call_a_second() -> None:
     clock = Clock()
     quotas = Quotas.parse(["DetectFaces=0.1"], clock)
@@ -77,7 +85,8 @@ def test_what_names_more_goes_first() -> None:
 @pytest.mark.parametrize(
     "item",
     ["ListFaces", "ListFaces=", "ListFaces=-1", "ListFaces=0", "ListFaces=nan", "ListFaces=1e9", "12:ListFaces=1", "=1",
-     "Listfaces=1", "AWS", f"{A}:=1", f"{A}:ListFaces:x=1"],
+     "Listfaces=1", "AWS", f"{A}:=1", f"{A}:ListFaces:x=1", "faces=", "faces=-1",
+      "users=1.5", "collections=*", "faces=9999999999999"],
 )  # fmt: skip
 def test_what_is_no_quota_is_refused_with_an_example(item: str) -> None:
     with pytest.raises(QuotaError) as refused:
