@@ -21,9 +21,7 @@ from .operator import Operator, audit, kept
 
 THREAT_MODEL = Path(__file__).parents[2] / "docs/concepts/threat-model.md"
 ELSEWHERE = {
-    "missing-receipt": "the caller looks for the header",
     "invented-call": "a statement's leaf without a receipt; nothing to compute",
-    "withheld-opening": "nobody can prove that he was not answered",
 }
 """Of the first table, what no program detects here, or another test shows."""
 
@@ -160,6 +158,27 @@ def test_malformed_leaf(operator: Operator, tmp_path: Path) -> None:
     status, said = audit("mirror", tmp_path / "shown", tmp_path / "mirror", "--trust", trust)
     assert status == 1
     assert (index, True) in [(each["index"], each["serious"]) for each in said["findings"]]
+
+
+def test_missing_receipt(operator: Operator, tmp_path: Path) -> None:
+    """The answer came without the header: there is nothing to verify, and whoever looks sees that."""
+    words = kept(tmp_path, operator.call(1), 1)
+    (tmp_path / "receipt").write_text("")
+    status, said = audit("receipt", "verify", *words, "--trust", operator.policy(tmp_path / "policy"))
+    assert status not in (0, 3)
+    assert said["error"]
+
+
+def test_withheld_opening(operator: Operator, tmp_path: Path) -> None:
+    """The leaf's place is shown without it; whose account the call is booked to is not."""
+    recorded = operator.call(1)
+    operator.show(tmp_path / "shown")
+    words = kept(tmp_path, recorded, 1)
+    mine = ("--account", "123456789012", "--log", tmp_path / "shown")
+    status, said = audit("receipt", "verify", *words, "--trust", operator.policy(tmp_path / "policy"), *mine)
+    assert status == 3
+    assert said["included"] is True
+    assert any("which account the call is booked to (no opening was given)" in line for line in said["notes"])
 
 
 def test_hidden_downtime(operator: Operator, tmp_path: Path) -> None:

@@ -449,6 +449,11 @@ def test_use_of_an_account_that_nobody_had_declared(tmp_path: Path) -> None:
         house.pipeline.administer("account.declare", party)
         made = house.pipeline.administer("period.close", {})["made"]
         assert (day, 1) in [(each["day"], each["revision"]) for each in made]
+        day_asked = {"identifier": STRANGER, "from": day, "until": day, "requester": "a court"}
+        certified = json.loads(house.pipeline.administer("certificate.issue", day_asked)["certificate"])["certificate"]
+        stated = certified["coverage"]
+        assert stated["units"] == stated["units_of_the_owner"] == stated["units_of_parties_not_verified"] == 1
+        assert stated["units_of_undeclared_accounts"] == 0
         used = ledger.periods.rows.used(day)
         assert {("lei", "529900T8BM49AURSDO55"), ("domain", "south.example"), ("name", "southernlights")} <= used.keys()
         assert {each.calls for each in used.values()} == {1}

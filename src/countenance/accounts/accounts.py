@@ -161,10 +161,10 @@ class Accounts:
         with self._database.reading() as connection:
             return parties.versions(connection, account_id)
 
-    def declared(self) -> set[str]:
-        """The accounts of which a party is declared."""
+    def undeclared(self) -> set[str]:
+        """The accounts of which no party is declared."""
         with self._database.reading() as connection:
-            return parties.declared(connection)
+            return parties.undeclared(connection)
 
     def count_declarations(self) -> int:
         """How many declarations there are of all accounts: another number tells that somebody declared something."""

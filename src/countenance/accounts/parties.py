@@ -69,9 +69,10 @@ def count(connection: sqlite3.Connection) -> int:
     return int(found)
 
 
-def declared(connection: sqlite3.Connection) -> set[str]:
-    """The accounts of which a party is declared."""
-    return {row[0] for row in connection.execute("SELECT DISTINCT account_id FROM party")}
+def undeclared(connection: sqlite3.Connection) -> set[str]:
+    """The accounts of which no party is declared."""
+    rows = connection.execute("SELECT account_id FROM account WHERE account_id NOT IN (SELECT account_id FROM party)")
+    return {row[0] for row in rows}
 
 
 def digests(connection: sqlite3.Connection) -> dict[tuple[str, int], str]:

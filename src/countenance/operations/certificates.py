@@ -293,12 +293,10 @@ def _coverage(on: Instruction, asked: Asked) -> dict[str, Any]:
     roots = [periods.root_of(day) for day in usage.days_from(asked.first, asked.last)]
     owner = on.accounts.owner()
     units = {"all": sum(each.units for each in roots), "owner": 0, "undeclared": 0}
-    declared = on.accounts.declared()
-    for account, used in periods.rows.units_by_account(asked.first, asked.last).items():
-        if owner is not None and account == owner.account_id:
-            units["owner"] += used
-        if account not in declared:
-            units["undeclared"] += used
+    undeclared, owners = on.accounts.undeclared(), {owner.account_id} if owner is not None else set()
+    for account, used in periods.rows.units_of(undeclared | owners, [each.day for each in roots]).items():
+        units["owner"] += used if account in owners else 0
+        units["undeclared"] += used if account in undeclared else 0
     return {
         "origins": [periods.log.origin],
         "units": units["all"],

@@ -127,6 +127,7 @@ def _booked(parsed: argparse.Namespace, answer: Answer, opening: Opening | None)
         if mine is None:
             continue
         if opening is None:
+            answer.worst(UNDECIDED)
             answer.say(f"not checked: which {name} the call is booked to (no opening was given)")
         elif opening.accounting[member] != mine:
             answer.worst(NO)

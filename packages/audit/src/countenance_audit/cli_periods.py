@@ -168,6 +168,7 @@ def verify_bundle(parsed: argparse.Namespace, answer: Answer) -> None:
         f"{found.leaves} leaves from {found.first} to {found.last} belong to the log; {len(found.entries)} entries "
         "were opened, and each opens its leaf"
     )
+    answer.say("not checked: RFC 3161 timestamps, of which a bundle has none (`countenance-audit timestamp verify`)")
     _tell(found.findings, answer)
     if any(each.serious for each in found.findings):
         answer.worst(NO)

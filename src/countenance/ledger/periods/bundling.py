@@ -6,6 +6,7 @@ Knows the format of `countenance_audit.evidence`; does not know who may have one
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from typing import Any, Final
 
 import orjson
@@ -41,6 +42,7 @@ def bundle(
         identified: scheme and normal form of each identifier, in the order of the certificates.
         first, last: days, both included.
         certificates: about them, signed.
+        texts: what entries name by hash; others are left out.
         at: as for `certify`.
 
     Raises:
@@ -50,6 +52,7 @@ def bundle(
     size, note = at or periods.log.checkpoint()
     wanted = set[usage.Identifier]().union(*(usage.keyed(*each) for each in identified))
     inside, outside = _entries(periods, wanted, usage.days_from(first, last), size)
+    named = _named([*inside, *outside]) if texts else set[str]()
     subtree = periods.log.tree.subtree(periods.log.storage.tile, periods.log.storage.layers)
     made = Builder(
         head={
@@ -74,9 +77,21 @@ def bundle(
             (index, leaf, periods.log.inclusion(index, size)) for index, leaf in _public(periods, begin.first, size)
         ],
         certificates=certificates,
-        texts=texts,
+        texts=[each for each in texts if sha256(each).hexdigest() in named],
     )
     return made.write()
+
+
+def _named(entries: Sequence[tuple[int, Opening]]) -> set[str]:
+    """Hashes that entries name: of the policy set that decided, and what acts say. A text that none of them names has
+    no place in a bundle."""
+    found: set[str] = set()
+    for _, opening in entries:
+        said = opening.accounting
+        if said["decision"] is not None:
+            found.add(said["decision"]["policy_set"])
+        found.update(each for each in said["details"].values() if isinstance(each, str))
+    return found
 
 
 def _entries(
