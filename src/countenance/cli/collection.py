@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from countenance.cli.operators import ask
 from countenance.cli.options import PERCENTAGE, data_option, example, json_option, yes_option
 from countenance.cli.output import columns, emit, talk
-from countenance.cli.remote import Remote, open_remote, remote_options
+from countenance.cli.remote import Remote, RemoteError, open_remote, remote_options
 
 MATCHES_OF_A_FACE = 100
 """Faces told for each face: whoever is there more often is told of by the others, too."""
+ATTEMPTS = 8
+"""Of one search: whoever is throttled waits."""
+AT_ONCE = 1_000
+LIST_PAGE = 4_096
+"""Largest page of ListFaces (service model, PageSize)."""
 FALSE_MATCH_RATES = ((99.0, 1e-5), (80.0, 1e-4))
 """What a Similarity stands for (docs/accuracy.md), the strictest first."""
 
@@ -109,12 +115,14 @@ def collection_forget_crops(collection_id: str, account_id: str | None, data_dir
 @click.option(
     "--by-folder", is_flag=True, help="Ids that are equal up to the last colon are one person's, as `enrol` makes them."
 )
+@click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Searches at the same time.")
 @remote_options
 @json_option
 def collection_duplicates(
     collection_id: str,
     threshold: float,
     by_folder: bool,
+    jobs: int,
     data_dir: Path | None,
     endpoint_url: str | None,
     region: str | None,
@@ -123,14 +131,16 @@ def collection_duplicates(
     """Print faces that are alike and have different ExternalImageIds: one person enrolled twice, or a lookalike.
 
     Faces of one user, or without an ExternalImageId on both sides, are not told.
-    Every face is searched for once, as any SearchFaces: each search is in the ledger, and is metered.
+    Every face is searched for once, as any SearchFaces: each search is in the ledger, and is metered. That is a
+    matter of minutes for 100,000 faces.
     """
-    remote = open_remote(data_dir, endpoint_url, region)
-    faces = _faces(remote, collection_id)
-    known = {each["FaceId"]: each for each in faces}
+    remote = open_remote(data_dir, endpoint_url, region, attempts=ATTEMPTS, connections=jobs)
+    known = _faces(remote, collection_id)
+    faces = list(known)
     best: dict[frozenset[str], float] = {}
-    with _progress(len(faces)) as advance:
-        for face_id in known:
+
+    def search(face_id: str) -> list[tuple[str, float]]:
+        try:
             answer = remote.call(
                 "search_faces",
                 CollectionId=collection_id,
@@ -138,12 +148,21 @@ def collection_duplicates(
                 FaceMatchThreshold=threshold,
                 MaxFaces=MATCHES_OF_A_FACE,
             )
-            for match in answer["FaceMatches"]:
-                other = match["Face"]["FaceId"]
-                if other in known and _differ(known[face_id], known[other], by_folder=by_folder):
-                    pair = frozenset((face_id, other))
-                    best[pair] = max(best.get(pair, 0.0), match["Similarity"])
-            advance()
+        except RemoteError as error:
+            if error.code == "InvalidParameterException":
+                return []  # deleted since it was listed
+            raise
+        return [(match["Face"]["FaceId"], match["Similarity"]) for match in answer["FaceMatches"]]
+
+    with _progress(len(faces)) as advance, ThreadPoolExecutor(jobs) as pool:
+        for start in range(0, len(faces), AT_ONCE):  # answers of so many faces are in memory at a time
+            portion = faces[start : start + AT_ONCE]
+            for face_id, matches in zip(portion, pool.map(search, portion), strict=True):
+                for other, similarity in matches:
+                    if other in known and _differ(known[face_id], known[other], by_folder=by_folder):
+                        pair = frozenset((face_id, other))
+                        best[pair] = max(best.get(pair, 0.0), similarity)
+                advance()
     pairs: list[dict[str, Any]] = [
         {
             "Similarity": similarity,
@@ -164,12 +183,14 @@ def collection_duplicates(
         talk(f"{len(pairs)} pairs among {len(faces)} faces. {_meaning(threshold, len(faces))}")
 
 
-def _faces(remote: Remote, collection_id: str) -> list[dict[str, Any]]:
-    faces: list[dict[str, Any]] = []
+def _faces(remote: Remote, collection_id: str) -> dict[str, dict[str, Any]]:
+    """What is told of each face by FaceId: its names, and nothing else of 100,000 of them."""
+    faces: dict[str, dict[str, Any]] = {}
     page: dict[str, Any] = {}
     while True:
-        answer = remote.call("list_faces", CollectionId=collection_id, **page)
-        faces += answer["Faces"]
+        answer = remote.call("list_faces", CollectionId=collection_id, MaxResults=LIST_PAGE, **page)
+        for each in answer["Faces"]:
+            faces[each["FaceId"]] = {name: each[name] for name in ("ExternalImageId", "UserId") if name in each}
         if not answer.get("NextToken"):
             return faces
         page = {"NextToken": answer["NextToken"]}
