@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from countenance_audit.checkpoint import open_checkpoint
+from countenance_audit.merkle import leaf_hash, verify_inclusion
 
 from countenance.operations import lookback
 from countenance.operations.instruction import AdministrationError
@@ -179,6 +181,29 @@ def test_an_owners_owner_is_listed_later(large: InProcess, lists: dict[str, list
     decide(house, "list.accept", act=waiting[0]["act"])
     assert do(house, "host", "list.list")["waiting"] == []
     assert do(house, "host", "ledger.fsck")["problems"] == []
+    steps = [
+        *[("account.create", account), ("key.create", account), ("list.take", ""), ("ownership.record", "")],
+        *[("screening.done", account), ("account.standing", account), *[("DetectFaces OK", account)] * 3],
+        *[("list.take", ""), ("screening.done", account), ("DetectFaces AccessDeniedException", account)],
+        *[("party.lookback", account), ("list.accept", "")],
+    ]
+    assert [each for each in proved(house) if each in steps] == steps
+
+
+def proved(house: InProcess) -> list[tuple[str, str]]:
+    """What each entry says that was done, and about which account, in order: each opened, and in the tree that the
+    latest checkpoint signs."""
+    log, found = house.service.ledger.log, []
+    _, note = log.publish()
+    checkpoint = open_checkpoint(note, log.signer.verifier)
+    for index, opening in log.storage.openings(0, checkpoint.size):
+        leaf = leaf_hash(opening.leaf())
+        verify_inclusion(index, checkpoint.size, leaf, log.inclusion(index, checkpoint.size), checkpoint.root)
+        said = opening.accounting
+        if said["kind"] in ("call", "act"):
+            code = f" {said['code']}" if said["kind"] == "call" else ""
+            found.append((f"{said['operation']}{code}", said["account"]))
+    return found
 
 
 def entity(number: str, name: str, **more: Any) -> bytes:
