@@ -7,16 +7,22 @@ import lzma
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from countenance.standing.fetching import FetchFailed
+from countenance_audit.checkpoint import open_checkpoint
+from countenance_audit.merkle import leaf_hash, verify_inclusion
 
+from countenance.operations import lookback
 from countenance.operations.instruction import AdministrationError
-from countenance.operations.lists import StandingError
+from countenance.operations.lists import Source, StandingError
 from countenance.standing import runner
 from countenance.standing.lists import ListError
 from countenance.standing.matching import Hit, MatcherMissing, Screener
+from countenance.standing.ownership import Statement
 from tests.conformance.in_process import InProcess, ScriptedEngine, code_of, service_in
 from tests.unit.accounts.declarations import CUSTOMER
 
@@ -175,6 +181,29 @@ def test_an_owners_owner_is_listed_later(large: InProcess, lists: dict[str, list
     decide(house, "list.accept", act=waiting[0]["act"])
     assert do(house, "host", "list.list")["waiting"] == []
     assert do(house, "host", "ledger.fsck")["problems"] == []
+    steps = [
+        *[("account.create", account), ("key.create", account), ("list.take", ""), ("ownership.record", "")],
+        *[("screening.done", account), ("account.standing", account), *[("DetectFaces OK", account)] * 3],
+        *[("list.take", ""), ("screening.done", account), ("DetectFaces AccessDeniedException", account)],
+        *[("party.lookback", account), ("list.accept", "")],
+    ]
+    assert [each for each in proved(house) if each in steps] == steps
+
+
+def proved(house: InProcess) -> list[tuple[str, str]]:
+    """What each entry says that was done, and about which account, in order: each opened, and in the tree that the
+    latest checkpoint signs."""
+    log, found = house.service.ledger.log, []
+    _, note = log.publish()
+    checkpoint = open_checkpoint(note, log.signer.verifier)
+    for index, opening in log.storage.openings(0, checkpoint.size):
+        leaf = leaf_hash(opening.leaf())
+        verify_inclusion(index, checkpoint.size, leaf, log.inclusion(index, checkpoint.size), checkpoint.root)
+        said = opening.accounting
+        if said["kind"] in ("call", "act"):
+            code = f" {said['code']}" if said["kind"] == "call" else ""
+            found.append((f"{said['operation']}{code}", said["account"]))
+    return found
 
 
 def entity(number: str, name: str, **more: Any) -> bytes:
@@ -200,6 +229,84 @@ def test_a_list_that_is_refused_leaves_the_one_before_in_force(house: InProcess,
     assert (again["new"], again["added"]) == (False, 0)
     assert len(do(house, "host", "list.list")["lists"]) == 1
     assert ours(house, tmp_path, *many[:3], shrunk=True)["removed"] == 7
+
+
+def test_an_older_list_is_refused_also_where_only_the_operator_says_of_when_it_is(
+    house: InProcess, tmp_path: Path, lists: dict[str, list[str]]
+) -> None:
+    """OFAC's CSV has no date; its XML does, and is of the same list."""
+    taken = do(house, "host", "list.import", paths=lists["2023"], report_date="2023-11-15")
+    with pytest.raises(ListError, match="It is of 2021-03-10, and the one in force of 2023-11-15"):
+        do(house, "host", "list.import", paths=lists["2021"])
+    with pytest.raises(ListError, match="further names of entries that are still there"):
+        do(house, "host", "list.import", paths=lists["2023"][:1], report_date="2023-11-16")
+    (now,) = do(house, "host", "list.list")["lists"]
+    assert (now["sha256"], now["report_date"], now["snapshots"]) == (taken["sha256"], "2023-11-15", 1)
+
+
+def test_a_list_that_cannot_be_had_keeps_no_other_from_being_updated(
+    house: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "list.json"
+    file.write_bytes(entity("x", "Somebody Else"))
+
+    def fetch(url: str, folder: Path) -> bytes:
+        if url.endswith("gone"):
+            raise FetchFailed(f"{url} answers 404.")
+        return file.read_bytes()
+
+    monkeypatch.setattr("countenance.operations.lists.fetch", fetch)
+    known = house.service.governance.standings.lists
+    known.sources = tuple(Source("ftm-json", name, (f"https://lists.example/{name}",)) for name in ("gone", "own"))
+    told = do(house, "host", "list.update")
+    assert [each["list"] for each in told["lists"]] == ["own"]
+    assert told["failed"] == [{"list": "gone", "why": "https://lists.example/gone answers 404.", "hint": None}]
+    assert [(each["list"], each["attested"]) for each in do(house, "host", "list.list")["lists"]] == [("own", True)]
+    with pytest.raises(FetchFailed):
+        do(house, "host", "list.update", list="gone")
+
+
+def test_a_list_whose_name_begins_like_a_regimes_counts_for_all_of_them(house: InProcess, tmp_path: Path) -> None:
+    party = COMPANY | {"owners": [{"name": "Qwyxz Zzyzx Holding", "share": "50"}]}
+    account, _ = opened(house, party)
+    file = tmp_path / "own.json"
+    file.write_bytes(entity("x", "Qwyxz Zzyzx Holding"))
+    do(house, "host", "list.import", paths=[str(file)], list="ukraine-own")
+    do(house, "host", "party.screen", accounts=[account])
+    cases = do(house, "host", "case.list", account_id=account)["cases"]
+    assert {each["title"].split(":")[0] for each in cases if each["tier"] == "block"} == {"ofac-50/1", "eu-50/1"}
+
+
+def test_a_statement_that_came_while_others_were_screened_is_screened_with_next(
+    house: InProcess, tmp_path: Path
+) -> None:
+    account, _ = opened(house, COMPANY)
+    ours(house, tmp_path, entity("x", "InfoRos, OOO", country=["ru"]))
+    do(house, "host", "party.screen", accounts=[account])
+    standings = house.service.governance.standings
+    assert standings.due() == []
+    contents = [{"v": 1, "statement": Statement.from_json(ABOVE["statements"][0]).to_json(), "parties": {}}]
+    standings.record_statements(contents, by="ann", request_id=str(uuid.uuid4()))
+    assert standings.due() == [(account, "ownership")]
+    assert standings.screen_due() == {account: "block"}
+    assert standings.due() == []
+
+
+def test_the_look_back_tells_what_time_alone_changed(house: InProcess, tmp_path: Path) -> None:
+    account, _ = opened(house, COMPANY)
+    ours(house, tmp_path, entity("x", "Somebody Else"))
+    do(house, "host", "party.screen", accounts=[account])
+    decide(house, "account.standing", account_id=account, standing="cleared", sector="retail")
+    standings, day = house.service.governance.standings, 86_400_000_000
+    now = standings._now_us()
+    windows = lookback.report(standings, [], account, from_us=None, to_us=now + 20 * day)["windows"]
+    assert [(each["as_known_then"], each["as_known_now"]) for each in windows] == [
+        ("pending", "pending"),  # nobody had cleared it: nothing that is known now does
+        ("cleared", "cleared"),
+        ("review", "cleared"),
+    ]
+    assert windows[-1]["why_then"] == ["the list own is too old"]
+    assert datetime.fromisoformat(windows[-1]["from"]) - datetime.fromtimestamp(now / 1e6, UTC) <= timedelta(days=10)
 
 
 def test_what_a_list_drops_counts_until_two_operators_let_it_go(house: InProcess, tmp_path: Path) -> None:

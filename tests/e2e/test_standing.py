@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,21 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
         made.server.stop()
 
 
-def opened(house: Two, tmp_path: Path, name: str) -> str:
+def opened(house: Two, tmp_path: Path, name: str, **more: Any) -> str:
     declaration = tmp_path / "party.json"
-    declaration.write_text(json.dumps({**COMPANY, "legal_name": name}))
+    declaration.write_text(json.dumps({**COMPANY, "legal_name": name, **more}))
     return str(house.answer("host", "account", "create", name, "--party", str(declaration))["account_id"])
+
+
+def verified(report: Path, key: str) -> tuple[int, str]:
+    """As somebody checks it who has the report and the log's key: nothing of the server is asked."""
+    trust = report.with_name("policy.txt")
+    trust.write_text(f"{key}\nquorum none\n")
+    outsider = Path(sys.executable).with_name("countenance-audit")
+    said = subprocess.run(
+        [outsider, "lookback", "verify", report, "--trust", trust], capture_output=True, text=True, timeout=60
+    )
+    return said.returncode, said.stdout
 
 
 def test_the_next_list_suspends_and_the_look_back_names_what_was_used(
@@ -54,15 +66,20 @@ def test_the_next_list_suspends_and_the_look_back_names_what_was_used(
 
     account = opened(house, tmp_path, "Bluewater Imaging B.V.")
     shell = client(house, account, "access-control")
+    similar = opened(house, tmp_path, "Inforos Europe B.V.", owners=[])
+    unrelated = client(house, similar, "access-control")
+    assert denied(shell.detect_faces, Image={"Bytes": photograph})  # nobody has cleared it
     assert house.answer("host", "list", "import", str(before))["entries"] == 8_832
     house.answer("ann", "party", "statements", "--add", str(owners))
-    house.answer("ann", "party", "screen", account)
-    house.decide("account", "standing", account, "--set", "cleared", "--sector", "retail")
+    house.answer("ann", "party", "screen", account, similar)
+    for each in (account, similar):
+        house.decide("account", "standing", each, "--set", "cleared", "--sector", "retail")
+    assert unrelated.detect_faces(Image={"Bytes": photograph})["FaceDetails"]
     for _ in range(2):
         assert shell.detect_faces(Image={"Bytes": photograph})["FaceDetails"]
 
     screened = house.answer("host", "list", "import", *after, "--report-date", "2023-11-15")["screened"]
-    assert screened == {"block": 1}
+    assert screened == {"block": 1, "review": 1}
     assert denied(shell.detect_faces, Image={"Bytes": photograph}).startswith("Account not enabled; reference ")
     assert house.answer("ann", "account", "standing", account)["standing"] == "suspended"
 
@@ -76,15 +93,30 @@ def test_the_next_list_suspends_and_the_look_back_names_what_was_used(
     assert [(each["as_known_then"], each["as_known_now"], each["answered"]) for each in used] == [
         ("cleared", "suspended", 2)
     ]
-    assert json.loads(kept.read_text())["sha256"] == report["sha256"]
-    trust = tmp_path / "policy.txt"
-    trust.write_text(house.run("host", "ledger", "key").stdout + "quorum none\n")
-    outsider = [Path(sys.executable).with_name("countenance-audit"), "lookback", "verify", kept, "--trust", trust]
-    said = subprocess.run(outsider, capture_output=True, text=True, timeout=60)
-    assert said.returncode == 0, said.stdout
-    assert "known then cleared, known now suspended, 2 of 2 calls answered" in said.stdout
+    key = house.run("host", "ledger", "key").stdout.strip()
+    status, said = verified(kept, key)
+    assert (status, "known then cleared, known now suspended, 2 of 2 calls answered" in said) == (0, True), said
     kept.write_text(kept.read_text().replace('"as_known_now": "suspended"', '"as_known_now": "cleared"'))
-    assert subprocess.run(outsider, capture_output=True, timeout=60).returncode == 1
+    assert verified(kept, key)[0] == 1
+
+    # Somebody unrelated, whose name is like that of somebody listed.
+    assert denied(unrelated.detect_faces, Image={"Bytes": photograph}).startswith("Account not enabled; reference ")
+    assert house.answer("ann", "account", "standing", similar)["standing"] == "review"
+    first, *others = house.answer("ann", "case", "list", similar)["cases"]
+    assert {(each["kind"], each["tier"]) for each in (first, *others)} == {("name", "review")}
+    deed = tmp_path / "register.txt"
+    deed.write_text("extract of the trade register")
+    words = ("--judgement", "cleared", "--attach", str(deed))
+    for each in others:
+        house.decide("case", "judge", similar, each["case"], *words)
+    last = ("case", "judge", similar, first["case"], *words, "--reason", "another company")
+    proposal = house.answer("ann", *last)["proposal"]
+    assert house.run("ann", "proposal", "approve", proposal, "--yes", check=False).returncode != 0  # it takes two
+    assert denied(unrelated.detect_faces, Image={"Bytes": photograph})
+    house.answer("bea", "proposal", "approve", proposal, "--yes")
+    assert unrelated.detect_faces(Image={"Bytes": photograph})["FaceDetails"]
+    judged = house.answer("ann", "case", "show", similar, first["case"])["judgement"]
+    assert (judged["by"], judged["attachments"]) == (["ann", "bea"], [sha256(deed.read_bytes()).hexdigest()])
     done = house.run("host", "ledger", "fsck")
     assert "0 problems" in done.stderr
     # A server that starts again knows all of it.

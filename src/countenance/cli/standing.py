@@ -151,10 +151,17 @@ def list_import(
 @data_option
 @json_option
 def list_update(name: str | None, shrunk: bool, data_dir: Path | None, as_json: bool) -> None:
-    """Fetch the lists of the setting `lists`, or one of them, and screen everybody with them."""
+    """Fetch the lists of the setting `lists`, or one of them, and screen everybody with them.
+
+    One that cannot be had or is refused stays as it was, and keeps no other from being updated. Exit status 1 then.
+    """
     with _progress(data_dir):
         answer = ask(data_dir, "list.update", list=name, shrunk=shrunk)
     emit(answer, [*(_told(each) for each in answer["lists"]), *_screened(answer)], as_json=as_json)
+    for each in answer["failed"]:
+        talk(f"{each['list']}: not updated. {each['why']}")
+    if answer["failed"]:
+        end(Status.NO)
 
 
 @lists.command("removed", epilog=example("countenance list removed 5d9e2f3c-6a0e-4d0f-9d5b-0a7d2f3c6a0e"))

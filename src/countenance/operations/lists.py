@@ -14,8 +14,8 @@ from typing import Final, Protocol
 from countenance.errors import Error
 from countenance.fetching import check_address, fetch
 from countenance.standing.documents import Documents
-from countenance.standing.listed import ListedEntity
-from countenance.standing.lists import FORMS, ListError, Snapshot, compare, read, refuse_shrunk
+from countenance.standing.listed import ListedEntity, entry_of
+from countenance.standing.lists import FORMS, ListError, Snapshot, compare, read, refuse_older, refuse_shrunk
 from countenance.standing.record import DAY_US, Record, Taken
 from countenance.standing.runner import Wanted
 from countenance.standing.snapshots import Snapshots
@@ -144,18 +144,19 @@ class Lists:
             before = self._record.history(found.list_id)
         previous = self._read_again(before[-1]) if before else None
         difference = compare(previous, found) if previous is not None else None
-        if previous is not None and not may_shrink:
-            refuse_shrunk(previous, found)
-        kept = self._snapshots.keep(files)
-        removed = sorted(difference.removed) if difference else []
-        added, changed = (len(difference.added), len(difference.changed)) if difference else (len(found.entities), 0)
-        said: dict[str, int | str] = {"list_id": found.list_id, "sha256": kept, "source": source, "by": by}
-        is_same = bool(before) and before[-1].sha256 == kept
         dated = found.report_date.isoformat() if found.report_date else report_date
         if dated > _day_of(now + DAY_US):
             raise ListError(
                 f"The list is of {dated}, which is still to come.", hint="days and months may have been swapped"
             )
+        if previous is not None and not may_shrink:
+            refuse_shrunk(previous, found)
+            refuse_older(before[-1].report_date, dated)  # a form without a date was given one
+        kept = self._snapshots.keep(files)
+        removed = sorted(difference.removed) if difference else []
+        added, changed = (len(difference.added), len(difference.changed)) if difference else (len(found.entities), 0)
+        said: dict[str, int | str] = {"list_id": found.list_id, "sha256": kept, "source": source, "by": by}
+        is_same = bool(before) and before[-1].sha256 == kept
         with self._lock:
             if is_same and (before[-1].source == source or source == OPERATOR_FILE):
                 self._do("list.seen", "", said, request_id, now)
@@ -201,7 +202,7 @@ class Lists:
         with self._lock:
             history = self._record.history(list_id)
         for taken in history:
-            entry = self._entries(taken).get(entry_id)
+            entry = self._entries(taken).get(entry_of(entry_id))
             if entry is not None:
                 said = entry or taken.report_date or _day_of(taken.at_us)
                 try:

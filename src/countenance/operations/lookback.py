@@ -13,13 +13,15 @@ from typing import Any, Final
 
 from countenance.operations.standings import Standings
 from countenance.standing.findings import digest
-from countenance.standing.record import CLEARED, DAY_US, REFUSED, REVIEW, SUSPENDED, Case
+from countenance.standing.record import CLEARED, DAY_US, OWNER, PENDING, REFUSED, REVIEW, SUSPENDED, Case
 
 __all__ = ["DAY_US", "digest_of", "report"]
 
 MAX_CALLS: Final = 10_000
 """Named in a report, the first of each window; all of them are counted."""
-_WORST: Final = (CLEARED, REVIEW, SUSPENDED, REFUSED)
+_SAID: Final = ("as_known_then", "why_then", "as_known_now", "why_now")
+"""Of a window: where all of it is the same, two are one."""
+_WORST: Final = (OWNER, CLEARED, PENDING, REVIEW, SUSPENDED, REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,11 @@ def report(
             "to": _told(end),
             "as_known_then": then.standing,
             "why_then": list(then.why),
-            "as_known_now": max((each.standing for each in now), key=_WORST.index, default=CLEARED),
+            "as_known_now": max([_said(standings, account, begin), *(each.standing for each in now)], key=_WORST.index),
             "why_now": [each.case.finding["title"] for each in now],
             **_used([each for each in calls if begin <= each["accounting"]["time"] < end]),
         }
-        if windows and all(windows[-1][name] == window[name] for name in ("as_known_then", "why_then", "why_now")):
+        if windows and all(windows[-1][name] == window[name] for name in _SAID):
             windows[-1] = _joined(windows[-1], window)
         else:
             windows.append(window)
@@ -98,6 +100,13 @@ def report(
             for each in known
         ],
     }
+
+
+def _said(standings: Standings, account: str, at_us: int) -> str:
+    """What the operators had said of an account: what is known now of its party does not clear whom nobody cleared."""
+    if standings.standing(account, at_us).standing == OWNER:
+        return OWNER
+    return standings.verdict(account, at_us).standing
 
 
 def digest_of(said: Mapping[str, Any]) -> str:

@@ -28,8 +28,8 @@ from countenance.standing.ownership.statements import known
 FORMER_DAYS: Final = 730
 """How long somebody who held something is still looked at: rule R10 asks for two years."""
 _OF_REGIME: Final = {OFAC: "ofac", EU: "eu", UK: "uk"}
-"""How the names of lists begin that a regime's test is about. Other lists (the UN's, an operator's own) count for all
-of them."""
+"""The first word of the names of lists that a regime's test is about. Other lists (the UN's, an operator's own) count
+for all of them."""
 OF_OWNERS: Final = (OWNER, CHAIN)
 _HUNDREDTHS: Final = WHOLE // 10_000
 """Millionths in a hundredth of a per cent, which declarations give shares in."""
@@ -237,8 +237,8 @@ def _renamed(each: Statement, name: Any) -> Statement:
 
 
 def _is_of(regime: str, list_id: str) -> bool:
-    others = [prefix for name, prefix in _OF_REGIME.items() if name != regime]
-    return not any(list_id.startswith(prefix) for prefix in others)
+    of = list_id.partition("-")[0]
+    return of == _OF_REGIME[regime] or of not in _OF_REGIME.values()
 
 
 def day_of(at_us: int) -> date:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from countenance.errors import Error
 from countenance.ledger import microseconds
 from countenance.ledger.proved import Proved
 from countenance.ledger.showing import shown
@@ -78,14 +79,24 @@ def list_import(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def list_update(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
-    """Fetches the lists of the settings, or one of them, and screens whoever has to be screened with them."""
+    """Fetches the lists of the settings, or one of them, and screens whoever has to be screened with them.
+
+    One that cannot be had or is refused keeps no other from coming into force; it is told.
+    """
     wanted, standings = optional(params, "list"), on.governance.standings
     sources = [each for each in standings.lists.sources if wanted in (None, each.list_id)]
     if not sources:
         raise AdministrationError("The setting lists names no such list.", hint="see docs/standing/lists.md")
     shrunk = params.get("shrunk", False) is True
-    done = [standings.lists.update(each, by=on.by, request_id=on.request_id, may_shrink=shrunk) for each in sources]
-    return {"lists": [_imported(each) for each in done], "screened": _screened(on)}
+    done, failed = [], []
+    for each in sources:
+        try:
+            done.append(standings.lists.update(each, by=on.by, request_id=on.request_id, may_shrink=shrunk))
+        except Error as error:
+            if len(sources) == 1:
+                raise
+            failed.append({"list": each.list_id, "why": error.message, "hint": error.hint})
+    return {"lists": [_imported(each) for each in done], "failed": failed, "screened": _screened(on)}
 
 
 def list_list(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:

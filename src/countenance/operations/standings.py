@@ -319,7 +319,7 @@ class Standings:
         """
         with self._screening:
             now = self._now_us()
-            wanted, chains = self.lists.wanted(), self.chains()
+            wanted, chains = self.lists.wanted(), self.chains(now)
             owners = {each.account_id for each in self._accounts.accounts() if each.is_owner}
             accounts = list(accounts)
             if not wanted and not owners.issuperset(accounts):
@@ -327,7 +327,7 @@ class Standings:
                     "There is no list to screen with.", hint="`countenance list import` or `list update` comes first"
                 )
             with self._lock:
-                lists = self._record.lists_digest(now)
+                lists, statements = self._record.lists_digest(now), self._record.statements_digest(now)
             rules = in_force(self._rules, day_of(now))
             # As it is now, once: what is declared while others are compared is screened next time.
             declared = {account: self._accounts.party(account) for account in accounts}
@@ -377,6 +377,7 @@ class Standings:
                     "findings": len(report["findings"]),
                     "lists": lists,
                     "rules": digest_of(rules),
+                    "statements": statements,
                     "cause": cause,
                     "by": by,
                 }
@@ -392,11 +393,11 @@ class Standings:
         return None if latest is None else dict(self.documents.find(latest.report_sha256))
 
     def due(self) -> list[tuple[str, str]]:
-        """Accounts that have to be screened again, and why: declaration, list, rules, place or interval."""
+        """Accounts that have to be screened again, and why: declaration, list, ownership, rules, place or interval."""
         now, found = self._at(None), []
         rules = digest_of(in_force(self._rules, day_of(now)))
         with self._lock:
-            lists = self._record.lists_digest(now)
+            lists, statements = self._record.lists_digest(now), self._record.statements_digest(now)
             for each in self._accounts.accounts():
                 last, seen = (
                     self._record.screening(each.account_id, now),
@@ -417,6 +418,8 @@ class Standings:
                     found.append((each.account_id, "declared"))
                 elif last.lists != lists:
                     found.append((each.account_id, "list"))
+                elif last.statements and last.statements != statements:
+                    found.append((each.account_id, "ownership"))
                 elif now - last.at_us > self._record.terms.interval_us // 2:
                     found.append((each.account_id, "interval"))
         return found

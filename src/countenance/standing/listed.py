@@ -4,8 +4,11 @@ Knows names, identifiers and dates of listed persons, organisations and ships. D
 (`matching/`) or who is being screened for what.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Schema(StrEnum):
@@ -75,6 +78,31 @@ class ListedEntity:
     subsidiaries: tuple[str, ...] = ()
     sanctioned: bool = True
     """False for entries of a FollowTheMoney file that are related to a listed one, but not listed themselves."""
+
+
+_RELATED: Final = re.compile(r"(?:parent|subsidiary) .+ of (\S+)")
+
+
+def related(entity: ListedEntity) -> Iterator[ListedEntity]:
+    """Companies that an entry names as its parent or its subsidiaries: to be looked for by name, and not sanctioned
+    themselves, so that a person decides what they mean."""
+    for what, names in (("parent", entity.parents), ("subsidiary", entity.subsidiaries)):
+        for each in names:
+            yield ListedEntity(
+                entity.list_id,
+                f"{what} {each} of {entity.entry_id}",
+                Schema.ORGANIZATION,
+                (Name(each),),
+                programmes=entity.programmes,
+                listed_on=entity.listed_on,
+                sanctioned=False,
+            )
+
+
+def entry_of(entry_id: str) -> str:
+    """The list's own id of an entry, also of one that `related` made of it."""
+    found = _RELATED.fullmatch(entry_id)
+    return found[1] if found else entry_id
 
 
 @dataclass(frozen=True, slots=True)

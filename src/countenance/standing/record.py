@@ -9,7 +9,7 @@ a declaration or a list that came after the last screening. Nothing is cleared b
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
@@ -133,6 +133,8 @@ class Screening:
     act: str
     rules: str = ""
     """Digest of the rules that were in force; "" of acts from before there were any."""
+    statements: str = ""
+    """`statements_digest` of what was on record; "" of acts that do not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,7 @@ class Record:
                     act.at_us,
                     act.request_id,
                     str(said.get("rules", "")),
+                    str(said.get("statements", "")),
                 ),
                 key=_when,
             )
@@ -345,6 +348,11 @@ class Record:
         ]
         return sha256("\n".join(sorted(words)).encode()).hexdigest()
 
+    def statements_digest(self, at_us: int) -> str:
+        """Names the statements of ownership that were on record at a moment."""
+        known = sorted(kept for at, kept, _ in self.statements if at <= at_us)
+        return sha256("\n".join(known).encode()).hexdigest()
+
     def waiting(self, at_us: int) -> list[Taken]:
         """Snapshots whose removed entries nobody has accepted yet, the latest last."""
         return sorted((later for _, later in self.kept_back(at_us)), key=_when)
@@ -416,13 +424,26 @@ class Record:
         return sorted(self._accounts)
 
     def moments(self, account: str) -> list[int]:
-        """When something was recorded that can change the standing of an account."""
+        """When something was recorded, or had been waited for too long, that can change the standing of an account;
+        from where the account begins."""
         known = self._accounts.get(account) or _Account()
         found = {each.at_us for each in known.verdicts} | {at for at, _ in known.parties}
         found |= {each.at_us for each in known.screenings} | {at for at, _ in known.countries}
         found |= {each.at_us for (of, _), all_of_it in self._judged.items() if of == account for each in all_of_it}
-        found |= {each.at_us for all_of_it in self._taken.values() for each in all_of_it}
-        return sorted(found)
+        begin = min(found, default=0)
+        found |= set(self._forgotten) | {at for all_of_it in self._retired.values() for at in all_of_it}
+        screened = sorted(each.at_us for each in known.screenings)
+        found |= _lapses(screened, screened, self.terms.interval_us)
+        found |= _lapses((at for at, _ in known.countries), screened, AGAIN_US)
+        found |= _lapses((at for at, _, _ in self.statements), screened, AGAIN_US)
+        for list_id, all_of_it in self._taken.items():
+            taken = [each.at_us for each in all_of_it]
+            looked = sorted({*taken, *self._seen.get(list_id, [])})
+            lapsed = _lapses(looked, looked, self.terms.list_age_us + self.terms.grace_us)
+            # Of the days on which it was looked at only those count that ended such a time.
+            found |= {*taken, *lapsed, *(at for each in lapsed if (at := _after(looked, each)))}
+            found |= _lapses(taken, screened, AGAIN_US)
+        return sorted(each for each in found if each >= begin)
 
     def cases(self, account: str, at_us: int) -> list[Case]:
         """What was found about an account up to a moment and not replaced by a later finding about the same, the
@@ -494,6 +515,10 @@ class Record:
             found.append((REVIEW, "its declaration changed after the last screening"))
         if screening.at_us < self.seen_at(account, at_us) < at_us - AGAIN_US:
             found.append((REVIEW, "nobody screened it since it was used from a country that it does not say it is in"))
+        if screening.statements:
+            long_known = [at for at, _, _ in self.statements if screening.at_us < at < at_us - AGAIN_US]
+            if long_known:
+                found.append((REVIEW, "nobody screened it since more was known of who owns whom"))
         if at_us - screening.at_us > self.terms.interval_us:
             found.append((REVIEW, "the last screening is too long ago"))
         in_force = self.taken(at_us)
@@ -505,6 +530,26 @@ class Record:
             if newest.at_us < at_us - AGAIN_US and screening.at_us < newest.at_us:
                 found.append((REVIEW, f"nobody screened it with the list {list_id} of {newest.report_date}"))
         return found
+
+
+def _lapses(since: Iterable[int], done: Sequence[int], within_us: int) -> set[int]:
+    """The first moments at which something had not been done, after others, in time.
+
+    Args:
+        done: in the order of time.
+    """
+    found = set()
+    for each in since:
+        following = _after(done, each)
+        if not following or following > each + within_us:
+            found.add(each + within_us + 1)
+    return found
+
+
+def _after(of: Sequence[int], at_us: int) -> int:
+    """The first of some, in the order of time, that is later than a moment; 0 when there is none."""
+    place = bisect_right(of, at_us)
+    return of[place] if place < len(of) else 0
 
 
 def _when(each: Verdict | Taken | Screening | Judgement) -> int:

@@ -19,7 +19,7 @@ from typing import Final
 
 from countenance.errors import Error
 from countenance.standing import lists
-from countenance.standing.listed import ListedEntity, ScreenedParty
+from countenance.standing.listed import ListedEntity, ScreenedParty, related
 from countenance.standing.matching import Hit, MatcherMissing, Screened, Screener
 from countenance.standing.matching.hit import party_hash
 from countenance.standing.snapshots import Snapshots
@@ -130,12 +130,15 @@ class Runner:
 
 
 def entities(data: Path, wanted: Sequence[Wanted]) -> Iterator[ListedEntity]:
-    """What is listed by some snapshots. Raises Error."""
+    """What is listed by some snapshots, and whom that names beside itself. Raises Error."""
     snapshots = Snapshots(data)
     for each in wanted:
         found = lists.read(each.form, snapshots.find(each.sha256), list_id=each.list_id)
         only = None if each.only is None else set(each.only)
-        yield from (entity for entity in found.entities if only is None or entity.entry_id in only)
+        for entity in found.entities:
+            if only is None or entity.entry_id in only:
+                yield entity
+                yield from related(entity)
 
 
 _screener: Screener | Error | None = None

@@ -170,3 +170,37 @@ def test_snapshots_count_until_what_they_had_is_let_go() -> None:
     record.take(Act("list.retire", 20, {"list_id": "m"}, ""))
     assert sets(20) == ({"l": "s3"}, [])
     assert record.lists_digest(20) != before == record.lists_digest(10)
+
+
+def test_what_was_waited_for_too_long_is_a_moment_of_its_own() -> None:
+    """A standing changes without any act when a list, a screening or a statement has waited too long."""
+    seen = [Act("list.seen", at * DAY_US, {"list_id": "l"}, "") for at in range(1, 6)]
+    record = record_of(taken("l", "s0", 0), *CLEARED, *seen, Act("list.seen", 20 * DAY_US, {"list_id": "l"}, ""))
+    found = record.moments("1")
+    assert found[0] == 1  # where the account begins: what was listed before is no moment of it
+    assert 15 * DAY_US + 1 in found  # ten days after it was looked at last
+    assert 20 * DAY_US in found
+    assert not {each.at_us for each in seen} & set(found)
+    assert [record.standing("1", at).standing for at in (15 * DAY_US, 15 * DAY_US + 1, 20 * DAY_US)] == [
+        "cleared", "review", "cleared",
+    ]  # fmt: skip
+    every = sorted({*found, *range(1, 40 * DAY_US, DAY_US // 4)})
+    told = record.standing("1", 1)
+    for at in every:
+        if (now := record.standing("1", at)) != told:
+            assert any(told_at <= at < told_at + DAY_US // 4 for told_at in found), at
+            told = now
+
+
+def test_a_statement_that_nobody_screened_with_has_the_account_reviewed() -> None:
+    record = record_of(taken("l", "s1", 2), OPENED)
+    first = screened("clear", 3)
+    record.take(Act("screening.done", 3, {**first.details, "statements": record.statements_digest(3)}))
+    record.take(verdict("cleared", 4))
+    record.take(Act("ownership.record", 5, {"statement_sha256": "o", "by": "a"}, ""))
+    latest = record.screening("1", 5)
+    assert latest is not None
+    assert latest.statements == record.statements_digest(4) != record.statements_digest(5)
+    assert record.standing("1", DAY_US).standing == "cleared"  # there is a day to screen again
+    assert record.standing("1", DAY_US + 6).why == ("nobody screened it since more was known of who owns whom",)
+    assert DAY_US + 6 in record.moments("1")

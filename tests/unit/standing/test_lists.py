@@ -229,6 +229,22 @@ def test_a_list_that_lost_half_its_rows_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("what", "more"),
+    [("further names", {"Name 6": "EX TRADING", "Name type": "Alias"}), ("addresses", {"Address Line 1": "Street 2"})],
+)
+def test_a_list_that_lost_most_of_what_it_says_of_its_entries_is_refused(what: str, more: dict[str, str]) -> None:
+    """OFAC has further names and addresses in files of their own: one may be cut off, or left out."""
+    one = [{**COMPANY, "Unique ID": f"R{at}", "Address Line 1": ""} for at in range(10)]
+    one = [{**each, "Address Country": ""} for each in one]
+    two = [{**each, **more} for each in one]
+    whole, bare, most = (read("uk-csv", {"list": uk([*one, *two[:count]])}) for count in (10, 4, 6))
+    with pytest.raises(ListError, match=f"Of 10 {what} of entries that are still there, 6 are gone"):
+        refuse_shrunk(whole, bare)
+    refuse_shrunk(whole, most)
+    refuse_shrunk(bare, whole)
+
+
+@pytest.mark.parametrize(
     ("form", "files", "why"),
     [
         ("ofac-csv", {"primary": PRIMARY.replace(b'"individual"', b'"planet"')}, "type 'planet'"),

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.unit.standing.test_lists import COMPANY, uk
 
 from countenance.standing import runner
-from countenance.standing.listed import Schema, ScreenedParty
+from countenance.standing.listed import Schema, ScreenedParty, entry_of
 from countenance.standing.matching import Hit
 from countenance.standing.runner import Runner, ScreeningFailed, Wanted
 from countenance.standing.snapshots import SnapshotMissing, Snapshots
@@ -64,3 +65,19 @@ def _ended(chunk: object) -> None:
     import signal
 
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_whom_an_entry_names_as_parent_or_subsidiary_is_for_review(tmp_path: Path) -> None:
+    """The UK's list says so in columns of its own; the company is not listed, and a person decides."""
+    row = {**COMPANY, "Parent company": "BIG HOLDING PJSC", "Subsidiaries": "SMALLWATER SYSTEMS LLC"}
+    wanted = [Wanted("uk-sl", "uk-csv", Snapshots(tmp_path).keep({"list": uk([row])}))]
+    party = ScreenedParty("p", Schema.LEGAL_ENTITY, ("Smallwater Systems LLC",))
+    ((hit,),) = Runner(tmp_path)(wanted, [party])
+    assert (hit.tier, hit.score) == ("review", 1.0)
+    assert hit.entry_id == "subsidiary SMALLWATER SYSTEMS LLC of RUS0001"
+    assert entry_of(hit.entry_id) == entry_of("RUS0001") == "RUS0001"
+    let_go = Wanted("uk-sl", "uk-csv", wanted[0].sha256, ())
+    assert list(runner.entities(tmp_path, [let_go])) == []
+    assert [each.names[0].text for each in runner.entities(tmp_path, wanted)] == [
+        "EXAMPLE TRADING LLC", "BIG HOLDING PJSC", "SMALLWATER SYSTEMS LLC",
+    ]  # fmt: skip

@@ -13,10 +13,21 @@ from typing import Final
 
 from countenance.standing.listed import ListedEntity
 from countenance.standing.lists import eu, ftm, ofac, uk, un
-from countenance.standing.lists.comparing import Difference, compare, refuse_shrunk
+from countenance.standing.lists.comparing import Difference, compare, refuse_older, refuse_shrunk
 from countenance.standing.lists.reading import MAX_ENTITIES, ListError, Snapshot, Spoilt, check_size, rows
 
-__all__ = ["FORMS", "Difference", "Form", "ListError", "Snapshot", "compare", "read", "refuse_shrunk", "sniffed"]
+__all__ = [
+    "FORMS",
+    "Difference",
+    "Form",
+    "ListError",
+    "Snapshot",
+    "compare",
+    "read",
+    "refuse_older",
+    "refuse_shrunk",
+    "sniffed",
+]
 
 Reader = Callable[[Mapping[str, bytes], str, Spoilt], tuple[date | None, Iterator[ListedEntity]]]
 
