@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from countenance.standing.fetching import FetchFailed
 from countenance_audit.checkpoint import open_checkpoint
 from countenance_audit.merkle import leaf_hash, verify_inclusion
 
+from countenance.fetching import FetchFailed
 from countenance.operations import lookback
 from countenance.operations.instruction import AdministrationError
 from countenance.operations.lists import Source, StandingError
