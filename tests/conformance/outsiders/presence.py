@@ -7,12 +7,12 @@ from typing import Final, NoReturn
 
 import pytest
 
-REQUIRED: Final = os.environ.get("COUNTENANCE_OUTSIDERS") == "required"
+REQUIRED: Final = os.environ.get("OUTSIDERS") == "required"
 """Set by `.ci/run`, which installs all of them: there nothing of this folder may pass by being left out."""
 
 
 def absent(what: str) -> NoReturn:
     """Says that something is not here."""
     if REQUIRED:
-        pytest.fail(f"{what} (COUNTENANCE_OUTSIDERS=required)")
+        pytest.fail(f"{what} (OUTSIDERS=required)")
     pytest.skip(what)
