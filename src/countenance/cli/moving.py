@@ -6,27 +6,20 @@ Knows passwords, paths and progress; what is in the file is decided behind `admi
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from countenance.cli import admin_client
 from countenance.cli.operators import ask
-from countenance.cli.options import data_option, example, json_option, settings_for
+from countenance.cli.options import data_option, example, json_option
 from countenance.cli.output import Status, emit, end, talk
+from countenance.cli.watching import watched
 from countenance.errors import Error
-from countenance.store.ownership import owner_pid
 
 VARIABLE: Final = "COUNTENANCE_ARCHIVE_PASSWORD_FILE"
 MOST_PASSWORD_BYTES: Final = 4_096
-POLL_S: Final = 1.0
-"""Between two looks at how far it is."""
 
 _account_option = click.option(
     "--account", "account_id", metavar="ACCOUNT", help="Whose collection; without it the owner's."
@@ -62,7 +55,7 @@ def export(
     the faces. Who knows the password has everybody's templates: the export is an act on record.
     """
     password = _password(password_file, confirm=True)
-    with _progress(data_dir, "exporting"):
+    with watched(data_dir, "exporting", "collection.progress"):
         answer = ask(
             data_dir,
             "collection.export",
@@ -98,7 +91,7 @@ def import_(
     back: what was left out for that is told, and the exit status is 1.
     """
     password = _password(password_file, confirm=False)
-    with _progress(data_dir, "importing"):
+    with watched(data_dir, "importing", "collection.progress"):
         params = {"account_id": account_id, "path": str(file.absolute()), "password": password, "as": name}
         answer = ask(data_dir, "collection.import", **params)
     emit(answer, list(_lines(answer)), as_json=as_json)
@@ -141,32 +134,3 @@ def _password(file: Path | None, *, confirm: bool) -> str:
         return said.split(b"\n", 1)[0].removesuffix(b"\r").decode()
     except UnicodeDecodeError:
         raise Error(f"The first line of {file} is not UTF-8.") from None
-
-
-@contextmanager
-def _progress(data_dir: Path | None, doing: str) -> Iterator[None]:
-    """Shows how far the server is, when somebody looks and a server runs."""
-    settings = settings_for(data_dir)
-    console = Console(stderr=True)
-    if not console.is_terminal or owner_pid(settings.data_dir) is None:
-        yield
-        return
-    done = threading.Event()
-    with Progress(TextColumn(doing), BarColumn(), MofNCompleteColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(doing, total=None)
-
-        def look() -> None:
-            while not done.wait(POLL_S):
-                try:
-                    said = admin_client.administer(settings, "collection.progress", {})
-                except Error:
-                    return  # the verb itself tells what is wrong
-                bar.update(task, completed=said["done"], total=said["of"] or None)
-
-        thread = threading.Thread(target=look, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()

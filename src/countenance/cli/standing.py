@@ -6,58 +6,20 @@ Knows the words of these verbs; what they do is decided behind `admin_client`.
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from countenance.cli import admin_client
 from countenance.cli.operators import ask, proposed, reason_option
-from countenance.cli.options import data_option, example, json_option, settings_for
+from countenance.cli.options import data_option, example, json_option
 from countenance.cli.output import Status, columns, emit, end, talk, tell_unopened
-from countenance.errors import Error
-from countenance.store.ownership import owner_pid
+from countenance.cli.watching import watched
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _STATEMENT = ("owner", "owned", "interest", "source")
-POLL_S = 1.0
-"""Between two looks at how far a screening is."""
-
-
-@contextmanager
-def _progress(data_dir: Path | None) -> Iterator[None]:
-    """Shows how far the server's screening is, when somebody looks and a server runs it."""
-    settings = settings_for(data_dir)
-    console = Console(stderr=True)
-    if not console.is_terminal or owner_pid(settings.data_dir) is None:
-        yield
-        return
-    done = threading.Event()
-    with Progress(TextColumn("screening"), BarColumn(), MofNCompleteColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("screening", total=None)
-
-        def look() -> None:
-            while not done.wait(POLL_S):
-                try:
-                    said = admin_client.administer(settings, "screening.progress", {})
-                except Error:
-                    return  # the verb itself tells what is wrong
-                bar.update(task, completed=said["done"], total=said["of"] or None)
-
-        thread = threading.Thread(target=look, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
 
 
 # -- lists
@@ -132,7 +94,7 @@ def list_import(
     Forms: ofac-csv, ofac-xml, un-xml, eu-fsf-xml, uk-csv, ftm-json. What the list before it had and this one lacks
     stays in force until two operators let it go (`countenance list accept`).
     """
-    with _progress(data_dir):
+    with watched(data_dir, "screening", "screening.progress"):
         answer = ask(
             data_dir,
             "list.import",
@@ -155,7 +117,7 @@ def list_update(name: str | None, shrunk: bool, data_dir: Path | None, as_json: 
 
     One that cannot be had or is refused stays as it was, and keeps no other from being updated. Exit status 1 then.
     """
-    with _progress(data_dir):
+    with watched(data_dir, "screening", "screening.progress"):
         answer = ask(data_dir, "list.update", list=name, shrunk=shrunk)
     emit(answer, [*(_told(each) for each in answer["lists"]), *_screened(answer)], as_json=as_json)
     for each in answer["failed"]:
@@ -224,7 +186,7 @@ def party() -> None:
 @json_option
 def party_screen(accounts: tuple[str, ...], data_dir: Path | None, as_json: bool) -> None:
     """Screen the parties of accounts, or of all, with the lists in force. Exit status 1 when something was found."""
-    with _progress(data_dir):
+    with watched(data_dir, "screening", "screening.progress"):
         answer = ask(data_dir, "party.screen", accounts=list(accounts) or None)
     rows = ([each["account_id"], each["outcome"]] for each in answer["screened"])
     emit(answer, columns(["ACCOUNT", "OUTCOME"], rows), as_json=as_json)
@@ -284,7 +246,7 @@ def party_statements(
         emit(answer, columns(["OWNER", "OWNED", "INTEREST", "SOURCE", "SHARE"], rows), as_json=as_json)
         return
     statements, parties = _statements(file) if file is not None else _read(psc, bods, gleif, leis)
-    with _progress(data_dir):
+    with watched(data_dir, "screening", "screening.progress"):
         answer = ask(data_dir, "party.statements", statements=statements, parties=parties)
     emit(answer, [f"{len(answer['recorded'])} recorded, {answer['screened']} accounts screened"], as_json=as_json)
 
