@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -211,6 +212,9 @@ def _vouch(pack: ModelPack, files: tuple[Path, ...], folder: Path, *, accepts: b
     if len(unknown) != 1 or len(files) != 1:
         raise click.UsageError(f"{pack.name} has {len(unknown)} files without a digest, and --for is for one of one.")
     must_accept(pack, accepts=accepts)
+    if zipfile.is_zipfile(files[0]):
+        # Its digest would be pinned for good, and the file inside it refused from then on.
+        raise click.UsageError(f"{files[0]} is a zip archive: unpack it, and name the file of {pack.name} itself.")
     known = _known(pack, unknown[0], _digest_of(files[0]))
     for file in known.files:
         modelpack.pin(pack, file, folder)

@@ -8,6 +8,7 @@ file that is looked for, and in all no more than a few times what there is to fi
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import secrets
 import zipfile
@@ -28,6 +29,16 @@ MOST_READ: Final = 3
 _CHUNK: Final = 1 << 20
 _ZIP: Final = b"PK\x03\x04"
 """What a zip archive begins with (APPNOTE.TXT, 4.3.7)."""
+_UNREADABLE: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
+"""What zipfile raises of damaged archives; the last of a name that says it is UTF-8 and is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +112,7 @@ def _from_archive(
                 # Reading stops at the size that the archive's directory says, whatever the packed bytes hold.
                 with archive.open(member) as opened:
                     taken.append(_kept(opened, wanted, models_dir, check))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise ModelPackError(f"{source} cannot be read as a zip archive: {str(error)[:200]}") from None
     return taken
 

@@ -235,6 +235,10 @@ def test_a_file_without_a_published_digest_can_be_vouched_for(invoke: Invoke, tm
     assert invoke("models", "import", tmp_path / "features").exit_code == 3, "nobody knows it"
     assert invoke("models", "import", tmp_path / "features", "--for", modelpack.DEFAULT_PACK).exit_code == 2
     assert invoke("models", "import", tmp_path / "features", "--for", "edgeface-xs").exit_code == 2, "a licence"
+    (tmp_path / "packed.zip").write_bytes(zipped(("features.onnx", FEATURES)))
+    packed = invoke("models", "import", tmp_path / "packed.zip", "--for", "small")
+    assert (packed.exit_code, "unpack it" in packed.stderr) == (2, True)
+    assert states(invoke)["small.arcface.onnx"] == "unpinned", "an archive's digest is not the file's"
     before = modelpack.load("small", MODELS).model_version
     assert invoke("models", "import", tmp_path / "features", "--for", "small").exit_code == 0
     assert states(invoke)["small.arcface.onnx"] == "ready"
@@ -294,6 +298,18 @@ def test_archives_that_are_bombs_are_not_unpacked(invoke: Invoke, tmp_path: Path
     broken.write_bytes(whole)
     with pytest.raises(ModelPackError, match="cannot be read as a zip archive"):
         importing.take(broken, packs, MODELS)
+    packed = tmp_path / "packed.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("features.onnx", FEATURES)
+    whole = bytearray(packed.read_bytes())
+    whole[len(whole) // 2] ^= 0xFF
+    packed.write_bytes(whole)
+    with pytest.raises(ModelPackError, match="cannot be read as a zip archive"):
+        importing.take(packed, packs, MODELS)
+    named = tmp_path / "named.zip"
+    named.write_bytes(zipped(("\u00e9.onnx", FEATURES)).replace("\u00e9".encode(), b"\xff\xfe"))
+    with pytest.raises(ModelPackError, match="cannot be read as a zip archive"):
+        importing.take(named, packs, MODELS)
     assert not [each for each in MODELS.iterdir() if each.is_file()]
 
 
