@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from countenance.gallery import TooManyUsers
 from countenance.operations.quotas import Quotas
 from countenance.sources import SourceBusy
+from countenance.store import Entry
 from tests.conformance.in_process import InProcess, ScriptedEngine, code_of, service_in
 
 FULL = "ServiceQuotaExceededException"
@@ -45,6 +48,37 @@ def test_what_is_beyond_the_quota_is_refused_and_what_leaves_makes_room(house: I
     assert ended(house, "CreateUser", CollectionId="one", UserId="ben") == "OK"
     assert ended(house, "DeleteCollection", CollectionId="one") == "OK"
     assert ended(house, "CreateCollection", CollectionId="two") == "OK"
+
+
+def test_calls_at_once_do_not_go_beyond_the_quota(house: InProcess) -> None:
+    house.ok("CreateCollection", {"CollectionId": "one"})
+    gallery, account = house.service.gallery, house.account.account_id
+    begin, full = threading.Barrier(8), list[str]()
+
+    def create(number: int) -> None:
+        begin.wait()
+        entry = Entry("CreateUser", account, "", f"r-{number}", house.now(), {})
+        try:
+            gallery.create_user(account, "one", f"u{number}", at=house.now(), entry=entry, once=None, most=3)
+        except TooManyUsers:
+            full.append(f"u{number}")
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert (gallery.collection(account, "one").user_count, len(full)) == (3, 5)
+
+
+def test_a_repeated_call_is_answered_when_there_is_no_room_any_more(house: InProcess) -> None:
+    house.ok("CreateCollection", {"CollectionId": "one"})
+    made = {"CollectionId": "one", "UserId": "ann", "ClientRequestToken": "made"}
+    assert ended(house, "CreateUser", **made) == "OK"
+    assert ended(house, "DeleteUser", CollectionId="one", UserId="ann") == "OK"
+    assert ended(house, "CreateUser", CollectionId="one", UserId="ben") == "OK"
+    assert ended(house, "CreateUser", **made) == "OK"
+    assert [each["UserId"] for each in house.ok("ListUsers", {"CollectionId": "one"})["Users"]] == ["ben"]
 
 
 def test_a_store_that_asks_for_fewer_requests_is_a_reason_to_try_again(

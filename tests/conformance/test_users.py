@@ -217,6 +217,21 @@ def test_a_token_is_good_for_one_call(house: InProcess) -> None:
     assert len(house.ok("ListFaces", {"CollectionId": C, "UserId": "ann"})["Faces"]) == 1
 
 
+def test_a_repeated_call_is_told_what_was_so_when_it_was_made(house: InProcess) -> None:
+    first, second = enrol(house, "ann 1", "ann 2")
+    house.ok("CreateUser", {"CollectionId": C, "UserId": "ann"})
+    put = {"CollectionId": C, "UserId": "ann", "FaceIds": [first], "ClientRequestToken": "put"}
+    taken = {"CollectionId": C, "UserId": "ann", "FaceIds": [first], "ClientRequestToken": "taken"}
+    assert house.ok("AssociateFaces", put)["UserStatus"] == "ACTIVE"
+    assert house.ok("DisassociateFaces", taken)["UserStatus"] == "CREATED"
+    assert house.ok("AssociateFaces", put)["UserStatus"] == "ACTIVE"  # though the user has no face any more
+    house.ok("AssociateFaces", {"CollectionId": C, "UserId": "ann", "FaceIds": [second]})
+    assert house.ok("DisassociateFaces", taken)["UserStatus"] == "CREATED"
+    house.ok("DeleteUser", {"CollectionId": C, "UserId": "ann"})
+    again = house.ok("AssociateFaces", put)
+    assert (again["AssociatedFaces"], again["UserStatus"]) == ([{"FaceId": first}], "ACTIVE")
+
+
 def test_an_erased_person_leaves_no_user_behind(house: InProcess, tmp_path: Path) -> None:
     faces = enrol(house, "ann 1", "ann 2", "ben 1")
     user(house, "Ann-Secret", faces[:2])

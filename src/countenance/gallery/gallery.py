@@ -6,6 +6,7 @@ the account: what another account owns does not exist here.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -66,6 +67,10 @@ class UserNotFound(GalleryError):
 
 class UserExists(GalleryError):
     """The collection has a user of this name already."""
+
+
+class TooManyUsers(GalleryError):
+    """A collection would have more users than it may."""
 
 
 class TooManyFaces(GalleryError):
@@ -144,6 +149,8 @@ class Associated:
 
     face_ids: tuple[str, ...]
     refused: tuple[NotAssociated, ...]
+    user_faces: int = 0
+    """How many references the user had then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,15 +319,25 @@ class Gallery(Protocol):
         ...
 
     def create_user(
-        self, account_id: str, collection_id: str, user_id: str, *, at: datetime, entry: Entry, once: Once | None
+        self,
+        account_id: str,
+        collection_id: str,
+        user_id: str,
+        *,
+        at: datetime,
+        entry: Entry,
+        once: Once | None,
+        most: int | None = None,
     ) -> None:
         """Make a user without references.
 
         Args:
             once: with a token that was used for the same call, nothing is done. So with all three below.
+            most: users that the collection may have; None: as many as they like.
 
         Raises:
             UserExists: the collection has it already.
+            TooManyUsers: it has as many as it may.
             TokenInUse: the token was used for another call.
         """
         ...
@@ -480,12 +497,14 @@ class Gallery(Protocol):
         model_version: str,
         dimension: int,
         erases_rest: bool,
+        may_erase: Callable[[sqlite3.Connection], None],
         entry: Entry,
     ) -> Migrated:
         """Have the templates beside the collection take the place of its own, in one transaction.
 
         Args:
             erases_rest: references without one are erased; users whom that leaves without a reference go as well.
+            may_erase: asked inside the transaction before any reference is erased; what it raises undoes all of it.
 
         Raises:
             FacesWithoutCrops: there are such references, and they are not to be erased; nothing was changed.

@@ -52,10 +52,10 @@ def has_crop(connection: sqlite3.Connection, ref_id: int) -> bool:
 
 
 def forget_crops(connection: sqlite3.Connection, uid: int) -> int:
-    """Remove every crop of a collection; returns how many there were."""
-    return connection.execute(
-        "DELETE FROM reference_crops WHERE ref_id BETWEEN ? AND ?", records.ref_id_range(uid)
-    ).rowcount
+    """Remove every crop of a collection, and what was made of crops and is not in force; returns how many crops."""
+    bounds = records.ref_id_range(uid)
+    connection.execute("DELETE FROM staged_templates WHERE ref_id BETWEEN ? AND ?", bounds)
+    return connection.execute("DELETE FROM reference_crops WHERE ref_id BETWEEN ? AND ?", bounds).rowcount
 
 
 def unstaged(
@@ -87,11 +87,13 @@ def stage(
     face_ids: Sequence[str],
     features: NDArray[np.float32],
 ) -> int:
-    """Put templates beside the collection; those whose reference went meanwhile are left out. Returns how many."""
+    """Put templates beside the collection; those whose reference or crop went meanwhile are left out. Returns how
+    many."""
     other, count = seal.of_model(model_version), 0
     for face_id, template in zip(records.known_id_bytes(face_ids), to_template(features), strict=True):
         row = connection.execute(
-            "SELECT ref_id FROM enrolled_references WHERE uid = ? AND face_id = ?", (collection.uid, face_id)
+            "SELECT ref_id FROM enrolled_references JOIN reference_crops USING (ref_id) WHERE uid = ? AND face_id = ?",
+            (collection.uid, face_id),
         ).fetchone()
         if row is None:
             continue

@@ -31,6 +31,7 @@ from countenance.gallery.gallery import (
     Once,
     RebuildReport,
     ReferenceNotFound,
+    TooManyUsers,
     User,
     UserCandidate,
 )
@@ -225,10 +226,20 @@ class SqliteGallery:
         return [records.id_text(face_id) for face_id in erased]
 
     def create_user(
-        self, account_id: str, collection_id: str, user_id: str, *, at: datetime, entry: Entry, once: Once | None
+        self,
+        account_id: str,
+        collection_id: str,
+        user_id: str,
+        *,
+        at: datetime,
+        entry: Entry,
+        once: Once | None,
+        most: int | None = None,
     ) -> None:
         def work(connection: sqlite3.Connection, found: Collection) -> tuple[Associated, None]:
             users.create(connection, found, user_id, at)
+            if most is not None and found.user_count >= most:  # whoever is there already was told of as such
+                raise TooManyUsers(f"The collection has {most} users, which is its quota.")
             return Associated((), ()), None
 
         self._once(account_id, collection_id, entry, once, work)
@@ -393,6 +404,7 @@ class SqliteGallery:
         model_version: str,
         dimension: int,
         erases_rest: bool,
+        may_erase: Callable[[sqlite3.Connection], None],
         entry: Entry,
     ) -> Migrated:
         def work(connection: sqlite3.Connection) -> tuple[Migrated, int, int]:
@@ -400,6 +412,7 @@ class SqliteGallery:
             erased: list[bytes] = []
             gone = 0
             if erases_rest and (left := migrating.without(connection, found.uid, model_version)):
+                may_erase(connection)
                 before = users.touched(connection, found.uid, left)
                 erased, _ = erasure.erase_references(connection, found.uid, left)
                 self._database.erasures.note(connection, erasure.note_of_references(found, erased))

@@ -32,17 +32,18 @@ def answered(connection: sqlite3.Connection, once: Once) -> Associated | None:
         return None
     if row[0] != once.asked:
         raise TokenInUse(f"The ClientRequestToken: {once.token} you have supplied is already in use.")
-    face_ids, refused = json.loads(row[1])
+    face_ids, refused, user_faces = json.loads(row[1])
     return Associated(
         tuple(face_ids),
         tuple(NotAssociated(face_id, Why(why), user_id, score) for face_id, why, user_id, score in refused),
+        user_faces,
     )
 
 
 def keep(connection: sqlite3.Connection, once: Once, done: Associated) -> None:
     """Remembers an answer, and forgets old ones."""
     refused = [[each.face_id, each.why.value, each.user_id, each.score] for each in done.refused]
-    answer = json.dumps([done.face_ids, refused])
+    answer = json.dumps([done.face_ids, refused, done.user_faces])
     connection.execute(
         "INSERT OR REPLACE INTO client_tokens (account_id, token, asked, answer, at) VALUES (?, ?, ?, ?, ?)",
         (once.account_id, once.token, once.asked, answer, to_microseconds(once.at)),

@@ -155,7 +155,8 @@ def associate(
     if user.faces + len(accepted) > MAX_FACES_OF_A_USER:
         raise TooManyFaces(f"A user has at most {MAX_FACES_OF_A_USER} faces.")
     _mark(connection, collection.uid, accepted, user.seq)
-    return Associated(tuple(records.id_text(each) for each in accepted), tuple(refused))
+    changed = tuple(records.id_text(each) for each in accepted)
+    return Associated(changed, tuple(refused), user.faces + len(accepted))
 
 
 def disassociate(
@@ -175,7 +176,7 @@ def disassociate(
                 NotAssociated(records.id_text(face_id), Why.OTHER_USER, _name(connection, collection, owner))
             )
     _mark(connection, collection.uid, taken, None)
-    return Associated(tuple(records.id_text(each) for each in taken), tuple(refused))
+    return Associated(tuple(records.id_text(each) for each in taken), tuple(refused), user.faces - len(taken))
 
 
 def associated(connection: sqlite3.Connection, uid: int, face_ids: Sequence[bytes]) -> set[bytes]:

@@ -19,6 +19,7 @@ from countenance.gallery import (
     TagLimitExceeded,
     TokenInUse,
     TooManyFaces,
+    TooManyUsers,
     UserExists,
     UserNotFound,
 )
@@ -64,6 +65,7 @@ FAULTS: dict[type[Error], tuple[str, str | None]] = {
     UserExists: ("ConflictException", "The user id: {UserId} already exists"),
     LimitReached: ("ServiceQuotaExceededException", OWN_MESSAGE),
     TooManyFaces: ("ServiceQuotaExceededException", OWN_MESSAGE),
+    TooManyUsers: ("ServiceQuotaExceededException", OWN_MESSAGE),
     TokenInUse: ("IdempotentParameterMismatchException", OWN_MESSAGE),
     NotOneOfTwo: ("InvalidParameterException", OWN_MESSAGE),
     InvalidCursor: ("InvalidPaginationTokenException", OWN_MESSAGE),

@@ -59,9 +59,6 @@ def collection_migrate(on: Instruction, params: dict[str, Any]) -> dict[str, Any
             f"{', ...' if len(left) > 3 else ''}. {collection_id} stays with the model {found.model_version}.",
             hint="index their images into another collection, delete them, or give --erase-rest",
         )
-    if left:
-        with on.database.reading() as connection:
-            retention.refuse_if_held(connection, account)
     details: dict[str, int | str] = {
         "collection_id": collection_id,
         "from": found.model_version,
@@ -74,6 +71,7 @@ def collection_migrate(on: Instruction, params: dict[str, Any]) -> dict[str, Any
         model_version=engine.model_version,
         dimension=engine.dimension,
         erases_rest=erases_rest,
+        may_erase=lambda connection: retention.refuse_if_held(connection, account),
         entry=Entry(MIGRATED, account, "", on.request_id, on.at, details, party=on.accounts.identified(account)),
     )
     return {

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 from countenance_audit import canonical
 
-from countenance.gallery import Collection, NotAssociated, Once, User, UserNotFound, Why
+from countenance.gallery import Collection, NotAssociated, Once, User, Why
 from countenance.operations.collections import comparable_collection
 from countenance.operations.context import Invocation
-from countenance.operations.faults import LimitReached, NotOneOfTwo
+from countenance.operations.faults import NotOneOfTwo
 from countenance.operations.images import analyse_bytes, image_bytes
 from countenance.operations.render import face_detail, reasons
 from countenance.operations.search import DEFAULT_SIMILARITY, FACE_IDS_NAMED, SCORE_SLACK
@@ -36,9 +36,6 @@ def create_user(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
     """Makes a user without faces."""
     call.service.governance.progress.refuse_erased(call.account_id, params["UserId"])
     _named(call, params["UserId"])
-    most = call.service.most(call.account_id, "users")
-    if most is not None and _is_full(call, params, most):
-        raise LimitReached(f"The collection has {most} users, which is its quota.")
     call.service.gallery.create_user(
         call.account_id,
         params["CollectionId"],
@@ -46,20 +43,9 @@ def create_user(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
         at=call.at,
         entry=call.entry({"collection_id": params["CollectionId"]}),
         once=_once(call, params),
+        most=call.service.most(call.account_id, "users"),
     )
     return {}
-
-
-def _is_full(call: Invocation, params: dict[str, Any], most: int) -> bool:
-    """Whether one more user would be too many; a user who is there already is told of as such."""
-    gallery = call.service.gallery
-    if gallery.collection(call.account_id, params["CollectionId"]).user_count < most:
-        return False
-    try:
-        gallery.user(call.account_id, params["CollectionId"], params["UserId"])
-    except UserNotFound:
-        return True
-    return False
 
 
 def delete_user(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +97,7 @@ def associate_faces(call: Invocation, params: dict[str, Any]) -> dict[str, Any]:
     return {
         "AssociatedFaces": [{"FaceId": each} for each in done.face_ids],
         "UnsuccessfulFaceAssociations": [_refused(call, each) for each in done.refused],
-        "UserStatus": _status(call, params),
+        "UserStatus": _status(done.user_faces),
     }
 
 
@@ -130,7 +116,7 @@ def disassociate_faces(call: Invocation, params: dict[str, Any]) -> dict[str, An
     return {
         "DisassociatedFaces": [{"FaceId": each} for each in done.face_ids],
         "UnsuccessfulFaceDisassociations": [_refused(call, each) for each in done.refused],
-        "UserStatus": _status(call, params),
+        "UserStatus": _status(done.user_faces),
     }
 
 
@@ -217,13 +203,12 @@ def _searched(call: Invocation, collection: Collection) -> None:
 
 
 def _user(user: User) -> dict[str, Any]:
-    return {"UserId": user.user_id, "UserStatus": ACTIVE if user.faces else CREATED}
+    return {"UserId": user.user_id, "UserStatus": _status(user.faces)}
 
 
-def _status(call: Invocation, params: dict[str, Any]) -> str:
+def _status(faces: int) -> str:
     """Aggregation is done when the call is answered, so no user is ever UPDATING."""
-    user = call.service.gallery.user(call.account_id, params["CollectionId"], params["UserId"])
-    return str(_user(user)["UserStatus"])
+    return ACTIVE if faces else CREATED
 
 
 def _refused(call: Invocation, each: NotAssociated) -> dict[str, Any]:

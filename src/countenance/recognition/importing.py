@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Final, Literal
 
@@ -73,7 +74,9 @@ def take(
         is_zip = opened.read(len(_ZIP)) == _ZIP
         opened.seek(0)
         taken = (
-            _from_archive(source, wanted, models_dir, check) if is_zip else [_kept(opened, wanted, models_dir, check)]
+            _from_archive(source, wanted, models_dir, check)
+            if is_zip
+            else [_kept(opened.read, wanted, models_dir, check)]
         )
     found = [each for each in taken if isinstance(each, Taken)]
     if not found:
@@ -111,21 +114,29 @@ def _from_archive(
                     raise ModelPackError(f"{source} holds far more than the files that are looked for")
                 # Reading stops at the size that the archive's directory says, whatever the packed bytes hold.
                 with archive.open(member) as opened:
-                    taken.append(_kept(opened, wanted, models_dir, check))
+                    taken.append(_kept(partial(_unpacked, opened), wanted, models_dir, check))
     except _UNREADABLE as error:
         raise ModelPackError(f"{source} cannot be read as a zip archive: {str(error)[:200]}") from None
     return taken
 
 
+def _unpacked(member: IO[bytes], size: int) -> bytes:
+    """Some bytes of a member; bzip2 says with an OSError that what is packed is damaged."""
+    try:
+        return member.read(size)
+    except OSError as error:
+        raise zipfile.BadZipFile(str(error)) from None
+
+
 def _kept(
-    opened: IO[bytes], wanted: dict[str, ModelFile], models_dir: Path, check: Callable[[ModelFile], None]
+    read: Callable[[int], bytes], wanted: dict[str, ModelFile], models_dir: Path, check: Callable[[ModelFile], None]
 ) -> Taken | str:
     """The file, in the models folder; the digest of one that nobody wants."""
     draft = models_dir / f".taking.{secrets.token_hex(4)}"
     digest, size = hashlib.sha256(), 0
     try:
         with draft.open("xb") as out:
-            while chunk := opened.read(_CHUNK):
+            while chunk := read(_CHUNK):
                 size += len(chunk)
                 if size > LARGEST_FILE:
                     raise ModelPackError(f"it has more than {LARGEST_FILE} bytes; no model has so many")

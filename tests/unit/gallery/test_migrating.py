@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,13 +40,23 @@ def features(pixels: np.ndarray) -> np.ndarray:
     return row / np.linalg.norm(row)
 
 
-def migrate(opened: World, *, erases_rest: bool = False) -> tuple[int, tuple[str, ...]]:
+def nothing_forbids(connection: sqlite3.Connection) -> None:
+    """No legal hold."""
+
+
+def migrate(
+    opened: World,
+    *,
+    erases_rest: bool = False,
+    may_erase: Callable[[sqlite3.Connection], None] = nothing_forbids,
+) -> tuple[int, tuple[str, ...]]:
     done = opened.gallery.migrate(
         ACCOUNT,
         "c",
         model_version=OTHER,
         dimension=WIDE,
         erases_rest=erases_rest,
+        may_erase=may_erase,
         entry=entry("collection.migrate"),
     )
     return done.references, done.erased
@@ -132,6 +143,38 @@ def test_faces_without_a_crop_stop_it_or_are_erased(at_home: World) -> None:
     found = gallery.collection(ACCOUNT, "c")
     assert (found.face_count, found.user_count) == (1, 1)
     assert [each.user_id for each in gallery.users(ACCOUNT, "c", after_seq=None, limit=9)] == ["a"]
+
+
+def test_what_forbids_erasing_is_asked_in_the_transaction_that_erases(at_home: World) -> None:
+    gallery = at_home.gallery
+    gallery.enrol(ACCOUNT, "c", [*faces(["a"]), *faces(["b"], seed=2, crops=False)], entry=entry())
+    carried(at_home)
+    asked: list[bool] = []
+
+    def forbids(connection: sqlite3.Connection) -> None:
+        asked.append(connection.in_transaction)
+        raise FacesWithoutCrops("a hold")
+
+    with pytest.raises(FacesWithoutCrops, match="a hold"):
+        migrate(at_home, erases_rest=True, may_erase=forbids)
+    assert asked == [True]
+    found = gallery.collection(ACCOUNT, "c")
+    assert (found.model_version, found.face_count) == (MODEL, 2)
+
+
+def test_what_was_made_of_crops_goes_with_them(at_home: World) -> None:
+    """A migration that was given up, or is under way, leaves no second templates once the crops are forgotten."""
+    gallery = at_home.gallery
+    gallery.enrol(ACCOUNT, "c", faces(["a", "b"]), entry=entry())
+    kept = gallery.unstaged(ACCOUNT, "c", OTHER, limit=9)
+    rows = np.stack([features(each.crop) for each in kept])
+    assert gallery.stage(ACCOUNT, "c", OTHER, [each.face_id for each in kept], rows) == 2
+    assert gallery.forget_crops(ACCOUNT, "c", entry=entry("crops.erase")) == 2
+    assert rows_of(at_home, "staged_templates") == 0
+    assert gallery.stage(ACCOUNT, "c", OTHER, [each.face_id for each in kept], rows) == 0
+    assert rows_of(at_home, "staged_templates") == 0
+    with pytest.raises(FacesWithoutCrops, match="2 faces"):
+        migrate(at_home)
 
 
 def test_what_went_meanwhile_does_not_come_back(at_home: World) -> None:

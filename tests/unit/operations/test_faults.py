@@ -25,6 +25,7 @@ from countenance.gallery import (
     TemplateCorrupt,
     TokenInUse,
     TooManyFaces,
+    TooManyUsers,
     UserExists,
     UserNotFound,
 )
@@ -207,6 +208,7 @@ RAISED_BY: dict[type[Error], set[str]] = {
     UserExists: {"CreateUser"},
     LimitReached: {"CreateCollection", "CreateUser", "IndexFaces"},
     TooManyFaces: {"AssociateFaces"},
+    TooManyUsers: {"CreateUser"},
     TokenInUse: OF_USERS,
     NotOneOfTwo: {"SearchUsers"},
     InvalidCursor: {"ListCollections", "ListFaces", "ListUsers"},
