@@ -206,7 +206,7 @@ RAISED_BY: dict[type[Error], set[str]] = {
     TagLimitExceeded: {"CreateCollection", "TagResource"},
     UserNotFound: {"AssociateFaces", "DeleteUser", "DisassociateFaces", "ListFaces", "SearchUsers"},
     UserExists: {"CreateUser"},
-    LimitReached: {"CreateCollection", "CreateUser", "IndexFaces"},
+    LimitReached: {"CreateCollection", "IndexFaces"},
     TooManyFaces: {"AssociateFaces"},
     TooManyUsers: {"CreateUser"},
     TokenInUse: OF_USERS,
