@@ -1,44 +1,48 @@
 """The enrolment database: collections of references with their templates. It never sees pixels.
 
-Start with `gallery` (the contract), then `sqlite` (the store), `index` and `shelf` (the search).
+Start with `gallery` (the contract) and `values`, then `sqlite` (the store), `index` and `shelf` (the search).
 """
 
 from __future__ import annotations
 
 from countenance.gallery.collections import held
-from countenance.gallery.gallery import (
-    MAX_CANDIDATES,
-    MAX_FACES_OF_A_USER,
-    MAX_TAGS,
-    Associated,
-    Collection,
+from countenance.gallery.faults import (
     CollectionExists,
     CollectionNotFound,
-    Enrolment,
     FacesWithoutCrops,
-    Gallery,
     GalleryError,
-    GalleryStats,
-    KeptCrop,
-    Migrated,
     ModelMismatch,
-    NotAssociated,
-    Once,
-    RebuildReport,
     ReferenceNotFound,
     TagLimitExceeded,
     TemplateCorrupt,
     TokenInUse,
     TooManyFaces,
     TooManyUsers,
-    User,
-    UserCandidate,
     UserExists,
     UserNotFound,
-    Why,
+)
+from countenance.gallery.gallery import (
+    Gallery,
 )
 from countenance.gallery.moving import NotAsAnArchiveHasIt
 from countenance.gallery.sqlite import SqliteGallery
+from countenance.gallery.values import (
+    MAX_CANDIDATES,
+    MAX_FACES_OF_A_USER,
+    MAX_TAGS,
+    Associated,
+    Collection,
+    Enrolment,
+    GalleryStats,
+    KeptCrop,
+    Migrated,
+    NotAssociated,
+    Once,
+    RebuildReport,
+    User,
+    UserCandidate,
+    Why,
+)
 
 __all__ = [
     "MAX_CANDIDATES",

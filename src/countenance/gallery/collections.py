@@ -11,14 +11,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from countenance.gallery import records
-from countenance.gallery.gallery import (
-    MAX_TAGS,
-    Collection,
+from countenance.gallery.faults import (
     CollectionExists,
     CollectionNotFound,
     TagLimitExceeded,
 )
 from countenance.gallery.sealing import CollectionSeal
+from countenance.gallery.values import (
+    MAX_TAGS,
+    Collection,
+)
 from countenance.store import Database, Keyring
 
 _MASTER_CHECK = b"countenance gallery master check v1"

@@ -19,9 +19,16 @@ from numpy.typing import NDArray
 
 from countenance.biometrics import BoundingBox, Reference
 from countenance.gallery import migrating, records
-from countenance.gallery.gallery import SAME_FACE_IOU, Collection, Enrolment, ModelMismatch
+from countenance.gallery.faults import (
+    ModelMismatch,
+)
 from countenance.gallery.sealing import CollectionSeal, to_template
 from countenance.gallery.shelf import Change
+from countenance.gallery.values import (
+    SAME_FACE_IOU,
+    Collection,
+    Enrolment,
+)
 
 IDS_AT_ONCE = 500  # in one IN (...) list; SQLite allows 32,766 and plans short lists as key lookups
 LENGTH_TOLERANCE = 1e-3  # how far from 1 the length of float32 features may be; fp16 rounding gives 5e-4

@@ -19,7 +19,9 @@ from typing import Any, Final
 
 from countenance.gallery import migrating, records, tokens, users
 from countenance.gallery.enrolment import placeholders, portions
-from countenance.gallery.gallery import Collection
+from countenance.gallery.values import (
+    Collection,
+)
 from countenance.store import Database, DatabaseError
 
 _LOG = logging.getLogger(__name__)

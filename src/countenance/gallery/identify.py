@@ -13,8 +13,15 @@ from countenance.biometrics import Candidate, Reference
 from countenance.gallery import records, users
 from countenance.gallery.comparison import Ranking
 from countenance.gallery.enrolment import LENGTH_TOLERANCE, placeholders, portions
-from countenance.gallery.gallery import MAX_CANDIDATES, Collection, ModelMismatch, UserCandidate
+from countenance.gallery.faults import (
+    ModelMismatch,
+)
 from countenance.gallery.shelf import Shelf
+from countenance.gallery.values import (
+    MAX_CANDIDATES,
+    Collection,
+    UserCandidate,
+)
 from countenance.store import Database
 
 

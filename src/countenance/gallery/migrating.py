@@ -15,8 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from countenance.gallery import records
-from countenance.gallery.gallery import Collection, FacesWithoutCrops, KeptCrop, TemplateCorrupt
+from countenance.gallery.faults import (
+    FacesWithoutCrops,
+    TemplateCorrupt,
+)
 from countenance.gallery.sealing import CollectionSeal, to_template
+from countenance.gallery.values import (
+    Collection,
+    KeptCrop,
+)
 
 CROP_SHAPE = (112, 112, 3)
 """Of what is kept: the crop that every model here makes its features of (recognition.alignment.CROP)."""

@@ -22,15 +22,17 @@ from countenance.biometrics import Reference
 from countenance.gallery import collections as collection_rows
 from countenance.gallery import erasure, records
 from countenance.gallery.enrolment import LENGTH_TOLERANCE
-from countenance.gallery.gallery import (
-    MAX_FACES_OF_A_USER,
-    Collection,
+from countenance.gallery.faults import (
     CollectionExists,
     GalleryError,
     TooManyFaces,
-    User,
 )
 from countenance.gallery.sealing import CollectionSeal, from_template
+from countenance.gallery.values import (
+    MAX_FACES_OF_A_USER,
+    Collection,
+    User,
+)
 from countenance.store import Database, Entry, Keyring
 
 NOBODY: Final = ""

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from countenance.biometrics import BoundingBox, Reference
-from countenance.gallery.gallery import Collection
+from countenance.gallery.values import (
+    Collection,
+)
 
 SEQ_BITS = 36  # 68 thousand million enrolments in a collection, 134 million collections, in SQLite's 63 bits
 

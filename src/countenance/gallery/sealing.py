@@ -17,7 +17,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
-from countenance.gallery.gallery import TemplateCorrupt
+from countenance.gallery.faults import (
+    TemplateCorrupt,
+)
 from countenance.store import Keyring
 
 _KEY_BYTES = 32  # AES-256

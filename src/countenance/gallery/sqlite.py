@@ -19,9 +19,19 @@ from numpy.typing import NDArray
 
 from countenance.biometrics import Candidate, Reference
 from countenance.gallery import collections as collection_rows
-from countenance.gallery import enrolment, erasure, migrating, moving, records, tokens, users
+from countenance.gallery import enrolment, erasure, listing, loading, migrating, moving, records, tokens, users
 from countenance.gallery.erasure import Erased
-from countenance.gallery.gallery import (
+from countenance.gallery.faults import (
+    ReferenceNotFound,
+    TooManyUsers,
+)
+from countenance.gallery.identify import identify, identify_users
+from countenance.gallery.index import IndexFactory, default_index
+from countenance.gallery.moving import Arriving, Leaving
+from countenance.gallery.sealing import CollectionSeal, from_template
+from countenance.gallery.shelf import KEEP_SMALL, SMALL_COLLECTION, Change, Loaded, Shelf
+from countenance.gallery.users import Touched
+from countenance.gallery.values import (
     Associated,
     Collection,
     Enrolment,
@@ -30,21 +40,12 @@ from countenance.gallery.gallery import (
     Migrated,
     Once,
     RebuildReport,
-    ReferenceNotFound,
-    TooManyUsers,
     User,
     UserCandidate,
 )
-from countenance.gallery.identify import identify, identify_users
-from countenance.gallery.index import IndexFactory, default_index
-from countenance.gallery.moving import Arriving, Leaving
-from countenance.gallery.sealing import CollectionSeal, from_template
-from countenance.gallery.shelf import KEEP_SMALL, SMALL_COLLECTION, Change, Loaded, Shelf
-from countenance.gallery.users import Touched
 from countenance.store import Database, Entry, Keyring
 
 _SCRIPTS = ("0001.sql", "0002.sql", "0003.sql", "0004.sql")
-_LOAD_AT_ONCE = 4_096  # rows opened between two additions to an index: about 1 MB at 128 features
 
 
 class SqliteGallery:
@@ -157,33 +158,7 @@ class SqliteGallery:
     ) -> list[tuple[int, Reference]]:
         with self._database.reading(snapshot=True) as connection:
             found = collection_rows.find(connection, account_id, collection_id)
-            first, last = records.ref_id_range(found.uid)
-            if after_seq is not None:
-                first = records.ref_id(found.uid, after_seq) + 1
-            seq = None if user_id is None else users.find(connection, found.uid, user_id).seq
-            if face_ids is None and seq is None:
-                rows = connection.execute(
-                    f"SELECT ref_id, {records.REFERENCE_TOLD} FROM enrolled_references "  # noqa: S608
-                    "WHERE ref_id BETWEEN ? AND ? ORDER BY ref_id LIMIT ?",
-                    (first, last, limit),
-                ).fetchall()
-            elif face_ids is None:
-                rows = connection.execute(
-                    f"SELECT ref_id, {records.REFERENCE_TOLD} FROM enrolled_references "  # noqa: S608
-                    "WHERE uid = ? AND user_seq = ? AND ref_id >= ? ORDER BY ref_id LIMIT ?",
-                    (found.uid, seq, first, limit),
-                ).fetchall()
-            else:
-                rows = []
-                for portion in enrolment.portions(records.known_id_bytes(face_ids)):
-                    marks = enrolment.placeholders(len(portion))
-                    rows += connection.execute(
-                        f"SELECT ref_id, {records.REFERENCE_TOLD} FROM enrolled_references "  # noqa: S608
-                        f"WHERE uid = ? AND face_id IN ({marks}) AND ref_id >= ? AND (? IS NULL OR user_seq = ?)",
-                        (found.uid, *portion, first, seq, seq),
-                    ).fetchall()
-                rows = sorted(rows)[:limit]
-        return [(records.seq_of(row[0]), records.reference_of(row[1:], found.model_version)) for row in rows]
+            return listing.references(connection, found, after_seq, limit, face_ids, user_id)
 
     def reference(self, account_id: str, collection_id: str, face_id: str) -> Reference:
         found = self.references(account_id, collection_id, after_seq=None, limit=1, face_ids=[face_id])
@@ -594,30 +569,11 @@ class SqliteGallery:
         """The index of what a collection's users are compared by, from one snapshot of the database."""
         with self._database.reading(snapshot=True) as connection:
             found, _ = collection_rows.find_by_uid(connection, uid)
-            (revision,) = connection.execute("SELECT user_revision FROM collections WHERE uid = ?", (uid,)).fetchone()
-            vectors = users.vectors(connection, found, self._seal(connection, found))
-        index = self._index_factory(found.dimension)
-        index.reserve(len(vectors))
-        if vectors:
-            keys = records.id_rows(users.key_of(seq) for seq in vectors)
-            index.add(keys, np.stack(list(vectors.values())).astype(np.float16))
-        return Loaded(index, revision)
+            return loading.users_index(connection, found, self._seal(connection, found), self._index_factory)
 
     def _load(self, uid: int) -> Loaded:
         """The index of a collection from one snapshot of the database."""
         with self._database.reading(snapshot=True) as connection:
             found, revision = collection_rows.find_by_uid(connection, uid)
             seal = self._seal(connection, found)
-            index = self._index_factory(found.dimension)
-            index.reserve(found.face_count)
-            cursor = connection.execute(
-                "SELECT face_id, template FROM enrolled_references WHERE ref_id BETWEEN ? AND ?",
-                records.ref_id_range(uid),
-            )
-            while rows := cursor.fetchmany(_LOAD_AT_ONCE):
-                templates = b"".join(seal.open(face_id, sealed) for face_id, sealed in rows)
-                index.add(
-                    records.id_rows(face_id for face_id, _ in rows),
-                    from_template(templates).reshape(len(rows), found.dimension),
-                )
-        return Loaded(index, revision)
+            return Loaded(loading.references_index(connection, found, seal, self._index_factory), revision)

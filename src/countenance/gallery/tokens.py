@@ -9,8 +9,16 @@ import json
 import sqlite3
 from datetime import timedelta
 
-from countenance.gallery.gallery import Associated, NotAssociated, Once, TokenInUse, Why
+from countenance.gallery.faults import (
+    TokenInUse,
+)
 from countenance.gallery.records import to_microseconds
+from countenance.gallery.values import (
+    Associated,
+    NotAssociated,
+    Once,
+    Why,
+)
 
 KEPT = timedelta(hours=24)
 """How long: longer than any SDK goes on trying. Amazon states no time for these operations."""

@@ -20,19 +20,21 @@ from numpy.typing import NDArray
 from countenance.gallery import records
 from countenance.gallery.aggregation import aggregate
 from countenance.gallery.enrolment import placeholders, portions
-from countenance.gallery.gallery import (
+from countenance.gallery.faults import (
+    TooManyFaces,
+    UserExists,
+    UserNotFound,
+)
+from countenance.gallery.sealing import CollectionSeal, from_template
+from countenance.gallery.shelf import Change
+from countenance.gallery.values import (
     MAX_FACES_OF_A_USER,
     Associated,
     Collection,
     NotAssociated,
-    TooManyFaces,
     User,
-    UserExists,
-    UserNotFound,
     Why,
 )
-from countenance.gallery.sealing import CollectionSeal, from_template
-from countenance.gallery.shelf import Change
 
 _KEY_BYTES = 16
 _COLUMNS = (
