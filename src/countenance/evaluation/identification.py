@@ -1,0 +1,400 @@
+"""Errors of open-set identification, as NIST's FRTE 1:N has them.
+
+FPIR(T) is the share of searches for people who are not in the gallery that return somebody at or above T. FNIR(N, 1, T)
+is the share of searches for people who are in it whose own reference scores below T or is not the best. A probe without
+a face is a miss when its person is enrolled, and no search otherwise. A person's score is the best of their references.
+
+With gallery and probes those are the data set's own. Otherwise a random half of all people is enrolled with the first
+image of each; their other images are searched for, and so are all images of the other half, who are not there. Smaller
+galleries are random parts of the people enrolled, drawn several times; whoever is left out is searched for as well.
+
+Intervals resample the people searched for; the galleries stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from countenance.evaluation.comparisons import no_lower
+from countenance.evaluation.dataset import PAIRS, SEARCHES, Dataset
+from countenance.evaluation.intervals import Rate, Values, Weights, bounds, rate, resampled, share
+from countenance.evaluation.rates import FEWEST_ERRORS
+from countenance.recognition import Calibration
+
+SIMILARITIES: Final = (80.0, 90.0, 99.0, 99.9)
+FPIRS: Final = (0.01, 0.001)
+SIZES: Final = (100, 1_000, 10_000, 100_000)
+DRAWS: Final = 10
+"""Random galleries of each size below the full one."""
+PROBES: Final = 256
+"""Searches at once: with 100,000 references, 100 MB of scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Searches:
+    """Who is enrolled and what is searched for."""
+
+    references: NDArray[np.int32]
+    """Images of the full gallery, those of one person together."""
+    person: NDArray[np.int32]
+    """Of each reference its person's place among `subjects`."""
+    subjects: NDArray[np.int32]
+    """The people enrolled."""
+    probes: NDArray[np.int32]
+    """Images that are searched for."""
+    subject_of_probe: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class AtThreshold:
+    """Both error rates at one Similarity."""
+
+    similarity: float
+    fpir: Rate
+    fnir: Rate
+
+
+@dataclass(frozen=True, slots=True)
+class AtFpir:
+    """FNIR where FPIR is at most this; None when too few searches would be falsely answered to tell."""
+
+    fpir: float
+    similarity: float | None
+    fnir: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class OfGallery:
+    """Galleries of one size."""
+
+    size: int
+    """People enrolled."""
+    draws: int
+    mated: int
+    """Searches for somebody enrolled, in all draws."""
+    non_mated: int
+    rank_one: Rate
+    """Share of mated searches whose own reference comes first, at any score; `errors` counts those."""
+    at: tuple[AtThreshold, ...]
+    at_fpir: tuple[AtFpir, ...]
+    curve: tuple[tuple[float, float, float], ...]
+    """Similarity, FPIR, FNIR."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "size": self.size,
+            "draws": self.draws,
+            "mated_searches": self.mated,
+            "non_mated_searches": self.non_mated,
+            "rank_one": self.rank_one.to_json(),
+            "at_similarity": [
+                {"similarity": each.similarity, "fpir": each.fpir.to_json(), "fnir": each.fnir.to_json()}
+                for each in self.at
+            ],
+            "at_fpir": [
+                {
+                    "fpir": each.fpir,
+                    "similarity": each.similarity,
+                    "fnir": None
+                    if each.fnir is None
+                    else {"value": each.fnir, "low": each.low, "high": each.high, "method": "bootstrap"},
+                }
+                for each in self.at_fpir
+            ],
+            "curve": [{"similarity": s, "fpir": p, "fnir": n} for s, p, n in self.curve],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A search that did not find the person, in the full gallery."""
+
+    probe: int
+    reference: int
+    """The person's most alike reference, or the first when there is no score."""
+    score: float | None
+    first: int | None
+    """The reference that came first, when it was of somebody else."""
+    first_score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """All sizes, smallest first, and what was missed at Similarity 80 in the full gallery."""
+
+    galleries: tuple[OfGallery, ...]
+    missed: tuple[Missed, ...]
+    missed_in_all: int
+    unacquired_references: int
+    """Failures to enrol (FTE)."""
+    unacquired_probes: int
+
+
+def plan(dataset: Dataset, seed: int) -> Searches | None:
+    """Who is enrolled and who is searched for; None where nobody says whose the images are, or nothing is left."""
+    if dataset.form == PAIRS or not dataset.knows_subjects:
+        return None
+    of = dataset.subject_of
+    if dataset.form == SEARCHES:
+        assert dataset.in_gallery is not None  # of this form
+        references, probes = np.flatnonzero(dataset.in_gallery), np.flatnonzero(~dataset.in_gallery)
+    else:
+        count = len(dataset.subjects)
+        enrolled = np.zeros(count, np.bool_)
+        enrolled[np.random.default_rng(seed).permutation(count)[: count // 2]] = True
+        first = np.full(count, -1)
+        first[of[::-1]] = np.arange(len(of))[::-1]
+        is_reference = enrolled[of] & (first[of] == np.arange(len(of)))
+        references, probes = np.flatnonzero(is_reference), np.flatnonzero(~is_reference)
+    if not references.size or not probes.size:
+        return None
+    references = references[np.argsort(of[references], kind="stable")]
+    subjects, person = np.unique(of[references], return_inverse=True)
+    return Searches(
+        references.astype(np.int32),
+        person.astype(np.int32),
+        subjects.astype(np.int32),
+        probes.astype(np.int32),
+        of[probes],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """Of every acquired probe: its own person's score, and the best of others in every gallery."""
+
+    mate: NDArray[np.float32]
+    """-inf where the person is not enrolled, or has no features."""
+    best_other: dict[tuple[int, int], NDArray[np.float32]]
+    """By size and draw."""
+
+
+def identify(
+    features: NDArray[np.float32],
+    acquired: NDArray[np.bool_],
+    dataset: Dataset,
+    searches: Searches,
+    calibration: Calibration,
+    *,
+    rounds: int,
+    seed: int,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Identification:
+    """Search for every probe in galleries of several sizes."""
+    full = len(searches.subjects)
+    sizes = [*(size for size in SIZES if size < full), full]
+    rng = np.random.default_rng([seed, 1])
+    orders = [rng.permutation(full) for _ in range(DRAWS)] if len(sizes) > 1 else []
+    galleries = {(size, draw): order[:size] for draw, order in enumerate(orders) for size in sizes[:-1]}
+    galleries[full, 0] = np.arange(full)
+    scores = _search(features, acquired, searches, galleries, progress)
+    units = len(dataset.subjects)
+    found = []
+    for size in sizes:
+        draws = [draw for of, draw in galleries if of == size]
+        found.append(_of_size(size, draws, galleries, scores, acquired, searches, calibration, units, rounds, seed))
+    missed, count = _missed(features, acquired, searches, scores, calibration.comparison_score(80.0), full)
+    return Identification(
+        galleries=tuple(found),
+        missed=missed,
+        missed_in_all=count,
+        unacquired_references=int((~acquired[searches.references]).sum()),
+        unacquired_probes=int((~acquired[searches.probes]).sum()),
+    )
+
+
+def _search(
+    features: NDArray[np.float32],
+    acquired: NDArray[np.bool_],
+    searches: Searches,
+    galleries: dict[tuple[int, int], NDArray[np.intp]],
+    progress: Callable[[float], None],
+) -> _Scores:
+    usable = acquired[searches.references]
+    columns = features[searches.references[usable]]
+    person = searches.person[usable]
+    starts = np.flatnonzero(np.diff(person, prepend=-1))
+    place = np.full(int(searches.person.max()) + 1, -1)
+    place[person[starts]] = np.arange(len(starts))
+    enrolled = np.full(int(max(searches.subject_of_probe.max(), searches.subjects.max())) + 1, -1)
+    enrolled[searches.subjects] = place
+    own = enrolled[searches.subject_of_probe]
+    probes = searches.probes
+    mate = np.full(len(probes), -np.inf, np.float32)
+    best = {key: np.full(len(probes), -np.inf, np.float32) for key in galleries}
+    members = {key: place[chosen][place[chosen] >= 0] for key, chosen in galleries.items()}
+    for start in range(0, len(probes) if len(starts) else 0, PROBES):
+        part = slice(start, start + PROBES)
+        scores = features[probes[part]] @ columns.T
+        if len(starts) < scores.shape[1]:
+            scores = np.maximum.reduceat(scores, starts, axis=1)
+        scores[~acquired[probes[part]]] = -np.inf
+        lines = np.flatnonzero(own[part] >= 0)
+        mate[start + lines] = scores[lines, own[part][lines]]
+        scores[lines, own[part][lines]] = -np.inf
+        for key, chosen in members.items():
+            if len(chosen):
+                whole = len(chosen) == scores.shape[1]
+                best[key][part] = (scores if whole else scores[:, chosen]).max(axis=1)
+        progress(min(1.0, (start + PROBES) / len(probes)))
+    return _Scores(mate, best)
+
+
+def _of_size(
+    size: int,
+    draws: Sequence[int],
+    galleries: dict[tuple[int, int], NDArray[np.intp]],
+    scores: _Scores,
+    acquired: NDArray[np.bool_],
+    searches: Searches,
+    calibration: Calibration,
+    units: int,
+    rounds: int,
+    seed: int,
+) -> OfGallery:
+    subject = searches.subject_of_probe
+    usable = acquired[searches.probes]
+    mated, non_mated = [], []
+    for draw in draws:
+        inside = np.isin(subject, searches.subjects[galleries[size, draw]])
+        mated.append(inside)
+        non_mated.append(~inside & usable)
+    best = [scores.best_other[size, draw] for draw in draws]
+
+    def count(chosen: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
+        counts: Values = np.sum([np.bincount(subject[each], minlength=units) for each in chosen], axis=0)
+        return counts.astype(np.float64)
+
+    def misses(threshold: float) -> list[NDArray[np.bool_]]:
+        least = no_lower(threshold)
+        return [m & ((scores.mate < least) | (scores.mate <= b)) for m, b in zip(mated, best, strict=True)]
+
+    first = [m & (scores.mate > b) for m, b in zip(mated, best, strict=True)]
+    wrong, of = [first], [mated]
+    for similarity in SIMILARITIES:
+        threshold = calibration.comparison_score(similarity)
+        wrong.append([n & (b >= no_lower(threshold)) for n, b in zip(non_mated, best, strict=True)])
+        wrong.append(misses(threshold))
+        of += [non_mated, mated]
+    errors, every = (np.stack([count(each) for each in some], axis=1) for some in (wrong, of))
+    samples = resampled(lambda weights: share(weights @ errors, weights @ every), units, rounds, seed)
+    told = [rate(int(errors[:, n].sum()), int(every[:, n].sum()), samples[:, n]) for n in range(len(wrong))]
+    at = [AtThreshold(similarity, told[1 + 2 * n], told[2 + 2 * n]) for n, similarity in enumerate(SIMILARITIES)]
+    lost = [np.where(scores.mate > b, scores.mate, -np.inf)[m] for m, b in zip(mated, best, strict=True)]
+    alarms = [b[n] for n, b in zip(non_mated, best, strict=True)]
+    fixed = [
+        _at_fpir(fpir, alarms, lost, non_mated, mated, subject, calibration, units, rounds, seed) for fpir in FPIRS
+    ]
+    return OfGallery(
+        size=size,
+        draws=len(draws),
+        mated=int(sum(int(each.sum()) for each in mated)),
+        non_mated=int(sum(int(each.sum()) for each in non_mated)),
+        rank_one=told[0],
+        at=tuple(at),
+        at_fpir=tuple(fixed),
+        curve=_curve(np.concatenate(alarms), np.concatenate(lost), calibration),
+    )
+
+
+def _at_fpir(
+    fpir: float,
+    alarms: Sequence[NDArray[np.float32]],
+    lost: Sequence[NDArray[np.float32]],
+    non_mated: Sequence[NDArray[np.bool_]],
+    mated: Sequence[NDArray[np.bool_]],
+    subject: NDArray[np.int32],
+    calibration: Calibration,
+    units: int,
+    rounds: int,
+    seed: int,
+) -> AtFpir:
+    """The threshold is found over all draws, in every round anew."""
+    scores, found = np.concatenate(alarms), np.concatenate(lost)
+    if fpir * len(scores) / len(alarms) < FEWEST_ERRORS or not len(found):
+        return AtFpir(fpir, None, None, None, None)
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    who = np.concatenate([subject[each] for each in non_mated])[order]
+    mate = np.argsort(found, kind="stable")
+    lowest, whose = found[mate], np.concatenate([subject[each] for each in mated])[mate]
+
+    def threshold_and_rate(weights: Weights) -> Values:
+        result = np.empty((len(weights), 2))
+        for at, each in enumerate(weights):
+            alarmed = np.cumsum(each[who])
+            place = int(np.searchsorted(alarmed, fpir * alarmed[-1], side="right"))
+            threshold = np.nextafter(ranked[min(place, len(ranked) - 1)], np.float32(np.inf))
+            below = int(np.searchsorted(lowest, threshold, side="left"))
+            every = each[whose].sum()
+            result[at] = threshold, each[whose[:below]].sum() / every if every else np.nan
+        return result
+
+    threshold, value = threshold_and_rate(np.ones((1, units)))[0]
+    low, high = bounds(resampled(threshold_and_rate, units, rounds, seed)[:, 1])
+    return AtFpir(fpir, calibration.similarity(float(threshold)), float(value), low, high)
+
+
+def _curve(
+    alarms: NDArray[np.float32], lost: NDArray[np.float32], calibration: Calibration
+) -> tuple[tuple[float, float, float], ...]:
+    if not alarms.size or not lost.size:
+        return ()
+    ranked, found = np.sort(alarms)[::-1], np.sort(lost)
+    ranks = np.unique(np.geomspace(1, ranked.size, 100).astype(int))
+    points = []
+    for rank in ranks:
+        threshold = ranked[rank - 1]
+        if not np.isfinite(threshold):
+            continue
+        missed = float(np.searchsorted(found, threshold, side="left") / found.size)
+        points.append((calibration.similarity(float(threshold)), float(rank / ranked.size), missed))
+    return tuple(points)
+
+
+MOST_MISSED: Final = 50
+"""Missed searches that are told one by one."""
+
+
+def _missed(
+    features: NDArray[np.float32],
+    acquired: NDArray[np.bool_],
+    searches: Searches,
+    scores: _Scores,
+    threshold: float,
+    full: int,
+) -> tuple[tuple[Missed, ...], int]:
+    mated = np.isin(searches.subject_of_probe, searches.subjects)
+    least = no_lower(threshold)
+    wrong = np.flatnonzero(mated & ((scores.mate < least) | (scores.mate <= scores.best_other[full, 0])))
+    order = wrong[np.argsort(scores.mate[wrong], kind="stable")]
+    usable = np.flatnonzero(acquired[searches.references])
+    told = []
+    for at in order[:MOST_MISSED]:
+        probe = int(searches.probes[at])
+        own = np.flatnonzero(searches.subjects[searches.person] == searches.subject_of_probe[at])
+        if not acquired[probe] or not usable.size:
+            told.append(Missed(probe, int(searches.references[own[0]]), None, None, None))
+            continue
+        compared = features[searches.references[usable]] @ features[probe]
+        is_own = np.isin(usable, own)
+        mine = np.where(is_own, compared, -np.inf)
+        best = int(np.argmax(compared))
+        has_score = bool(np.isfinite(mine).any())
+        told.append(
+            Missed(
+                probe=probe,
+                reference=int(searches.references[usable[int(np.argmax(mine))] if has_score else own[0]]),
+                score=float(mine.max()) if has_score else None,
+                first=None if is_own[best] else int(searches.references[usable[best]]),
+                first_score=None if is_own[best] else float(compared[best]),
+            )
+        )
+    return tuple(told), len(wrong)
