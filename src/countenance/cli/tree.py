@@ -15,6 +15,7 @@ from countenance.cli.detect import detect
 from countenance.cli.doctor import doctor
 from countenance.cli.enrol import enrol
 from countenance.cli.enrolled import consent, person, retention
+from countenance.cli.evaluate import evaluate
 from countenance.cli.import_rekognition import import_rekognition
 from countenance.cli.ledger import ledger
 from countenance.cli.models import models
@@ -76,6 +77,7 @@ for _command in (
     sample,
     witness,
     models,
+    evaluate,
     config,
     doctor,
 ):

@@ -134,7 +134,7 @@ class Evaluation:
             "version": 1,
             "software": __version__,
             "python": platform.python_version(),
-            "at": self.at,
+            "at": self.at.isoformat(),
             "source": str(dataset.source),
             "images_root": str(dataset.root),
             "form": dataset.form,
