@@ -160,7 +160,7 @@ class Rates:
                     for at, each in enumerate(found)
                 ]
                 return np.stack(rows)
-            return _crossing(many, weights, fmr, EDGES)[:, None]
+            return _crossing(many, weights, fmr, _near(threshold))[:, None]
 
         samples = self._resampled(misses)[:, 0]
         return AtFmr(
@@ -193,9 +193,7 @@ class Rates:
         part = 1.0 if gap[0] == gap[1] else gap[0] / (gap[0] - gap[1])
         value = float(fmr[before] + part * (fmr[at] - fmr[before]))
         threshold = float(_FINE[before] + part * (_FINE[at] - _FINE[before]))
-        # Rounds find it between edges of the grid that are near: 40 of them, over 0.3 of the score.
-        middle = int(np.searchsorted(EDGES, threshold))
-        near = EDGES[max(0, middle - 20) : middle + 20]
+        near = _near(threshold)
         samples = self._resampled(lambda weights: _crossing(self._resampling, weights, None, near)[:, None])[:, 0]
         low, high = bounds(samples)
         if value == 0.0:
@@ -242,6 +240,12 @@ def histogram(bins: NDArray[np.int64], width: int = 32) -> list[int]:
     wide = bins[:-1].reshape(-1, width).sum(1)
     wide[-1] += bins[-1]
     return [int(each) for each in wide]
+
+
+def _near(threshold: float) -> Values:
+    """Edges of the grid among which rounds find a threshold: 40 of them, over 0.3 of the score."""
+    middle = int(np.searchsorted(EDGES, threshold))
+    return EDGES[max(0, middle - 20) : middle + 20]
 
 
 def _crossing(many: Resampling, weights: Weights, fmr: float | None, edges: Values) -> Values:
