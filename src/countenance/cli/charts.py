@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Final
 
 from markupsafe import Markup, escape
+
+from countenance.evaluation.rates import deviate
 
 WIDTH: Final = 640
 HEIGHT: Final = 380
@@ -44,11 +45,6 @@ class Marked:
     x: float
     y: float
     label: str
-
-
-def deviate(share: float) -> float:
-    """The normal deviate of a rate; ISO/IEC 19795-1 draws DET curves along these."""
-    return NormalDist().inv_cdf(min(max(share, 1e-9), 1 - 1e-9))
 
 
 def rates(

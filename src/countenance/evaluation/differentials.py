@@ -8,7 +8,7 @@ be chance. Thresholds are those whose impostor scores were all kept one by one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from countenance.evaluation.comparisons import Comparisons, Kept, no_lower
-from countenance.evaluation.dataset import SEARCHES, Dataset
+from countenance.evaluation.dataset import Dataset
+from countenance.evaluation.groups import Labelled, labelled
 from countenance.evaluation.intervals import Rate, Values, Weights, rate, resampled, share
 from countenance.evaluation.rates import FEWEST_ERRORS
 
-UNSTATED: Final = "not stated"
 MOST_IN_MATRIX: Final = 12
 """Values of a column whose matrix is told; beyond that it cannot be read."""
-MOST_VALUES: Final = 60
-"""Values of a column that are told at all, the commonest first: a column with more is no grouping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +94,6 @@ class Differential:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Labelled:
-    """A column, comparison by comparison: what each side of kept and failed ones is, and how many there are."""
-
-    values: tuple[str, ...]
-    subjects: tuple[int | None, ...]
-    high: NDArray[np.int64]
-    """Of each kept impostor comparison the cell of the matrix: low value * values + high value; -1 left out."""
-    low: NDArray[np.int64]
-    """Of each genuine comparison that was kept its value; -1 for one between two values."""
-    impostors: Callable[[Weights], Values]
-    """Weights -> rounds x cells."""
-    genuines: Callable[[Weights], Values]
-    """Weights -> rounds x values, those without a face included."""
-    missed: Callable[[Weights], Values]
-    """Weights -> rounds x values: genuine comparisons without a face."""
-
-
 def differentials(
     dataset: Dataset,
     compared: Comparisons,
@@ -133,12 +113,9 @@ def differentials(
     """
     found = []
     for column in (*dataset.groups, *dataset.pair_groups):
-        codes, values, left_out = _codes(dataset, column)
-        labelled = (_of_pairs if dataset.same.size else _of_images)(
-            dataset, compared, acquired, of_image, units, codes, values
-        )
+        of_groups, left_out = labelled(dataset, compared, acquired, of_image, units, column)
         for similarity, threshold in thresholds:
-            groups, matrix = _at(labelled, compared, of_image, units, threshold, rounds, seed)
+            groups, matrix = _at(of_groups, compared, of_image, units, threshold, rounds, seed)
             found.append(
                 Differential(
                     column=column,
@@ -160,128 +137,8 @@ def is_kept(kept: Kept, threshold: float, *, highest: bool) -> bool:
     return bool(kept.scores.size) and (threshold > kept.edge if highest else threshold <= kept.edge)
 
 
-def _codes(dataset: Dataset, column: str) -> tuple[NDArray[np.int64], tuple[str, ...], int]:
-    """Of each subject, or of each side of each listed comparison, its value's number; -1 for the rare ones."""
-    if dataset.same.size:
-        said = [each or UNSTATED for pair in dataset.pair_groups[column] for each in pair]
-    else:
-        said = [each or UNSTATED for each in dataset.groups[column]]
-    names, places, counts = np.unique(np.array(said, dtype=object), return_inverse=True, return_counts=True)
-    common = np.argsort(-counts, kind="stable")[:MOST_VALUES]
-    common = np.sort(common)
-    number = np.full(len(names), -1, np.int64)
-    number[common] = np.arange(len(common))
-    codes = number[places]
-    if dataset.same.size:
-        codes = codes.reshape(-1, 2)
-    return codes, tuple(str(names[each]) for each in common), len(names) - len(common)
-
-
-def _cell(one: NDArray[np.int64], other: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    cell = np.minimum(one, other) * count + np.maximum(one, other)
-    return np.where((one < 0) | (other < 0), -1, cell)
-
-
-def _of_images(
-    dataset: Dataset,
-    compared: Comparisons,
-    acquired: NDArray[np.bool_],
-    of_image: NDArray[np.int32],
-    units: int,
-    codes: NDArray[np.int64],
-    values: tuple[str, ...],
-) -> _Labelled:
-    of = codes[of_image]
-    count = len(values)
-    member = np.equal(codes[:, None], np.arange(count)).astype(np.float64)
-
-    def images(chosen: NDArray[np.bool_]) -> Values:
-        return np.bincount(of_image[chosen], minlength=units).astype(np.float64)
-
-    if dataset.form == SEARCHES:
-        assert dataset.in_gallery is not None  # of this form
-        ours, theirs = images(acquired & ~dataset.in_gallery), images(acquired & dataset.in_gallery)
-    else:
-        ours = theirs = images(acquired)
-    made = compared.genuine_of_unit.sum(1).astype(np.float64)
-
-    def impostors(weights: Weights) -> Values:
-        a = (weights * ours) @ member
-        b = (weights * theirs) @ member
-        own = (weights * ours * weights * theirs) @ member
-        cells = np.zeros((len(weights), count * count))
-        for x in range(count):
-            for y in range(x, count):
-                if dataset.form == SEARCHES:
-                    made_here = a[:, x] * b[:, y] + (a[:, y] * b[:, x] if x != y else -own[:, x])
-                else:
-                    made_here = a[:, x] * a[:, y] if x != y else (a[:, x] ** 2 - own[:, x]) / 2
-                cells[:, x * count + y] = made_here
-        return cells
-
-    return _Labelled(
-        values=values,
-        subjects=tuple(int(each) for each in member.sum(0)),
-        high=_cell(of[compared.highest.first], of[compared.highest.second], count),
-        low=of[compared.lowest.first],
-        impostors=impostors,
-        genuines=lambda weights: (weights * (made + compared.unacquired_of_unit)) @ member,
-        missed=lambda weights: (weights * compared.unacquired_of_unit) @ member,
-    )
-
-
-def _of_pairs(
-    dataset: Dataset,
-    compared: Comparisons,
-    acquired: NDArray[np.bool_],
-    of_image: NDArray[np.int32],
-    _units: int,
-    codes: NDArray[np.int64],
-    values: tuple[str, ...],
-) -> _Labelled:
-    count = len(values)
-    usable = acquired[dataset.first] & acquired[dataset.second]
-    first, second = of_image[dataset.first], of_image[dataset.second]
-    cells = _cell(codes[:, 0], codes[:, 1], count)
-    place = {pair: at for at, pair in enumerate(zip(dataset.first.tolist(), dataset.second.tolist(), strict=True))}
-
-    def lines(kept: Kept) -> NDArray[np.int64]:
-        both = zip(kept.first.tolist(), kept.second.tolist(), strict=True)
-        return np.fromiter((place[each] for each in both), np.int64, kept.scores.size)
-
-    within = np.where(codes[:, 0] == codes[:, 1], codes[:, 0], -1)
-    are_subjects = dataset.knows_subjects
-
-    def weighed(chosen: NDArray[np.bool_], number: NDArray[np.int64], size: int, *, is_genuine: bool) -> Any:
-        rows = np.flatnonzero(chosen & (number >= 0))
-
-        def count_up(weights: Weights) -> Values:
-            return np.stack(
-                [
-                    np.bincount(
-                        number[rows],
-                        each[first[rows]] * (1.0 if is_genuine and are_subjects else each[second[rows]]),
-                        minlength=size,
-                    )
-                    for each in weights
-                ]
-            )
-
-        return count_up
-
-    return _Labelled(
-        values=values,
-        subjects=(None,) * count,
-        high=cells[lines(compared.highest)],
-        low=within[lines(compared.lowest)],
-        impostors=weighed(usable & ~dataset.same, cells, count * count, is_genuine=False),
-        genuines=weighed(dataset.same, within, count, is_genuine=True),
-        missed=weighed(dataset.same & ~usable, within, count, is_genuine=True),
-    )
-
-
 def _at(
-    labelled: _Labelled,
+    groups: Labelled,
     compared: Comparisons,
     of_image: NDArray[np.int32],
     units: int,
@@ -289,10 +146,10 @@ def _at(
     rounds: int,
     seed: int,
 ) -> tuple[tuple[OfGroup, ...], tuple[tuple[float | None, ...], ...] | None]:
-    count = len(labelled.values)
+    count = len(groups.values)
     high = int(np.searchsorted(-compared.highest.scores, -no_lower(threshold), side="right"))
     low = int(np.searchsorted(compared.lowest.scores, no_lower(threshold), side="left"))
-    cells, wrong = labelled.high[:high], labelled.low[:low]
+    cells, wrong = groups.high[:high], groups.low[:low]
     first, second = of_image[compared.highest.first[:high]], of_image[compared.highest.second[:high]]
     mine, mate = of_image[compared.lowest.first[:low]], of_image[compared.lowest.second[:low]]
     keep, left = cells >= 0, wrong >= 0
@@ -306,7 +163,7 @@ def _at(
             np.bincount(wrong, np.where(mine == mate, each[mine], each[mine] * each[mate]), minlength=count)
             for each in weights
         ]
-        return np.stack(matched), np.stack(missed) + labelled.missed(weights)
+        return np.stack(matched), np.stack(missed) + groups.missed(weights)
 
     own = np.arange(count) * count + np.arange(count)
 
@@ -314,8 +171,8 @@ def _at(
         matched, missed = errors(weights)
         return np.concatenate(
             [
-                share(matched[:, own], labelled.impostors(weights)[:, own]),
-                share(missed, labelled.genuines(weights)),
+                share(matched[:, own], groups.impostors(weights)[:, own]),
+                share(missed, groups.genuines(weights)),
             ],
             axis=1,
         )
@@ -323,20 +180,20 @@ def _at(
     samples = resampled(shares, units, rounds, seed)
     once = np.ones((1, units))
     matched, missed = (each[0].round().astype(int) for each in errors(once))
-    made, tried = (each[0].round().astype(int) for each in (labelled.impostors(once), labelled.genuines(once)))
+    made, tried = (each[0].round().astype(int) for each in (groups.impostors(once), groups.genuines(once)))
     overall_fmr = high / compared.impostors if compared.impostors else 0.0
     every = compared.genuines + compared.unacquired_genuine
     overall_fnmr = (low + compared.unacquired_genuine) / every if every else 0.0
-    groups = tuple(
+    told = tuple(
         OfGroup(
             value=value,
-            subjects=labelled.subjects[at],
+            subjects=groups.subjects[at],
             fmr=rate(int(matched[own[at]]), int(made[own[at]]), samples[:, at]),
             fnmr=rate(int(missed[at]), int(tried[at]), samples[:, count + at]),
             fmr_is_telling=bool(made[own[at]] * overall_fmr >= FEWEST_ERRORS),
             fnmr_is_telling=bool(tried[at] * overall_fnmr >= FEWEST_ERRORS),
         )
-        for at, value in enumerate(labelled.values)
+        for at, value in enumerate(groups.values)
     )
     matrix = None
     if 1 < count <= MOST_IN_MATRIX:
@@ -347,7 +204,7 @@ def _at(
             )
             for x in range(count)
         )
-    return groups, matrix
+    return told, matrix
 
 
 def _inequity(rates: list[tuple[str, float]]) -> Inequity:

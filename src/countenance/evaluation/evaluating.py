@@ -17,7 +17,7 @@ from countenance.evaluation.comparisons import Comparisons, compare, units_of
 from countenance.evaluation.dataset import SEARCHES, Dataset, DatasetError
 from countenance.evaluation.differentials import Differential, differentials, is_kept
 from countenance.evaluation.featurestore import Features, extract
-from countenance.evaluation.identification import Identification, Missed, identify, plan
+from countenance.evaluation.identification import Identification, Missed, identify
 from countenance.evaluation.intervals import (
     Rate,
     Resampling,
@@ -38,6 +38,7 @@ from countenance.evaluation.rates import (
     Rates,
     histogram,
 )
+from countenance.evaluation.searching import plan
 from countenance.recognition import Engine
 
 TOLD: Final = 50

@@ -4,10 +4,6 @@ FPIR(T) is the share of searches for people who are not in the gallery that retu
 is the share of searches for people who are in it whose own reference scores below T or is not the best. A probe without
 a face is a miss when its person is enrolled, and no search otherwise. A person's score is the best of their references.
 
-With gallery and probes those are the data set's own. Otherwise a random half of all people is enrolled with the first
-image of each; their other images are searched for, and so are all images of the other half, who are not there. Smaller
-galleries are random parts of the people enrolled, drawn several times; whoever is left out is searched for as well.
-
 Intervals resample the people searched for; the galleries stay as they are.
 """
 
@@ -21,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from countenance.evaluation.comparisons import no_lower
-from countenance.evaluation.dataset import PAIRS, SEARCHES, Dataset
+from countenance.evaluation.dataset import Dataset
 from countenance.evaluation.intervals import Rate, Values, Weights, bounds, rate, resampled, share
 from countenance.evaluation.rates import FEWEST_ERRORS
+from countenance.evaluation.searching import Scores, Searches, search
 from countenance.recognition import Calibration
 
 SIMILARITIES: Final = (80.0, 90.0, 99.0, 99.9)
@@ -31,23 +28,6 @@ FPIRS: Final = (0.01, 0.001)
 SIZES: Final = (100, 1_000, 10_000, 100_000)
 DRAWS: Final = 10
 """Random galleries of each size below the full one."""
-PROBES: Final = 256
-"""Searches at once: with 100,000 references, 100 MB of scores."""
-
-
-@dataclass(frozen=True, slots=True)
-class Searches:
-    """Who is enrolled and what is searched for."""
-
-    references: NDArray[np.int32]
-    """Images of the full gallery, those of one person together."""
-    person: NDArray[np.int32]
-    """Of each reference its person's place among `subjects`."""
-    subjects: NDArray[np.int32]
-    """The people enrolled."""
-    probes: NDArray[np.int32]
-    """Images that are searched for."""
-    subject_of_probe: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,45 +117,6 @@ class Identification:
     unacquired_probes: int
 
 
-def plan(dataset: Dataset, seed: int) -> Searches | None:
-    """Who is enrolled and who is searched for; None where nobody says whose the images are, or nothing is left."""
-    if dataset.form == PAIRS or not dataset.knows_subjects:
-        return None
-    of = dataset.subject_of
-    if dataset.form == SEARCHES:
-        assert dataset.in_gallery is not None  # of this form
-        references, probes = np.flatnonzero(dataset.in_gallery), np.flatnonzero(~dataset.in_gallery)
-    else:
-        count = len(dataset.subjects)
-        enrolled = np.zeros(count, np.bool_)
-        enrolled[np.random.default_rng(seed).permutation(count)[: count // 2]] = True
-        first = np.full(count, -1)
-        first[of[::-1]] = np.arange(len(of))[::-1]
-        is_reference = enrolled[of] & (first[of] == np.arange(len(of)))
-        references, probes = np.flatnonzero(is_reference), np.flatnonzero(~is_reference)
-    if not references.size or not probes.size:
-        return None
-    references = references[np.argsort(of[references], kind="stable")]
-    subjects, person = np.unique(of[references], return_inverse=True)
-    return Searches(
-        references.astype(np.int32),
-        person.astype(np.int32),
-        subjects.astype(np.int32),
-        probes.astype(np.int32),
-        of[probes],
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Scores:
-    """Of every acquired probe: its own person's score, and the best of others in every gallery."""
-
-    mate: NDArray[np.float32]
-    """-inf where the person is not enrolled, or has no features."""
-    best_other: dict[tuple[int, int], NDArray[np.float32]]
-    """By size and draw."""
-
-
 def identify(
     features: NDArray[np.float32],
     acquired: NDArray[np.bool_],
@@ -194,7 +135,7 @@ def identify(
     orders = [rng.permutation(full) for _ in range(DRAWS)] if len(sizes) > 1 else []
     galleries = {(size, draw): order[:size] for draw, order in enumerate(orders) for size in sizes[:-1]}
     galleries[full, 0] = np.arange(full)
-    scores = _search(features, acquired, searches, galleries, progress)
+    scores = search(features, acquired, searches, galleries, progress)
     units = len(dataset.subjects)
     found = []
     for size in sizes:
@@ -210,48 +151,11 @@ def identify(
     )
 
 
-def _search(
-    features: NDArray[np.float32],
-    acquired: NDArray[np.bool_],
-    searches: Searches,
-    galleries: dict[tuple[int, int], NDArray[np.intp]],
-    progress: Callable[[float], None],
-) -> _Scores:
-    usable = acquired[searches.references]
-    columns = features[searches.references[usable]]
-    person = searches.person[usable]
-    starts = np.flatnonzero(np.diff(person, prepend=-1))
-    place = np.full(int(searches.person.max()) + 1, -1)
-    place[person[starts]] = np.arange(len(starts))
-    enrolled = np.full(int(max(searches.subject_of_probe.max(), searches.subjects.max())) + 1, -1)
-    enrolled[searches.subjects] = place
-    own = enrolled[searches.subject_of_probe]
-    probes = searches.probes
-    mate = np.full(len(probes), -np.inf, np.float32)
-    best = {key: np.full(len(probes), -np.inf, np.float32) for key in galleries}
-    members = {key: place[chosen][place[chosen] >= 0] for key, chosen in galleries.items()}
-    for start in range(0, len(probes) if len(starts) else 0, PROBES):
-        part = slice(start, start + PROBES)
-        scores = features[probes[part]] @ columns.T
-        if len(starts) < scores.shape[1]:
-            scores = np.maximum.reduceat(scores, starts, axis=1)
-        scores[~acquired[probes[part]]] = -np.inf
-        lines = np.flatnonzero(own[part] >= 0)
-        mate[start + lines] = scores[lines, own[part][lines]]
-        scores[lines, own[part][lines]] = -np.inf
-        for key, chosen in members.items():
-            if len(chosen):
-                whole = len(chosen) == scores.shape[1]
-                best[key][part] = (scores if whole else scores[:, chosen]).max(axis=1)
-        progress(min(1.0, (start + PROBES) / len(probes)))
-    return _Scores(mate, best)
-
-
 def _of_size(
     size: int,
     draws: Sequence[int],
     galleries: dict[tuple[int, int], NDArray[np.intp]],
-    scores: _Scores,
+    scores: Scores,
     acquired: NDArray[np.bool_],
     searches: Searches,
     calibration: Calibration,
@@ -367,7 +271,7 @@ def _missed(
     features: NDArray[np.float32],
     acquired: NDArray[np.bool_],
     searches: Searches,
-    scores: _Scores,
+    scores: Scores,
     threshold: float,
     full: int,
 ) -> tuple[tuple[Missed, ...], int]:

@@ -266,7 +266,7 @@ _LEAST: Final = 1e-9
 
 
 def deviate(share: float) -> float:
-    """The normal deviate of a rate: what DET axes are linear in."""
+    """The normal deviate of a rate: what DET axes are linear in (ISO/IEC 19795-1)."""
     return NormalDist().inv_cdf(min(max(share, _LEAST), 1 - _LEAST))
 
 

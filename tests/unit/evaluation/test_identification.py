@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from tests.unit.evaluation.made_up import LINE, crowd, labels, searches
 
-from countenance.evaluation import identification
+from countenance.evaluation import searching
 from countenance.evaluation.dataset import Dataset
-from countenance.evaluation.identification import Identification, identify, plan
+from countenance.evaluation.identification import Identification, identify
+from countenance.evaluation.searching import plan
 
 
 def found_in(features: np.ndarray, usable: np.ndarray, dataset: Dataset, seed: int = 1) -> Identification:
@@ -43,7 +44,7 @@ def brute(
 
 @pytest.mark.parametrize("batch", [5, 256])
 def test_full_gallery_agrees_with_brute_force(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
-    monkeypatch.setattr(identification, "PROBES", batch)
+    monkeypatch.setattr(searching, "PROBES", batch)
     features, whose = crowd(40, 5, seed=1)
     rng = np.random.default_rng(4)
     usable = rng.random(len(whose)) > 0.08
