@@ -189,7 +189,10 @@ def _of_size(
         of += [non_mated, mated]
     errors, every = (np.stack([count(each) for each in some], axis=1) for some in (wrong, of))
     samples = resampled(lambda weights: share(weights @ errors, weights @ every), units, rounds, seed)
-    told = [rate(int(errors[:, n].sum()), int(every[:, n].sum()), samples[:, n]) for n in range(len(wrong))]
+    told = [
+        rate(int(errors[:, n].sum()), int(every[:, n].sum()), samples[:, n], repeats=len(draws))
+        for n in range(len(wrong))
+    ]
     at = [AtThreshold(similarity, told[1 + 2 * n], told[2 + 2 * n]) for n, similarity in enumerate(SIMILARITIES)]
     lost = [np.where(scores.mate > b, scores.mate, -np.inf)[m] for m, b in zip(mated, best, strict=True)]
     alarms = [b[n] for n, b in zip(non_mated, best, strict=True)]

@@ -89,12 +89,17 @@ def resampled(statistic: Callable[[Weights], Values], units: int, rounds: int, s
     return np.concatenate([statistic(weights) for weights in drawn(units, rounds, seed)])
 
 
-def rate(errors: int, of: int, samples: Values) -> Rate:
-    """The rate, with the percentiles of its resampled values."""
+def rate(errors: int, of: int, samples: Values, *, repeats: int = 1) -> Rate:
+    """The rate, with the percentiles of its resampled values.
+
+    Args:
+        repeats: how often each thing is among those counted, as searches are in galleries drawn again: copies make no
+            bound closer.
+    """
     if not of:
         return Rate(math.nan, 0, 0, math.nan, math.nan, NONE)
     if not errors:
-        return Rate(0.0, 0, of, 0.0, min(1.0, 3 / of), RULE_OF_THREE)
+        return Rate(0.0, 0, of, 0.0, min(1.0, 3 * repeats / of), RULE_OF_THREE)
     low, high = bounds(samples)
     return Rate(errors / of, errors, of, low, high, BOOTSTRAP)
 

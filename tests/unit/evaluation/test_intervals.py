@@ -129,6 +129,7 @@ def test_no_error_is_bounded_by_the_rule_of_three() -> None:
     found = rate(0, 300, np.zeros(500))
     assert (found.value, found.low, found.high, found.method) == (0.0, 0.0, 0.01, "rule of three")
     assert rate(0, 2, np.zeros(5)).high == 1.0
+    assert rate(0, 300, np.zeros(5), repeats=10).high == pytest.approx(0.1)  # 30 searches, each in ten galleries
     empty = rate(0, 0, np.zeros(5)).to_json()
     assert empty["value"] is None
     assert empty["high"] is None
