@@ -2,7 +2,8 @@
 
 Every pair of images of different people is an impostor comparison. Similarity 80 is the score with a false match rate
 of 1 in 10,000 among them and 99 that of 1 in 100,000; the other points follow the same idea, so that a higher
-Similarity is always a rarer false match.
+Similarity is always a rarer false match. 99.9, one in a million, is read off a curve through the rates that were
+measured and not off the few scores that are that high, most of which are wrong labels.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ POINTS: Final = (
     (90.0, 3e-5),
     (99.0, 1e-5),
 )
+EXTRAPOLATED: Final = (99.9, 1e-6)
+"""The point beyond what is measured."""
+TAIL: Final = (1e-3, 1e-5)
+"""False match rates between which the curve is fitted that 99.9 is read off: where there are ten scores and more for
+each million pairs, and where it is the tail of the distribution and no longer its middle."""
+STEPS: Final = 41
+"""Rates in that range, evenly spaced by ratio, that the curve is fitted to."""
 FEWEST: Final = 300_000
 """Impostor comparisons: with three times the inverse of the rarest rate, a score that none of them reached has at most
 that rate with 95 % confidence (the rule of three; ISO/IEC 19795-1:2021, annex B). 775 images of different people."""
@@ -66,6 +74,29 @@ def impostors(
     return np.sort(best)[::-1].astype(np.float64), count, lowest
 
 
+def extrapolated(fmr: float, impostor_descending: NDArray[np.float64], impostors: int) -> float:
+    """The score that has a rate rarer than can be measured, by the curve of measured rates continued.
+
+    The logarithm of the rate is fitted by a parabola of the score, as it is one for a normal distribution's tail but
+    for a slowly changing term; where that opens upwards, which no tail does, by a straight line.
+
+    Args:
+        fmr: below the rarer end of `TAIL`.
+        impostor_descending: the highest impostor scores, best first.
+        impostors: how many impostor comparisons were made in all.
+    """
+    rates = np.geomspace(*TAIL, STEPS)
+    scores = np.array([threshold_at_fmr(float(rate), impostor_descending, impostors) for rate in rates])
+    middle = scores.mean()
+    bend, slope, level = np.polyfit(scores - middle, np.log(rates), 2)
+    if bend >= 0:
+        bend, (slope, level) = 0.0, np.polyfit(scores - middle, np.log(rates), 1)
+    level -= np.log(fmr)
+    if bend == 0:
+        return float(middle - level / slope)
+    return float(middle + (-slope - np.sqrt(slope**2 - 4 * bend * level)) / (2 * bend))
+
+
 def fit(features: NDArray[np.float32], identities: NDArray[np.integer[Any]], **said: Any) -> dict[str, Any]:
     """A calibration as `Calibration.load` reads it.
 
@@ -89,6 +120,9 @@ def fit(features: NDArray[np.float32], identities: NDArray[np.integer[Any]], **s
         points.append(
             {"similarity": similarity, "comparison_score": round(threshold_at_fmr(fmr, best, count), 6), "fmr": fmr}
         )
+    similarity, fmr = EXTRAPOLATED
+    score = round(extrapolated(fmr, best, count), 6)
+    points.append({"similarity": similarity, "comparison_score": score, "fmr": fmr, "extrapolated": True})
     points.append({"similarity": 100.0, "comparison_score": 1.0, "fmr": 0.0})
     scores = [each["comparison_score"] for each in points]
     if any(after <= before for before, after in pairwise(scores)):

@@ -19,6 +19,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from countenance.recognition.closeup import CLOSEUP, SIDE, Seen, closer
+from countenance.recognition.found import Found, merged, nothing, suppress
 from countenance.recognition.resampling import resized
 from countenance.recognition.session import Session
 
@@ -38,15 +40,11 @@ SMALL: Final = 32
 WIDE: Final = 300
 """Pixels of width on the first canvas from which a face calls for the thumbnail: the upper end of what YuNet's authors
 state. Enlarged portraits were all found up to 400 pixels; of 600 pixels 15 % reached 0.8 and all reached 0.6."""
-OVERLAP_LIMIT: Final = 0.3
-"""Two boxes with a larger intersection over union are one face (FaceDetectorYN's default)."""
-TOP: Final = 1000
-"""Cells looked at per pass, best first: ten for each of the hundred faces that are returned."""
 
 THUMBNAIL: Final = (256, 256)
 MIDDLE: Final = ((384, 512), (512, 384), (480, 640), (640, 480), (640, 640))
 LARGE: Final = ((736, 960), (960, 736))
-CANVASES: Final = (THUMBNAIL, *MIDDLE, *LARGE)
+CANVASES: Final = (CLOSEUP, THUMBNAIL, *MIDDLE, *LARGE)
 """Height and width of everything the session is made for."""
 
 CONFIDENT: Final = 0.91
@@ -57,48 +55,15 @@ CLEARLY_BETTER: Final = 0.02
 """What a turned picture's best score must have over the upright one's, so that a rare doubtful face stays upright."""
 
 FAINT: Final = 0.2
-"""A score on the large canvas that calls for a window of the picture's own pixels: of 60 faces 40 pixels wide and 71
-faces 40 pixels high, pasted into 1920 x 1080, 98 and 85 % reach it there; in a window 98 and 97 % reach 0.8, which on
-the large canvas 83 and 43 % do."""
-WINDOWS: Final = 8
-"""Windows looked at in one picture, the likeliest first: together they take as long as one large canvas."""
-FINER: Final = 1.5
-"""How many times the large canvas' pixels a window must have on a side to show more than it did."""
+"""A score on the large canvas that calls for a close-up: of 60 faces 40 pixels wide and 71 faces 40 pixels high, pasted
+into 1920 x 1080, 98 and 85 % reach it there, where 83 and 43 % reach 0.8."""
+CLOSEUPS: Final = 8
+"""Close-ups of what was seen doubtfully in one picture, the likeliest first."""
+REFINED: Final = 100
+"""Close-ups of faces in one picture, the largest first: as many as answers have."""
 
 LONG_SIDE: Final = 960
 """A JPEG decoded scaled down keeps at least this many pixels on its longer side: the large canvases take no more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Faces of one picture, in pixels of the array that was searched, best score first.
-
-    boxes: n x 4, left, top, width, height. scores: n, in (0, 1]. points: n x 5 x 2.
-    """
-
-    boxes: Floats
-    scores: Floats
-    points: Floats
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def surer_than(self, threshold: float) -> Found:
-        """Those whose score reaches the threshold."""
-        return self.take(np.flatnonzero(self.scores >= threshold))
-
-    def magnified(self, by: float) -> Found:
-        """The same faces on a picture so many times as large."""
-        return Found(self.boxes * by, self.scores, self.points * by)
-
-    def take(self, which: NDArray[np.intp]) -> Found:
-        """These faces in this order."""
-        return Found(self.boxes[which], self.scores[which], self.points[which])
-
-
-def nothing() -> Found:
-    """No face."""
-    return Found(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
 
 
 Read = Callable[[list[NDArray[np.float32]], tuple[int, int], float], Found]
@@ -118,40 +83,41 @@ class Detector:
 
     def find(self, pixels: Pixels, *, finer: Callable[[], Pixels] | None = None) -> tuple[Found, int]:
         """Find faces; if nothing is surely found upright, in the picture turned by 90, 270 and 180 degrees as well.
+        Then each is looked at once more, closely.
 
         Args:
             pixels: H x W x 3, R G B.
             finer: the same picture with more pixels, if there is such a thing; called at most once, when something
-                too small to be sure of was seen.
+                small was seen.
 
         Returns:
             The faces, in pixels of `pixels` whatever way it was turned, and by how many degrees clockwise the
             picture had to be turned for them (0 when it was upright or nothing was found).
         """
-        best, turns = self._search(pixels, finer), 0
-        if _best_score(best) >= self._head.confident:
-            return best, 0
-        bar = _best_score(best) + CLEARLY_BETTER if len(best) else self._head.threshold
-        for quarters in (1, 3, 2):
-            turned = self._search(np.ascontiguousarray(np.rot90(pixels, -quarters)), is_turned=True)
-            if _best_score(turned) >= bar:
-                best, turns, bar = turned, quarters, _best_score(turned)
-            if bar >= self._head.confident and turns:
-                break
+        (best, doubtful), turns = self._search(pixels), 0
+        if _best_score(best) < self._head.confident:
+            bar = _best_score(best) + CLEARLY_BETTER if len(best) else self._head.threshold
+            for quarters in (1, 3, 2):
+                turned, _ = self._search(np.ascontiguousarray(np.rot90(pixels, -quarters)), is_turned=True)
+                if _best_score(turned) >= bar:
+                    best, turns, bar = turned, quarters, _best_score(turned)
+                if bar >= self._head.confident and turns:
+                    break
         if turns:
             best = _turn_back(best, turns, pixels.shape[1], pixels.shape[0])
-        return best, turns * 90
+        return self._closed_up(pixels, finer, best, doubtful), turns * 90
 
     def close(self) -> None:
         """Let go of the network."""
         self._session.close()
 
-    def _search(self, pixels: Pixels, finer: Callable[[], Pixels] | None = None, *, is_turned: bool = False) -> Found:
+    def _search(self, pixels: Pixels, *, is_turned: bool = False) -> tuple[Found, Found]:
+        """What is surely a face, and what may be one."""
         head = self._head
         first, *more = plan(pixels.shape[1], pixels.shape[0])
         image, scale = fit(pixels, first)
         weak = head.read(self._session.run(image), first, head.hint)
-        passes = [weak.surer_than(head.threshold).magnified(1 / scale)]
+        passes = [weak.magnified(1 / scale)]
         if is_turned and not len(weak):
             # A second and a third look are for what the first one saw badly. Only a picture as it came gets them
             # for nothing at all; three turned ones of an empty picture would take longer than everything else.
@@ -164,53 +130,48 @@ class Detector:
                 # second look itself.
                 height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
                 image, further = fit(np.ascontiguousarray(image[0, :height, :width]), canvas)
-                stepped = head.read(self._session.run(image), canvas, head.threshold)
+                stepped = head.read(self._session.run(image), canvas, head.hint)
                 passes.append(stepped.magnified(1 / (scale * further)))
             elif _calls_for_a_closer_look(weak, head):
-                closer, by = fit(pixels, canvas)
-                faint = head.read(self._session.run(closer), canvas, head.faint)
-                passes.append(faint.surer_than(head.threshold).magnified(1 / by))
-                if not is_turned:
-                    passes += self._windows(pixels, finer, _doubtful(faint, head), by)
-        return _merge(passes)
+                closer_by, by = fit(pixels, canvas)
+                passes.append(head.read(self._session.run(closer_by), canvas, head.faint).magnified(1 / by))
+        found = merged(passes)
+        return found.surer_than(head.threshold), found.take(np.flatnonzero(found.scores < head.threshold))
 
-    def _windows(self, pixels: Pixels, finer: Callable[[], Pixels] | None, doubtful: Found, by: float) -> list[Found]:
-        """What the picture's own pixels show around what was seen doubtfully at `by` times its size."""
-        if not len(doubtful):
-            return []
-        detailed = pixels
-        if by * FINER > 1:
-            if finer is None:
-                return []
-            detailed = finer()
-        across, down = detailed.shape[1] / pixels.shape[1], detailed.shape[0] / pixels.shape[0]
-        if across < by * FINER:
-            return []
-        height, width = THUMBNAIL
-        found = []
-        for left, top, wide, high in doubtful.boxes[:WINDOWS] / by:
-            x = _within((left + wide / 2) * across - width / 2, detailed.shape[1] - width)
-            y = _within((top + high / 2) * down - height / 2, detailed.shape[0] - height)
-            window, shrunk_by = fit(detailed[y : y + height, x : x + width], THUMBNAIL)
-            seen = self._head.read(self._session.run(window), THUMBNAIL, self._head.threshold).magnified(1 / shrunk_by)
-            # Something cut off by the window's edge was seen whole before, or belongs to another window.
-            middle = seen.boxes[:, :2] + seen.boxes[:, 2:] / 2
-            inner = (np.abs(middle - [width / 2, height / 2]) < [width / 4, height / 4]).all(axis=1)
-            kept = seen.take(np.flatnonzero(inner))
-            corner, stretch = np.array([x, y], np.float64), np.array([across, down])
-            boxes = np.hstack([(kept.boxes[:, :2] + corner) / stretch, kept.boxes[:, 2:] / stretch])
-            found.append(Found(boxes, kept.scores, (kept.points + corner) / stretch))
-        return found
+    def _closed_up(self, pixels: Pixels, finer: Callable[[], Pixels] | None, sure: Found, doubtful: Found) -> Found:
+        """The faces as close-ups show them, and those of the doubtful that are sure from close up."""
+        head, detailed = self._head, pixels
 
+        def see(window: Pixels) -> Found:
+            return head.read(self._session.run(window[None]), CLOSEUP, head.hint)
 
-def _doubtful(faint: Found, head: Head) -> Found:
-    """What is small and not sure, and is no second reading of something sure."""
-    best = suppress(faint)
-    return best.take(np.flatnonzero((best.scores < head.threshold) & (best.boxes[:, 2] < head.small)))
+        def of(box: Floats, points: Floats) -> Seen | None:
+            nonlocal detailed, finer
+            if finer is not None and max(box[2:]) < SIDE / 2:
+                detailed, finer = finer(), None
+            stretch = np.array([detailed.shape[1] / pixels.shape[1], detailed.shape[0] / pixels.shape[0]])
+            seen = closer(see, detailed, box * np.tile(stretch, 2), points * stretch, sure_from=head.confident)
+            if seen is None:
+                return None
+            return Seen(seen.box / np.tile(stretch, 2), seen.score, seen.points / stretch)
 
-
-def _within(start: float, last: int) -> int:
-    return max(0, min(round(start), last))
+        faces: list[tuple[Floats, float, Floats]] = []
+        largest = np.argsort(-sure.boxes[:, 2] * sure.boxes[:, 3], kind="stable")
+        for at in largest:
+            seen = of(sure.boxes[at], sure.points[at]) if len(faces) < REFINED else None
+            # The box is that of the first look: what is cut off by an edge of the picture is known there.
+            score, points = float(sure.scores[at]), sure.points[at]
+            if seen is not None:
+                score, points = max(score, seen.score), seen.points
+            faces.append((sure.boxes[at], score, points))
+        for at in range(min(len(doubtful), CLOSEUPS)):
+            seen = of(doubtful.boxes[at], doubtful.points[at])
+            if seen is not None and seen.score >= head.threshold:
+                faces.append((seen.box, seen.score, seen.points))
+        if not faces:
+            return nothing()
+        boxes, scores, points = zip(*faces, strict=True)
+        return suppress(Found(np.array(boxes), np.array(scores), np.array(points)))
 
 
 def _calls_for_a_step_back(weak: Found, head: Head) -> bool:
@@ -290,36 +251,6 @@ class Head:
 
 
 YUNET: Final = Head(read=decode)
-
-
-def suppress(found: Found, limit: float = OVERLAP_LIMIT) -> Found:
-    """Keep the best of every group of overlapping boxes (greedy non-maximum suppression)."""
-    order = np.argsort(-found.scores, kind="stable")[:TOP]
-    found = found.take(order)
-    left, top = found.boxes[:, 0], found.boxes[:, 1]
-    right, bottom = left + found.boxes[:, 2], top + found.boxes[:, 3]
-    area = found.boxes[:, 2] * found.boxes[:, 3]
-    alive = np.ones(len(found), bool)
-    kept: list[int] = []
-    for at in range(len(found)):
-        if not alive[at]:
-            continue
-        kept.append(at)
-        across = np.clip(np.minimum(right, right[at]) - np.maximum(left, left[at]), 0, None)
-        down = np.clip(np.minimum(bottom, bottom[at]) - np.maximum(top, top[at]), 0, None)
-        shared = across * down
-        alive &= shared <= limit * (area + area[at] - shared)
-    return found.take(np.array(kept, np.intp))
-
-
-def _merge(passes: list[Found]) -> Found:
-    return suppress(
-        Found(
-            np.concatenate([each.boxes for each in passes]),
-            np.concatenate([each.scores for each in passes]),
-            np.concatenate([each.points for each in passes]),
-        )
-    )
 
 
 def _turn_back(found: Found, quarters: int, width: int, height: int) -> Found:

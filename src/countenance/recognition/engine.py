@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from countenance.biometrics import Attributes, BoundingBox, DetectedFace, Landmark
 from countenance.recognition import alignment, attributes, kinds, modelpack, quality
 from countenance.recognition.calibration import Calibration
-from countenance.recognition.detector import CANVASES, LONG_SIDE, Detector, Found
+from countenance.recognition.detector import CANVASES, LONG_SIDE, Detector
 from countenance.recognition.extractor import Extractor, batch_shapes
 from countenance.recognition.faults import Busy, ModelPackError
+from countenance.recognition.found import Found
 from countenance.recognition.image import ALL_FORMATS, STRICT_FORMATS, Limits, Picture, read
 from countenance.recognition.manifest import ModelPack
 from countenance.recognition.session import Session, choose, open_session
@@ -235,6 +236,7 @@ def build_engine(
     flip: bool | None = None,
     pack: str = modelpack.DEFAULT_PACK,
     is_calibrating: bool = False,
+    is_centred: bool = True,
     switched_on: Collection[str] = attributes.NAMES,
 ) -> Engine:
     """Load a model pack and make it ready to run; after it returns, the first call is as fast as any, but for
@@ -252,6 +254,7 @@ def build_engine(
         flip: average with the mirror image; None is the pack's own default.
         pack: name of the model pack.
         is_calibrating: take a pack that has no calibration yet; its Similarity means nothing.
+        is_centred: take the pack's centre off features; without, for fitting one.
         switched_on: attributes that may be estimated, of `attributes.NAMES`. Their networks are loaded when they are
             first needed; one whose weights are missing is left out of answers.
 
@@ -261,6 +264,8 @@ def build_engine(
     """
     loaded = modelpack.load(pack, cache_dir)
     kinds.refuse(loaded)
+    if not is_centred:
+        loaded = replace(loaded, centre=())
     mirror = loaded.flip if flip is None else flip
     cores = usable_cores()
     lanes = workers or max(1, cores // CORES_PER_LANE)

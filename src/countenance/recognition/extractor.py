@@ -27,13 +27,25 @@ class Extractor:
 
     Args:
         batches: sizes that the session was made ready for, smallest first; (1,) for models that take one at a time.
+        centre: taken off features of unit length before they are made unit length again; empty: nothing is. Networks
+            put all faces a little to one side, bad ones most, and what strangers share says nothing of who they are
+            (docs/design/decisions/0020).
     """
 
-    def __init__(self, session: Session, *, dimension: int, flip: bool, batches: tuple[int, ...] = BATCH_SIZES) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        dimension: int,
+        flip: bool,
+        batches: tuple[int, ...] = BATCH_SIZES,
+        centre: tuple[float, ...] = (),
+    ) -> None:
         self._session = session
         self._batches = batches
         self._dimension = dimension
         self._flip = flip
+        self._centre = np.array(centre, np.float32) if centre else None
 
     @property
     def runtime(self) -> str:
@@ -56,7 +68,8 @@ class Extractor:
         if self._flip:
             # The mean of a face and its mirror image, each with the same say.
             raw = _unit(raw) + _unit(self._run(np.ascontiguousarray(crops[:, :, ::-1])))
-        return _unit(raw)
+        unit = _unit(raw)
+        return unit if self._centre is None else _unit(unit - self._centre)
 
     def probe(self) -> tuple[int, ...]:
         """The shape of what the network makes of its largest batch: whether it is what it was taken for."""

@@ -82,7 +82,7 @@ def _extractor(
     pack: ModelPack, opened: Callable[[tuple[int, ...]], Session], batches: tuple[int, ...], *, flip: bool
 ) -> Extractor:
     try:
-        made = Extractor(opened(batches), dimension=pack.dimension, flip=flip, batches=batches)
+        made = Extractor(opened(batches), dimension=pack.dimension, flip=flip, batches=batches, centre=pack.centre)
         found = made.probe()
     except ModelPackError:
         raise

@@ -86,6 +86,8 @@ class ModelPack:
     dimension: int = 0
     """Numbers in the features; 0 when the pack makes none."""
     flip: bool = False
+    centre: tuple[float, ...] = ()
+    """The mean of many people's features of unit length, taken off before they are compared. Empty: nothing is."""
     calibration: str = ""
     """File beside the manifest; empty when nobody fitted one yet."""
     archives: tuple[Archive, ...] = ()
@@ -104,6 +106,8 @@ class ModelPack:
         if not self.is_own:
             return named
         told = "\n".join(f"{each.role} {each.sha256}" for each in self.files)
+        if self.centre:
+            told += f"\ncentre {self.centre}"
         return f"{named}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
     def calibration_text(self) -> str:
@@ -118,7 +122,9 @@ class ModelPack:
 
     def version_with(self, flip: bool | None) -> str:
         """The model version of templates; averaging with the mirror image makes others. None: the pack's default."""
-        return self.model_version + ("-flip" if (self.flip if flip is None else flip) else "")
+        if flip is None or flip == self.flip:
+            return self.model_version
+        return self.model_version + ("-flip" if flip else "-noflip")
 
     def file(self, role: Role) -> ModelFile:
         """The one file that plays this role.
@@ -146,6 +152,7 @@ def parse(text: str, *, is_own: bool) -> ModelPack:
         files = tuple(_file(each) for each in raw.pop("files"))
         archives = tuple(Archive(**each) for each in raw.pop("archives", ()))
         raw["calibration"] = raw.get("calibration") or ""
+        raw["centre"] = tuple(raw.get("centre") or ())
         if "shipped_calibration" in raw or "is_own" in raw:
             raise ValueError("it says what is no member of a manifest")
         pack = ModelPack(**raw, files=files, archives=archives, is_own=is_own)
@@ -186,6 +193,11 @@ def _check(pack: ModelPack) -> None:
         "commercial_use and flip are true or false",
     )
     demand(pack.dimension == 0 or is_whole(pack.dimension, *DIMENSIONS), "its dimension is none")
+    is_centre = all(type(each) in (int, float) and abs(each) < 1 for each in pack.centre)
+    demand(
+        not pack.centre or (is_centre and len(pack.centre) == pack.dimension),
+        "its centre is not as many numbers below 1 as its features have",
+    )
     demand(
         not pack.calibration or _FILE.fullmatch(pack.calibration) is not None, "its calibration is no file beside it"
     )

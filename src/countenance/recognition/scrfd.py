@@ -17,7 +17,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from countenance.recognition.detector import Found, Head, nothing, suppress
+from countenance.recognition.detector import Head
+from countenance.recognition.found import Found, nothing, suppress
 
 STRIDES: Final = (8, 16, 32)
 ANCHORS: Final = 2

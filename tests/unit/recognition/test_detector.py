@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from countenance.recognition import detector
-from countenance.recognition.detector import CANVASES, Detector, Found, decode, fit, plan, suppress
+from countenance.recognition.closeup import CLOSEUP
+from countenance.recognition.detector import CANVASES, Detector, decode, fit, plan
+from countenance.recognition.found import Found, suppress
 
 CANVAS = (96, 160)
 
@@ -99,8 +101,8 @@ def test_the_limit_itself_is_no_overlap() -> None:
     assert len(suppress(found((0, 0, 13, 13, 0.9), (6.9, 0, 13, 13, 0.8)))) == 1
 
 
-def test_there_are_at_most_eight_canvases_and_all_fit_the_network() -> None:
-    assert len(CANVASES) == len(set(CANVASES)) <= 8
+def test_there_are_eight_canvases_and_a_small_one_for_close_ups_and_all_fit_the_network() -> None:
+    assert len(CANVASES) == len(set(CANVASES)) <= 9
     assert all(height % 32 == 0 and width % 32 == 0 for height, width in CANVASES)
 
 
@@ -114,7 +116,7 @@ def test_whatever_the_size_only_known_canvases_are_used() -> None:
         assert set(canvases) <= set(CANVASES)
         assert canvases[-1] == detector.THUMBNAIL
         used |= set(canvases)
-    assert used == set(CANVASES)
+    assert used == set(CANVASES) - {CLOSEUP}
 
 
 @pytest.mark.parametrize("size", [(512, 384), (384, 512), (640, 480), (640, 427), (480, 640), (640, 640), (300, 500)])
@@ -180,7 +182,8 @@ def corner(top: int, left: int) -> np.ndarray:
 def test_a_sure_face_ends_the_search() -> None:
     session = FakeSession(sure_when_top_left=True)
     faces, rotated = Detector(session).find(corner(0, 0))
-    assert (len(faces), rotated, len(session.looked_at)) == (1, 0, 1)
+    of_the_picture = [shape for shape in session.looked_at if shape[1:3] != CLOSEUP]
+    assert (len(faces), rotated, len(of_the_picture)) == (1, 0, 1)
 
 
 @pytest.mark.parametrize(("top", "left", "rotated"), [(218, 0, 90), (218, 218, 180), (0, 218, 270)])

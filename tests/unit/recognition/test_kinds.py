@@ -225,7 +225,7 @@ def test_what_only_a_graph_inside_a_node_reads_is_kept() -> None:
 
 def test_model_versions_tell_packs_apart(tmp_path: Path) -> None:
     """The default pack's is what it was; another's has its name; one's own has what it is made of, too."""
-    assert modelpack.load().model_version == "1.0"
+    assert modelpack.load().model_version == "2.0"
     assert modelpack.load("buffalo_l").model_version == "buffalo_l-1.0"
     small_models.install(tmp_path)
     small_models.install(tmp_path, "smaller")
