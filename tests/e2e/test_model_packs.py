@@ -75,7 +75,7 @@ def test_a_collection_goes_from_one_pack_to_another_under_a_running_server(tmp_p
     client.create_collection(CollectionId="people")
     for name, path in (("ann", ann[0]), ("ann2", ann[1]), ("ben", ben[0])):
         answer = client.index_faces(CollectionId="people", Image=image(path), ExternalImageId=name)
-        assert answer["FaceModelVersion"] == "1.0"
+        assert answer["FaceModelVersion"] == "2.0"
     before = client.list_faces(CollectionId="people")["Faces"]
     client.create_user(CollectionId="people", UserId="ann")
     own = [each["FaceId"] for each in before if each["ExternalImageId"] in ("ann", "ann2")]
@@ -188,7 +188,7 @@ def test_killed_halfway_the_collection_is_whole_and_the_next_try_goes_on(tmp_pat
     engine.close()
     with gallery_in(data) as gallery:
         found = gallery.collection(account, "c")
-        assert (found.model_version, found.dimension, found.face_count) == ("1.0", 128, FACES)
+        assert (found.model_version, found.dimension, found.face_count) == ("2.0", 128, FACES)
         for at in range(0, FACES, 37):
             np.testing.assert_allclose(
                 gallery.features_of(account, "c", faces[at].reference.face_id), wanted[at], atol=2e-3

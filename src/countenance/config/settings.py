@@ -100,8 +100,8 @@ class Settings:
     flip: bool | None = setting(
         None,
         or_auto(SWITCH),
-        "Average the features of each face with those of its mirror image: a little more accurate, about "
-        "twice the time. auto is the model pack's own default. Features made with and without it do not "
+        "Average the features of each face with those of its mirror image: more accurate, and twice the "
+        "time for features. auto is the model pack's own default. Features made with and without it do not "
         "compare, so changing it changes the model version.",
     )
     attributes: tuple[str, ...] = setting(

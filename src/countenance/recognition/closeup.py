@@ -8,7 +8,7 @@ and the features depend on that: docs/design/decisions/0020 has what it is worth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,7 +99,16 @@ def look(see: Look, pixels: Pixels, box: Floats, roll: float) -> Seen | None:
     )
 
 
-def closer(see: Look, pixels: Pixels, box: Floats, points: Floats, *, sure_from: float) -> Seen | None:
+def closer(
+    see: Look,
+    pixels: Pixels,
+    box: Floats,
+    points: Floats,
+    *,
+    sure_from: float,
+    read: float = READ,
+    leanings: Sequence[float] = LEANINGS,
+) -> Seen | None:
     """The best of a few close-ups of a face: as it was read, turned back by what the first one shows, and, if none of
     these is sure, leaning either way.
 
@@ -109,18 +118,20 @@ def closer(see: Look, pixels: Pixels, box: Floats, points: Floats, *, sure_from:
         box: of the face as it was found.
         points: of the face as it was found.
         sure_from: score from which no leaning is tried.
+        read: share of a face's lean that this network's landmarks show.
+        leanings: degrees by which it is turned as well when it is not sure.
     """
-    best = _settled(see, pixels, box, roll_of(points))
+    best = _settled(see, pixels, box, roll_of(points), read)
     if best is None or best.score < sure_from:
         start = roll_of(points if best is None else best.points)
-        for leaning in LEANINGS:
-            leant = _settled(see, pixels, box, start + leaning)
+        for leaning in leanings:
+            leant = _settled(see, pixels, box, start + leaning, read)
             if leant is not None and (best is None or leant.score > best.score):
                 best = leant
     return best
 
 
-def _settled(see: Look, pixels: Pixels, box: Floats, roll: float) -> Seen | None:
+def _settled(see: Look, pixels: Pixels, box: Floats, roll: float, share: float) -> Seen | None:
     best = look(see, pixels, box, roll)
     for _ in range(TURNS):
         if best is None:
@@ -128,7 +139,7 @@ def _settled(see: Look, pixels: Pixels, box: Floats, roll: float) -> Seen | None
         read = _between(roll_of(best.points), roll)
         if abs(read) <= UPRIGHT:
             break
-        roll += max(-FARTHEST, min(FARTHEST, read / READ))
+        roll += max(-FARTHEST, min(FARTHEST, read / share))
         again = look(see, pixels, best.box, roll)
         if again is None or again.score < best.score - SLACK:
             break

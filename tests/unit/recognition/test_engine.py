@@ -72,7 +72,7 @@ def test_flipping_makes_a_face_and_its_mirror_image_one(models_dir: Path, engine
     np.testing.assert_allclose(flipping.features(crops), flipping.features(mirrored), atol=1e-5)
     plain = build_engine(cache_dir=models_dir, threads=1, flip=False)
     assert np.abs(plain.features(crops) - plain.features(mirrored)).max() > 1e-3
-    assert flipping.model_version != engine.model_version
+    assert flipping.model_version != plain.model_version
     flipping.close()
 
 
