@@ -272,9 +272,10 @@ def _fit(
 ) -> dict[str, Any]:
     from countenance.recognition import modelpack
 
+    source = wanted.source.resolve()
     return fit_all(
         acquired,
-        fitted_on=wanted.source.resolve().name,
+        fitted_on=source.name if source.is_dir() else f"{source.parent.name}/{source.name}",
         fitted_by=by,
         face=wanted.face,
         model_version=wanted.pack.model_version,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from countenance.cli.evaluation_summary import percent
 from countenance.evaluation.expectation import GALLERIES, RELIED_ON, Expectation, expected
 
 
@@ -31,6 +35,16 @@ def test_every_similarity_that_is_relied_on_is_told_for_every_gallery() -> None:
 def test_a_rate_that_is_lost_in_a_double_of_one_is_not_lost_here() -> None:
     assert Expectation(99.0, 1e-18, 100).most_fpir == pytest.approx(1e-16, rel=1e-9)
     assert Expectation(100.0, 0.0, 100).most_fpir == 0
+
+
+def test_the_guide_has_these_numbers() -> None:
+    lines = (Path(__file__).parents[3] / "docs/guides/calibrate.md").read_text("utf-8").splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("SIMILARITY") and "REFERENCES" in line)
+    for at, (similarity, _) in enumerate(RELIED_ON, start + 1):
+        told = [
+            f"{each.false_candidates:g} ({percent(each.most_fpir)})" for each in expected([RELIED_ON[at - start - 1]])
+        ]
+        assert re.split(r"\s{2,}", lines[at]) == [f"{similarity:g}", percent(dict(RELIED_ON)[similarity]), *told]
 
 
 @pytest.mark.parametrize("alike", [0.0, 1.0, 2.0])
