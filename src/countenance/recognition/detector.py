@@ -178,7 +178,7 @@ class Detector:
             faces.append((sure.boxes[at], score, points))
         largest_area = float((sure.boxes[:, 2] * sure.boxes[:, 3]).max(initial=0))
         for at in range(min(len(doubtful), CLOSEUPS)):
-            # Textures are seen doubtfully, too, and each leaning takes several looks: tried where nothing else was found.
+            # Textures are seen doubtfully, too, and a leaning takes several looks: tried where nothing else was found.
             seen = of(doubtful.boxes[at], doubtful.points[at], () if len(sure) else LEANINGS)
             # Calls are about the largest face: one that was doubtful must be sure to come before one that never was.
             is_largest = seen is not None and 0 < largest_area < seen.box[2] * seen.box[3]
