@@ -12,7 +12,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -44,7 +44,14 @@ from countenance.operations.pagination import Cursors
 from countenance.operations.quotas import Quotas
 from countenance.operations.samples import retain
 from countenance.operations.standings import Standings, sources_of
-from countenance.recognition import Engine, ModelPackError, build_engine, modelpack, use_calling_thread_only
+from countenance.recognition import (
+    Engine,
+    ModelPackError,
+    build_engine,
+    calibrations,
+    modelpack,
+    use_calling_thread_only,
+)
 from countenance.samples import Daily, Samples
 from countenance.sources import FolderSource, GrantedSource, ImageSource, S3Source
 from countenance.standing import places, rules
@@ -133,10 +140,13 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
     quotas = Quotas.parse(settings.quotas)
     with ExitStack() as stack:
         stack.enter_context(Ownership(data))
-        register = stack.enter_context(_register(settings, serving=True))
+        start = _start_members(settings)
+        register = stack.enter_context(_register(settings, start))
         use_calling_thread_only()
         engine = _engine(settings)
         stack.callback(engine.close)
+        if engine.calibration.sha256 not in {each["sha256"] for each in start["models"]}:
+            raise ModelPackError("the calibration was replaced while the server started", hint="start it again")
         gallery = SqliteGallery(register.database, register.keyring)
         stack.callback(gallery.close)
         rebuilt = gallery.warm()
@@ -221,7 +231,7 @@ def _named(settings: Settings, successor: restoration.Successor | None) -> resto
 
 
 @contextmanager
-def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register]:
+def _register(settings: Settings, start: Mapping[str, Any] | None = None) -> Iterator[Register]:
     data = settings.data_dir
     with ExitStack() as stack:
         restoration.sweep(data)
@@ -233,13 +243,13 @@ def _register(settings: Settings, *, serving: bool = False) -> Iterator[Register
         stack.callback(database.close)
         log = Log(database, keyring, data, origin=settings.ledger_origin, before_writing=_outside(settings))
         witnessing = Witnessing(log, _witnesses(settings.ledger_witnesses), patience_h=settings.ledger_quorum_hours)
-        if serving:
+        if start is not None:
             witnessing.seen(log.checkpoint()[1])
         periods = Periods(log, database, keyring)
         periods.begin()  # before the first entry: its day has a key by then
         ledger = Ledger(
             log,
-            _start_members(settings) if serving else None,
+            start,
             witnessing=witnessing,
             floor_years=settings.ledger_floor_years,
             periods=periods,
@@ -427,12 +437,18 @@ def _start_members(settings: Settings) -> dict[str, Any]:
     build = hashlib.sha256()
     for file in sorted(each for each in source.rglob("*") if each.is_file() and "__pycache__" not in each.parts):
         build.update(file.relative_to(source).as_posix().encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    pack = modelpack.load(pack_of(settings), settings.data_dir / "models")
+    folder = settings.data_dir / "models"
+    pack = modelpack.load(pack_of(settings), folder)
+    # It decides what every threshold means, as much as the weights do.
+    calibration = calibrations.in_force(pack, folder)
+    files = [{"name": each.name, "sha256": each.sha256} for each in pack.files]
+    if calibration is not None:
+        files.append({"name": calibration.name, "sha256": calibration.sha256})
     return {
         "software": countenance.__version__,
         "build": build.hexdigest(),
         "settings": hashlib.sha256(canonical.encode(settings.public())).hexdigest(),
-        "models": [{"name": each.name, "sha256": each.sha256} for each in pack.files],
+        "models": files,
         "clock": {"monotonic_us": time.monotonic_ns() // 1000, "synchronised": None},
     }
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from countenance.config import Settings, SettingsError
 from countenance.errors import Error
-from countenance.recognition import attributes, modelpack
+from countenance.recognition import attributes, calibrations, modelpack
 from countenance.store.ownership import owner_pid
 
 State = Literal["ok", "warning", "broken"]
@@ -147,9 +147,21 @@ def _models(settings: Settings) -> Iterator[Finding]:
                 named = f"{report.file.distribution}=={report.file.distribution_version}"
                 remedy = f"pip install --force-reinstall {named}"
             yield Finding("model", "broken", f"{report.file.name} is {report.state}: {report.detail}", remedy)
-    if modelpack.calibration_text(pack, folder) is None:
+    yield from _calibration(pack, folder)
+
+
+def _calibration(pack: modelpack.ModelPack, folder: Path) -> Iterator[Finding]:
+    """Which one is in force: it decides what every threshold means."""
+    found = calibrations.in_force(pack, folder)
+    if found is None:
         remedy = f"countenance models calibrate {pack.name} --images FOLDER"
         yield Finding("model pack", "broken", f"{pack.name} has no calibration", remedy)
+    elif calibrations.is_ignored(pack, folder):
+        path = modelpack.calibration_path(pack, folder)
+        detail = f"{found}; {path} is not used: it is of other weights, or cannot be read"
+        yield Finding("calibration", "warning", detail, "`countenance calibrate` again, or with --remove")
+    else:
+        yield Finding("calibration", "ok", f"{found}; SHA-256 {found.sha256}")
 
 
 def _attributes(settings: Settings) -> Iterator[Finding]:

@@ -1,8 +1,7 @@
-"""`countenance models pull`, `import` and `calibrate`: weights, and what their scores mean, get to a data folder."""
+"""`countenance models pull` and `import`: weights get to a data folder."""
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from countenance import fetching
 from countenance.cli.model_licences import licence_option, must_accept, refusing, tell
@@ -28,7 +27,6 @@ DEADLINE_S: Final = 24 * 3600.0
 """For one file: whoever typed the command can stop it, and what came so far is kept."""
 FETCHED: Final = "fetching"
 """Folder in `<models_dir>` where parts of downloads lie."""
-IMAGES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic"})
 
 
 @click.command(epilog=example("countenance models pull auraface", "countenance models pull buffalo_l --accept-licence"))
@@ -220,69 +218,6 @@ def _vouch(pack: ModelPack, files: tuple[Path, ...], folder: Path, *, accepts: b
         modelpack.pin(pack, file, folder)
 
 
-@click.command(epilog=example("countenance models calibrate buffalo_l --images lfw"))
-@click.argument("name", metavar="PACK")
-@click.option(
-    "--images",
-    metavar="FOLDER",
-    required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder for each person, with photographs of them.",
-)
-@click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True, help="Photographs worked on at once.")
-@data_option
-@json_option
-def calibrate(name: str, images: Path, jobs: int, data_dir: Path | None, as_json: bool) -> None:
-    """Measure what a pack's scores mean, on labelled photographs, and keep that for this data folder.
-
-    A Similarity of 80 is the score that one in 10,000 pairs of different people reaches, 99 that of one in 100,000: the
-    photographs have to be of at least 800 people, and of none of those who will be searched. Where there are several
-    faces, the one in the middle counts.
-    """
-    import numpy as np
-
-    from countenance.evaluation import acquire, fit
-    from countenance.recognition import ModelPackError, build_engine, modelpack
-
-    settings = settings_for(data_dir)
-    folder = settings.data_dir / "models"
-    pack = modelpack.load(name, folder)
-    if pack.calibration:
-        raise ModelPackError(f"{name} brings a calibration of its own.")
-    labelled = [
-        (each, person.name)
-        for person in sorted(images.iterdir())
-        if person.is_dir()
-        for each in sorted(person.iterdir())
-        if each.suffix.lower() in IMAGES
-    ]
-    identities = np.unique([person for _, person in labelled], return_inverse=True)[1]
-    engine = build_engine(cache_dir=folder, runtime=settings.runtime, pack=name, is_calibrating=True)
-    try:
-        with _count_bar(len(labelled)) as advance:
-            acquired = acquire(engine, [path for path, _ in labelled], jobs=jobs, progress=advance)
-    finally:
-        engine.close()
-    found = fit(
-        acquired.central[~acquired.failed],
-        identities[~acquired.failed],
-        fitted_on=images.name,
-        fitted_by="countenance models calibrate",
-        model_version=pack.model_version,
-        weights=modelpack.weights_named(pack),
-    )
-    path = modelpack.calibration_path(pack, folder)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    modelpack.replace_file(path, (json.dumps(found, indent=1) + "\n").encode())
-    said = {"pack": name, "path": str(path), "without_a_face": int(acquired.failed.sum()), **found}
-    rows = (
-        [f"{each['similarity']:g}", f"{each['comparison_score']:.4f}", f"{each['fmr']:g}"] for each in found["points"]
-    )
-    emit(said, columns(["SIMILARITY", "SCORE", "FALSE MATCH RATE"], rows), as_json=as_json)
-    if not as_json:
-        talk(f"{found['images']} photographs, {found['impostor_comparisons']:,} pairs of different people; in {path}")
-
-
 def _tell_states(pack: ModelPack, folder: Path, *, as_json: bool) -> None:
     from countenance.recognition import modelpack
 
@@ -314,15 +249,3 @@ def _download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
     with Progress(*shown, console=console, transient=True) as bar:
         task = bar.add_task(name, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _count_bar(total: int) -> Iterator[Callable[[int], None]]:
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done: None
-        return
-    shown = (TextColumn("extracting"), BarColumn(), MofNCompleteColumn())
-    with Progress(*shown, console=console, transient=True) as bar:
-        task = bar.add_task("extracting", total=total)
-        yield lambda done: bar.update(task, completed=done)

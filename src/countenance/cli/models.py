@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from countenance.cli.model_files import bring, calibrate, pull
+from countenance.cli.calibrate import calibrate_pack
+from countenance.cli.model_files import bring, pull
 from countenance.cli.model_licences import licence_option, must_accept
 from countenance.cli.options import data_option, example, json_option, settings_for
 from countenance.cli.output import Status, columns, emit, end, talk
@@ -23,7 +24,7 @@ def models() -> None:
 @json_option
 def list_(data_dir: Path | None, as_json: bool) -> None:
     """Print every model pack that this installation knows."""
-    from countenance.recognition import modelpack
+    from countenance.recognition import calibrations, modelpack
 
     settings = settings_for(data_dir)
     folder = settings.data_dir / "models"
@@ -31,6 +32,7 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
     packs: list[dict[str, Any]] = []
     for pack in modelpack.available(folder):
         states = {report.state for report in modelpack.verify(pack, folder)}
+        calibration = calibrations.in_force(pack, folder)
         packs.append(
             {
                 "name": pack.name,
@@ -39,7 +41,8 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
                 "licences": sorted({file.licence for file in pack.files}),
                 "commercial_use": pack.commercial_use,
                 "state": "ready" if states == {"ready"} else sorted(states - {"ready"})[0],
-                "calibrated": modelpack.calibration_text(pack, folder) is not None,
+                "calibrated": calibration is not None,
+                "calibration": None if calibration is None else calibration.origin,
                 "in_use": pack.name == in_use,
             }
         )
@@ -48,14 +51,14 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
             pack["name"],
             pack["version"],
             pack["state"] + (", in use" if pack["in_use"] else ""),
-            "yes" if pack["calibrated"] else "no",
+            pack["calibration"] or "no",
             "yes" if pack["commercial_use"] else "no",
             ", ".join(pack["licences"]),
             pack["title"],
         ]
         for pack in packs
     )
-    head = ["PACK", "VERSION", "STATE", "CALIBRATED", "COMMERCIAL USE", "LICENCES", "TITLE"]
+    head = ["PACK", "VERSION", "STATE", "CALIBRATION", "COMMERCIAL USE", "LICENCES", "TITLE"]
     emit({"packs": packs}, columns(head, rows), as_json=as_json)
 
 
@@ -124,4 +127,4 @@ def use(name: str, accepts: bool, data_dir: Path | None, as_json: bool) -> None:
 
 models.add_command(pull)
 models.add_command(bring)
-models.add_command(calibrate)
+models.add_command(calibrate_pack)

@@ -7,6 +7,7 @@ import click
 from countenance import __version__
 from countenance.cli.administration import account, bucket, key
 from countenance.cli.backup import backup
+from countenance.cli.calibrate import calibrate
 from countenance.cli.certificates import certificate, evidence, period
 from countenance.cli.collection import collection
 from countenance.cli.compare import compare
@@ -78,6 +79,7 @@ for _command in (
     witness,
     models,
     evaluate,
+    calibrate,
     config,
     doctor,
 ):

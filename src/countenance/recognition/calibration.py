@@ -8,6 +8,7 @@ pack's own scores (scripts/fit_calibration.py). Between the points it runs strai
 
 from __future__ import annotations
 
+import hashlib
 import json
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ class Calibration:
     scores: tuple[float, ...]
     similarities: tuple[float, ...]
     note: str = ""
+    sha256: str = ""
+    """Of the text that it was read from: what it is told by in the log."""
 
     @classmethod
     def load(cls, text: str) -> Calibration:
@@ -46,7 +49,8 @@ class Calibration:
         rising = all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(points))
         if len(points) < 2 or not rising or points[0][1] != 0 or points[-1][1] != 100:
             raise ModelPackError("the calibration does not rise strictly from 0 to 100")
-        return cls(tuple(each[0] for each in points), tuple(each[1] for each in points), note)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return cls(tuple(each[0] for each in points), tuple(each[1] for each in points), note, digest)
 
     def similarity(self, score: float) -> float:
         """Similarity of a comparison score, in [0, 100]; what cannot be told from the same features is 100."""

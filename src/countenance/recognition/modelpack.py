@@ -49,6 +49,7 @@ __all__ = [
     "is_built_in",
     "kept_as",
     "load",
+    "own_calibration_text",
     "pin",
     "remedy",
     "replace_file",
@@ -198,16 +199,20 @@ def use(name: str, models_dir: Path) -> None:
 
 
 def calibration_text(pack: ModelPack, models_dir: Path) -> str | None:
-    """The calibration that was fitted on this pack's scores, as JSON text: the pack's own, else one fitted here.
+    """The calibration in force, as JSON text: one that was fitted here on this pack's scores, else the pack's own.
 
-    One that was fitted here is of the pack's weights of then: its name has the model version, and its content the
-    digests. None when nobody fitted any.
+    None when nobody fitted any.
     """
-    if pack.shipped_calibration:
-        return pack.shipped_calibration
-    path = calibration_path(pack, models_dir)
+    return own_calibration_text(pack, models_dir) or pack.shipped_calibration or None
+
+
+def own_calibration_text(pack: ModelPack, models_dir: Path) -> str | None:
+    """One that was fitted here, if it is of the pack's weights: its name has the model version, its content digests.
+
+    None when nobody fitted one, or with other weights.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = calibration_path(pack, models_dir).read_text(encoding="utf-8")
         of = json.loads(text).get("weights")
     except (OSError, ValueError, AttributeError):
         return None
