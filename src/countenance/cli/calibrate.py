@@ -288,7 +288,7 @@ def _fit(
 def _acquired(settings: Settings, wanted: _Wanted, dataset: Dataset) -> Iterator[Acquired]:
     """Features of all images. What was extracted is removed when it was used, whatever came of it, and stays when
     extracting was stopped: the next run goes on with it."""
-    from countenance.evaluation.featurestore import FOLDER, forget
+    from countenance.evaluation.featurestore import FOLDER, StoreError, forget
     from countenance.evaluation.refitting import acquire
     from countenance.recognition import build_engine
 
@@ -305,6 +305,8 @@ def _acquired(settings: Settings, wanted: _Wanted, dataset: Dataset) -> Iterator
     try:
         with _count_bar(len(dataset.images)) as advance:
             acquired = acquire(engine, dataset, working / FOLDER, face=wanted.face, jobs=wanted.jobs, progress=advance)
+    except StoreError as error:
+        raise StoreError(error.message, hint="wait until it is done") from None
     finally:
         engine.close()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -231,7 +232,12 @@ def test_a_run_that_was_stopped_goes_on(
     monkeypatch.setattr(CrowdEngine, "stop_after", 300)
     assert invoke("calibrate", photos).exit_code == 130
     assert (WORKING / "features" / "features.f32").is_file()
-    assert WORKING.stat().st_mode & 0o077 == 0 or (WORKING / "features").stat().st_mode & 0o077 == 0
+    assert (WORKING / "features").stat().st_mode & 0o077 == 0
+    with (WORKING / "features" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        another = invoke("calibrate", photos)
+    assert another.exit_code == 3
+    assert "wait until it is done" in another.stderr
     monkeypatch.setattr(CrowdEngine, "stop_after", 0)
     ran = invoke("calibrate", photos, "--json")
     assert ran.exit_code == 0, ran.output
@@ -281,6 +287,25 @@ def test_the_log_says_which_calibration_a_server_started_with(tmp_path: Path) ->
     assert own is not None
     assert own.sha256 != shipped.sha256
     assert started()[2:] == [{"name": f"calibrations/{small.model_version}.json", "sha256": own.sha256}]
+
+
+def test_no_server_starts_with_another_calibration_than_its_entry_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(data_dir=tmp_path / "data", model_pack="small", inference_workers=1, inference_threads=1)
+    settings.data_dir.mkdir(mode=0o700)
+    small_models.install(settings.data_dir / "models")
+    read = calibrations.in_force
+
+    def replaced_afterwards(pack: modelpack.ModelPack, models: Path) -> calibrations.InForce | None:
+        found = read(pack, models)
+        weights = modelpack.weights_named(pack)
+        calibrations.keep(pack, models, {**small_models.CALIBRATION, "weights": weights})
+        return found
+
+    monkeypatch.setattr(calibrations, "in_force", replaced_afterwards)
+    with pytest.raises(ModelPackError, match="replaced while the server started"), open_service(settings):
+        pass
 
 
 @pytest.mark.slow
