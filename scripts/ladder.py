@@ -23,7 +23,8 @@ are, one call at a time.
 
 The pack's centre was fitted on all of View 1, these people among them; docs/accuracy.md has what it does for others.
 
-Every 6th person (the default) takes 6 minutes on two cores when the copies are there, and 3 more to make them.
+Every 6th person (the default) is 845 photographs: eight minutes of processor time when the copies are there, and three
+more to make them.
 Exit status 3 when the photographs or the mesh that turned copies need are not there.
 """
 
