@@ -251,21 +251,22 @@ def timed(paths: Sequence[Path], nets: Networks) -> dict[str, tuple[float, float
     faces = [found.points[0] for found, _ in map(nets.both.find, pictures)]
     finding = {"plain": nets.plain.find, "looks": nets.looks.find, "close-ups": nets.both.find}
 
-    def median(work: Callable[[int], object]) -> float:
-        took = []
-        for at in range(len(pictures)):
-            start = time.perf_counter()
-            work(at)
-            took.append(time.perf_counter() - start)
-        return float(np.median(took)) * 1000
+    making = sorted({step.made for step in STEPS})
+    took: dict[str, list[float]] = {name: [] for name in (*finding, *making)}
 
-    def features(made: str, at: int) -> Rows:
-        crops = crops_of(made, pictures[at], faces[at])[None]
+    def features(made: str, pixels: Pixels, points: NDArray[np.float64]) -> Rows:
+        crops = crops_of(made, pixels, points)[None]
         return features_of(made, crops, nets.extractor.features, nets.centre)
 
-    def faces_of(name: str, at: int) -> object:
-        return finding[name](pictures[at])
-
-    detection = {name: median(partial(faces_of, name)) for name in finding}
-    made = {name: median(partial(features, name)) for name in {step.made for step in STEPS}}
-    return {step.key: (detection[step.detection], made[step.made]) for step in STEPS}
+    # Photograph by photograph, so that whatever else the machine does meanwhile delays every step alike; beginning with
+    # another one each time, since what comes first finds the caches full of something else.
+    for at, (pixels, points) in enumerate(zip(pictures, faces, strict=True)):
+        work: dict[str, Callable[[], object]] = {name: partial(find, pixels) for name, find in finding.items()}
+        work |= {name: partial(features, name, pixels, points) for name in making}
+        order = list(work)
+        for name in order[at % len(order) :] + order[: at % len(order)]:
+            start = time.perf_counter()
+            work[name]()
+            took[name].append(time.perf_counter() - start)
+    median = {name: float(np.median(each)) * 1000 for name, each in took.items()}
+    return {step.key: (median[step.detection], median[step.made]) for step in STEPS}
