@@ -9,6 +9,7 @@ landmarks show the same heads).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -87,7 +88,7 @@ def pose(points: Points) -> Pose:
     return Pose(roll=roll, yaw=yaw, pitch=pitch)
 
 
-WEIGHTS: Final = (-0.208, -2.423, -0.011, 1.02, -0.175, 0.433, -0.597, -0.114, -0.199, 0.971, -0.22)
+WEIGHTS: Final = (-1.466, -2.041, -0.497, -0.378, 0.657, -0.032, 0.21, -0.404, -0.338, -0.24, 0.502, 1.174, 0.534)
 """Of `terms`: logistic regression on DevTrain's people of LFW View 1 and degraded copies of their photographs
 (scripts/quality.py prints them)."""
 
@@ -95,51 +96,56 @@ LIMITS: Final = {"LOW": 0.5, "MEDIUM": 0.25, "HIGH": 0.1}
 """How likely a face may be missed, at Similarity 80 and by a good reference, to pass: LOW refuses what is more likely
 missed than not, MEDIUM what is missed once in four times, HIGH once in ten. What each refuses: docs/accuracy.md."""
 
+_FLOORS: Final = {"confidence": 70, "side": 16, "yaw": 75, "pitch": 60, "bright": 4, "sharp": 4}
+"""Beyond everything that the weights were fitted on: refused at every level."""
 _BARS: Final[dict[str, dict[str, float]]] = {
-    "LOW": {"confidence": 84, "side": 20, "yaw": 55, "pitch": 45, "bright": 12, "sharp": 10},
-    "MEDIUM": {"confidence": 87, "side": 30, "yaw": 45, "pitch": 35, "bright": 16, "sharp": 20},
+    "LOW": {"confidence": 86, "side": 24, "yaw": 55, "pitch": 45, "bright": 12, "sharp": 10},
+    "MEDIUM": {"confidence": 88, "side": 32, "yaw": 45, "pitch": 35, "bright": 16, "sharp": 20},
     "HIGH": {"confidence": 90, "side": 60, "yaw": 30, "pitch": 25, "bright": 20, "sharp": 30},
 }
 """What is named as the reason for refusing a face, and refuses none by itself."""
 
 
 def terms(face: DetectedFace, *, image_width: int, image_height: int) -> NDArray[np.float64]:
-    """What the risk of missing a face is worked out of: 11 numbers.
+    """What the risk of missing a face is worked out of: 13 numbers.
 
-    Detection confidence; yaw, pitch, brightness and sharpness with their squares; pixels of the shorter side. Turned
-    further than the landmarks can tell, darker than black or larger than a crop, faces are as good as at the limit.
+    Detection confidence, yaw, pitch, brightness, sharpness and the pixels of the shorter side, each with its square and
+    scaled to about 1. Turned further than the landmarks can tell, darker than black or larger than a crop, faces are as
+    good as at the limit.
     """
-    yaw, pitch = min(abs(face.pose.yaw), 80.0) / 45, min(abs(face.pose.pitch), 60.0) / 30
-    bright = math.log(max(face.quality.brightness, 1.0) / 40)
-    sharp = math.log(max(face.quality.sharpness, 1.0) / 50)
     side = min(face.box.width * image_width, face.box.height * image_height)
-    return np.array(
-        [
-            1.0,
-            face.detection_confidence / 100,
-            yaw,
-            yaw**2,
-            pitch,
-            pitch**2,
-            bright,
-            bright**2,
-            sharp,
-            sharp**2,
-            math.log(min(max(side, 1.0), 112.0) / 80),
-        ]
+    told = (
+        (face.detection_confidence - 90) / 5,
+        min(abs(face.pose.yaw), 80.0) / 45,
+        min(abs(face.pose.pitch), 60.0) / 30,
+        math.log(max(face.quality.brightness, 1.0) / 40),
+        math.log(max(face.quality.sharpness, 1.0) / 50),
+        math.log(min(max(side, 1.0), 112.0) / 80),
     )
+    return np.array([1.0, *(power for each in told for power in (each, each**2))])
 
 
 def risk(given: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How likely faces are missed: n x 11 of `terms` -> n shares. The quality measure, upside down."""
+    """How likely faces are missed: n x 13 of `terms` -> n shares. The quality measure, upside down."""
     return np.asarray(1 / (1 + np.exp(-given @ np.array(WEIGHTS))))
+
+
+def _flaws(face: DetectedFace, side: float, bar: Mapping[str, float]) -> list[str]:
+    found = {
+        "extreme_pose": abs(face.pose.yaw) > bar["yaw"] or abs(face.pose.pitch) > bar["pitch"],
+        "low_brightness": face.quality.brightness < bar["bright"],
+        "low_sharpness": face.quality.sharpness < bar["sharp"],
+        "low_confidence": face.detection_confidence < bar["confidence"],
+        "small_bounding_box": side < bar["side"],
+    }
+    return [name for name, is_there in found.items() if is_there]
 
 
 def rejection_reasons(face: DetectedFace, *, image_width: int, image_height: int, level: str) -> tuple[str, ...]:
     """Why a face is not good enough at a level of NONE, LOW, MEDIUM, HIGH or AUTO; empty when it is.
 
-    A face is refused when the risk that it is missed is above the level's limit. The reasons are the flaws that it
-    shows; one that shows none of them, or several, is of low quality.
+    A face is refused when the risk that it is missed is above the level's limit, or nothing like it was measured. The
+    reasons are the flaws that it shows; one that shows none of them, or several, is of low quality.
 
     Args:
         face: as `Engine.analyse` returned it.
@@ -150,20 +156,9 @@ def rejection_reasons(face: DetectedFace, *, image_width: int, image_height: int
     if level == "NONE":
         return ()
     level = "LOW" if level == "AUTO" else level
-    if risk(terms(face, image_width=image_width, image_height=image_height)[None])[0] <= LIMITS[level]:
+    side = min(face.box.width * image_width, face.box.height * image_height)
+    missed = risk(terms(face, image_width=image_width, image_height=image_height)[None])[0]
+    if missed <= LIMITS[level] and not _flaws(face, side, _FLOORS):
         return ()
-    bar = _BARS[level]
-    reasons = []
-    if abs(face.pose.yaw) > bar["yaw"] or abs(face.pose.pitch) > bar["pitch"]:
-        reasons.append("extreme_pose")
-    if face.quality.brightness < bar["bright"]:
-        reasons.append("low_brightness")
-    if face.quality.sharpness < bar["sharp"]:
-        reasons.append("low_sharpness")
-    if face.detection_confidence < bar["confidence"]:
-        reasons.append("low_confidence")
-    if min(face.box.width * image_width, face.box.height * image_height) < bar["side"]:
-        reasons.append("small_bounding_box")
-    if len(reasons) != 1:
-        reasons.append("low_face_quality")
-    return tuple(reasons)
+    reasons = _flaws(face, side, _BARS[level])
+    return tuple(reasons) if len(reasons) == 1 else (*reasons, "low_face_quality")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from countenance.biometrics import BoundingBox, DetectedFace, Pose, Quality
-from countenance.recognition.quality import _MEAN_FACE, measure, pose, rejection_reasons
+from countenance.recognition.quality import _MEAN_FACE, LIMITS, measure, pose, rejection_reasons, risk, terms
 
 BOX = (10.0, 10.0, 100.0, 100.0)
 
@@ -100,18 +100,22 @@ GOOD = DetectedFace(
     quality=Quality(brightness=60, sharpness=80),
     pixel_box=(200, 200, 200, 200),
 )
-FLAWS = {
-    "extreme_pose": [replace(GOOD, pose=Pose(0, yaw, 0)) for yaw in (40, 60, -80)],
-    "low_brightness": [replace(GOOD, quality=Quality(bright, 80)) for bright in (15, 10, 5)],
-    "low_sharpness": [replace(GOOD, quality=Quality(60, sharp)) for sharp in (20, 8, 2)],
-    "low_confidence": [replace(GOOD, detection_confidence=score) for score in (85, 75, 65)],
-    "small_bounding_box": [replace(GOOD, box=BoundingBox(0, 0, side, side)) for side in (0.05, 0.025, 0.015)],
+BEYOND = {
+    "extreme_pose": replace(GOOD, pose=Pose(0, -80, 0)),
+    "low_brightness": replace(GOOD, quality=Quality(2, 80)),
+    "low_sharpness": replace(GOOD, quality=Quality(60, 2)),
+    "low_confidence": replace(GOOD, detection_confidence=65),
+    "small_bounding_box": replace(GOOD, box=BoundingBox(0, 0, 0.015, 0.015)),
 }
-"""Each flaw in three degrees: refused by HIGH only, by MEDIUM as well, by LOW as well."""
+"""What is like nothing that was measured: a face with one flaw beyond all."""
 
 
 def reasons(face: DetectedFace, level: str) -> tuple[str, ...]:
     return rejection_reasons(face, image_width=1000, image_height=1000, level=level)
+
+
+def risk_of(face: DetectedFace) -> float:
+    return float(risk(terms(face, image_width=1000, image_height=1000)[None])[0])
 
 
 @pytest.mark.parametrize("level", ["NONE", "LOW", "MEDIUM", "HIGH", "AUTO"])
@@ -119,16 +123,50 @@ def test_a_good_face_passes_every_level(level: str) -> None:
     assert reasons(GOOD, level) == ()
 
 
-@pytest.mark.parametrize("flaw", FLAWS)
-def test_each_level_refuses_its_degree_of_each_flaw(flaw: str) -> None:
-    slight, clear, gross = FLAWS[flaw]
-    assert [reasons(face, "HIGH") for face in (slight, clear, gross)] == [(flaw,)] * 3
-    assert [reasons(face, "MEDIUM") for face in (slight, clear, gross)] == [(), (flaw,), (flaw,)]
-    assert [reasons(face, "LOW") for face in (slight, clear, gross)] == [(), (), (flaw,)]
-    assert [reasons(face, "AUTO") for face in (slight, clear, gross)] == [(), (), (flaw,)]
-    assert reasons(gross, "NONE") == ()
+@pytest.mark.parametrize("flaw", BEYOND)
+def test_what_is_beyond_everything_measured_is_refused_at_every_level_and_told_why(flaw: str) -> None:
+    for level in ("LOW", "AUTO", "MEDIUM", "HIGH"):
+        assert reasons(BEYOND[flaw], level) == (flaw,)
+    assert reasons(BEYOND[flaw], "NONE") == ()
 
 
-def test_two_flaws_make_a_face_of_low_quality() -> None:
+def test_levels_refuse_by_how_likely_a_face_is_missed() -> None:
+    faces = [
+        replace(GOOD, detection_confidence=80 + score / 2, pose=Pose(0, yaw, 0))
+        for score in range(0, 31, 2)
+        for yaw in (0, 20, 40, 60)
+    ]
+    for level, limit in LIMITS.items():
+        refused = [bool(reasons(face, level)) for face in faces]
+        assert refused == [risk_of(face) > limit for face in faces]
+        assert any(refused)
+        assert not all(refused)
+    assert [bool(reasons(face, "AUTO")) for face in faces] == [bool(reasons(face, "LOW")) for face in faces]
+
+
+def test_whatever_a_level_refuses_a_stricter_one_does() -> None:
+    random = np.random.default_rng(4)
+    for _ in range(500):
+        side = float(random.uniform(0.02, 0.3))
+        face = replace(
+            GOOD,
+            detection_confidence=float(random.uniform(80, 95)),
+            pose=Pose(0, float(random.uniform(-70, 70)), float(random.uniform(-50, 50))),
+            quality=Quality(float(random.uniform(5, 90)), float(random.uniform(5, 95))),
+            box=BoundingBox(0, 0, side, side),
+        )
+        passed = [not reasons(face, level) for level in ("HIGH", "MEDIUM", "LOW")]
+        assert passed == sorted(passed)
+
+
+def test_the_less_surely_it_is_seen_the_likelier_a_face_is_missed() -> None:
+    risks = [risk_of(replace(GOOD, detection_confidence=score)) for score in (94, 92, 90, 88, 86)]
+    assert risks == sorted(risks)
+    assert risks[-1] > 4 * risks[0]
+
+
+def test_two_flaws_and_none_make_a_face_of_low_quality() -> None:
     face = replace(GOOD, quality=Quality(brightness=1, sharpness=1))
     assert reasons(face, "LOW") == ("low_brightness", "low_sharpness", "low_face_quality")
+    unnamed = replace(GOOD, detection_confidence=90.1, pose=Pose(0, 29, 24), quality=Quality(21, 31))
+    assert reasons(unnamed, "HIGH") == ("low_face_quality",)
