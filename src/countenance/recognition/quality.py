@@ -88,7 +88,7 @@ def pose(points: Points) -> Pose:
     return Pose(roll=roll, yaw=yaw, pitch=pitch)
 
 
-WEIGHTS: Final = (-1.466, -2.041, -0.497, -0.378, 0.657, -0.032, 0.21, -0.404, -0.338, -0.24, 0.502, 1.174, 0.534)
+WEIGHTS: Final = (-1.381, -2.752, -0.637, -0.435, 0.613, -0.054, 0.215, -0.38, -0.243, -0.546, 0.328, 0.236, 0.511)
 """Of `terms`: logistic regression on DevTrain's people of LFW View 1 and degraded copies of their photographs
 (scripts/quality.py prints them)."""
 
