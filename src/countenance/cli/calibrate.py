@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -288,7 +288,7 @@ def _fit(
 def _acquired(settings: Settings, wanted: _Wanted, dataset: Dataset) -> Iterator[Acquired]:
     """Features of all images. What was extracted is removed when it was used, whatever came of it, and stays when
     extracting was stopped: the next run goes on with it."""
-    from countenance.evaluation.featurestore import FOLDER, StoreError, forget
+    from countenance.evaluation.featurestore import FOLDER, Occupied, StoreError, forget
     from countenance.evaluation.refitting import acquire
     from countenance.recognition import build_engine
 
@@ -305,7 +305,7 @@ def _acquired(settings: Settings, wanted: _Wanted, dataset: Dataset) -> Iterator
     try:
         with _count_bar(len(dataset.images)) as advance:
             acquired = acquire(engine, dataset, working / FOLDER, face=wanted.face, jobs=wanted.jobs, progress=advance)
-    except StoreError as error:
+    except Occupied as error:
         raise StoreError(error.message, hint="wait until it is done") from None
     finally:
         engine.close()
@@ -313,7 +313,8 @@ def _acquired(settings: Settings, wanted: _Wanted, dataset: Dataset) -> Iterator
         yield acquired
     finally:
         forget(working / FOLDER)
-        working.rmdir()
+        with suppress(OSError):  # another run has begun there
+            working.rmdir()
 
 
 @contextmanager
