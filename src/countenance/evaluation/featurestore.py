@@ -38,6 +38,8 @@ _FILES: Final = ("header.json", "header.json.new", "images.jsonl", "features.f32
 """All that is ever written there, and so all that may be removed."""
 MAX_BYTES: Final = 15 * 1024 * 1024
 """Largest image file: Amazon's limit for objects in S3, and `build_engine`'s."""
+MAX_PIXELS: Final = 64_000_000
+"""Most pixels of an image, as `build_engine` has it: one with more gives no features and is shown nowhere."""
 WINDOW: Final = 4
 """Images begun and not yet written, for each job: what bounds memory, however many images there are."""
 

@@ -226,6 +226,16 @@ def test_the_page_lets_nothing_run_or_load(hostile: Evaluation) -> None:
     assert not [each for tag, each in tags.seen if tag in ("link", "iframe", "object", "embed", "form", "base")]
 
 
+def test_a_picture_too_large_for_the_engine_is_not_decoded_for_the_report(
+    hostile: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := hostile.dataset.path(0)).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 30), "grey").save(path, "PNG")
+    assert render(hostile).count("data:image/jpeg") > 0
+    monkeypatch.setattr("countenance.cli.evaluation_report.MAX_PIXELS", 1_199)
+    assert render(hostile).count("data:image/jpeg") == 0
+
+
 def test_charts_have_a_text_in_their_place(hostile: Evaluation) -> None:
     tags = Tags()
     tags.feed(render(hostile))
