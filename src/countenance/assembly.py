@@ -440,7 +440,7 @@ def _start_members(settings: Settings) -> dict[str, Any]:
     folder = settings.data_dir / "models"
     pack = modelpack.load(pack_of(settings), folder)
     # It decides what every threshold means, as much as the weights do.
-    calibration = calibrations.in_force(pack, folder)
+    calibration = calibrations.in_force(pack, folder, flip=settings.flip)
     files = [{"name": each.name, "sha256": each.sha256} for each in pack.files]
     if calibration is not None:
         files.append({"name": calibration.name, "sha256": calibration.sha256})

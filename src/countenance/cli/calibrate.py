@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,17 +84,20 @@ def calibrate(
     models = settings.data_dir / "models"
     used = modelpack.load(pack or modelpack.chosen(settings.model_pack, models), models)
     if source is None:
-        _back(used, models, as_json=as_json)
+        _back(used, models, settings.flip, as_json=as_json)
     else:
-        wanted = _Wanted(used, source, images, face, jobs)
+        wanted = _Wanted(used, source, images, face, jobs, settings.flip)
         _calibrate(settings, wanted, dry_run=dry_run, accept_broken=accept_broken, as_json=as_json)
 
 
 class _Wanted:
     """What is fitted, on what."""
 
-    def __init__(self, pack: ModelPack, source: Path, images: Path | None, face: str, jobs: int) -> None:
+    def __init__(
+        self, pack: ModelPack, source: Path, images: Path | None, face: str, jobs: int, flip: bool | None
+    ) -> None:
         self.pack, self.source, self.images, self.face, self.jobs = pack, source, images, face, jobs
+        self.flip = flip
 
 
 def _calibrate(settings: Settings, wanted: _Wanted, *, dry_run: bool, accept_broken: bool, as_json: bool) -> None:
@@ -109,10 +112,10 @@ def _calibrate(settings: Settings, wanted: _Wanted, *, dry_run: bool, accept_bro
         checked = check_on_others(acquired)
         said: dict[str, Any] = {"accepted_broken": True} if checked.broken else {}
         fitted = _fit(fit_all, acquired, wanted, "countenance calibrate", checked=checked.to_json(), **said)
-    before = calibrations.in_force(wanted.pack, models)
+    before = calibrations.in_force(wanted.pack, models, flip=settings.flip)
     is_kept = not dry_run and (accept_broken or not checked.broken)
-    path = calibrations.keep(wanted.pack, models, fitted) if is_kept else None
-    after = calibrations.in_force(wanted.pack, models)
+    path = calibrations.keep(wanted.pack, models, fitted, flip=settings.flip) if is_kept else None
+    after = calibrations.in_force(wanted.pack, models, flip=settings.flip)
     expectations = expected()
     answer = {
         "pack": wanted.pack.name,
@@ -197,11 +200,11 @@ def _say(checked: Checked, path: Path | None, *, dry_run: bool) -> None:
         talk("Hint: mend the labels or bring more people; --accept-broken keeps it as it is, and that is on its file")
 
 
-def _back(pack: ModelPack, models: Path, *, as_json: bool) -> None:
+def _back(pack: ModelPack, models: Path, flip: bool | None, *, as_json: bool) -> None:
     from countenance.recognition import calibrations
 
-    was_there = calibrations.remove(pack, models)
-    found = calibrations.in_force(pack, models)
+    was_there = calibrations.remove(pack, models, flip=flip)
+    found = calibrations.in_force(pack, models, flip=flip)
     now = "no calibration: no server starts with it" if found is None else str(found)
     emit(
         {
@@ -249,10 +252,10 @@ def calibrate_pack(name: str, images: Path, jobs: int, data_dir: Path | None, as
         raise ModelPackError(
             f"{name} brings a calibration of its own.", hint="`countenance calibrate` fits one that goes before it"
         )
-    wanted = _Wanted(pack, images, None, "middle", jobs)
+    wanted = _Wanted(pack, images, None, "middle", jobs, settings.flip)
     with _acquired(settings, wanted, load(images)) as acquired:
         found = _fit(fit_all, acquired, wanted, "countenance models calibrate")
-    path = calibrations.keep(pack, folder, found)
+    path = calibrations.keep(pack, folder, found, flip=settings.flip)
     said = {"pack": name, "path": str(path), "without_a_face": acquired.without_a_face, **found}
     emit(said, points_told(found), as_json=as_json)
     if not as_json:
@@ -278,7 +281,7 @@ def _fit(
         fitted_on=source.name if source.is_dir() else f"{source.parent.name}/{source.name}",
         fitted_by=by,
         face=wanted.face,
-        model_version=wanted.pack.model_version,
+        model_version=wanted.pack.version_with(wanted.flip),
         weights=modelpack.weights_named(wanted.pack),
         **said,
     )
@@ -288,7 +291,7 @@ def _fit(
 def _acquired(settings: Settings, wanted: _Wanted, dataset: Dataset) -> Iterator[Acquired]:
     """Features of all images. What was extracted is removed when it was used, whatever came of it, and stays when
     extracting was stopped: the next run goes on with it."""
-    from countenance.evaluation.featurestore import FOLDER, StoreError, forget
+    from countenance.evaluation.featurestore import FOLDER, Occupied, StoreError, forget
     from countenance.evaluation.refitting import acquire
     from countenance.recognition import build_engine
 
@@ -297,7 +300,7 @@ def _acquired(settings: Settings, wanted: _Wanted, dataset: Dataset) -> Iterator
     engine = build_engine(
         cache_dir=settings.data_dir / "models",
         runtime=settings.runtime,
-        flip=settings.flip,
+        flip=wanted.flip,
         pack=wanted.pack.name,
         is_calibrating=True,
         switched_on=(),
@@ -305,7 +308,7 @@ def _acquired(settings: Settings, wanted: _Wanted, dataset: Dataset) -> Iterator
     try:
         with _count_bar(len(dataset.images)) as advance:
             acquired = acquire(engine, dataset, working / FOLDER, face=wanted.face, jobs=wanted.jobs, progress=advance)
-    except StoreError as error:
+    except Occupied as error:
         raise StoreError(error.message, hint="wait until it is done") from None
     finally:
         engine.close()
@@ -313,7 +316,8 @@ def _acquired(settings: Settings, wanted: _Wanted, dataset: Dataset) -> Iterator
         yield acquired
     finally:
         forget(working / FOLDER)
-        working.rmdir()
+        with suppress(OSError):  # another run has begun there
+            working.rmdir()
 
 
 @contextmanager

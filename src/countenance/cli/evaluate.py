@@ -83,7 +83,7 @@ def evaluate(
     """
     from countenance.cli.evaluation_report import render
     from countenance.cli.evaluation_summary import summary
-    from countenance.evaluation.dataset import load
+    from countenance.evaluation.dataset import DatasetError, load
     from countenance.evaluation.evaluating import evaluate as measured
     from countenance.evaluation.featurestore import FOLDER, forget
     from countenance.recognition import build_engine, modelpack
@@ -96,6 +96,7 @@ def evaluate(
     engine = build_engine(
         cache_dir=models,
         runtime=settings.runtime,
+        flip=settings.flip,
         pack=pack or modelpack.chosen(settings.model_pack, models),
         switched_on=(),
     )
@@ -111,6 +112,11 @@ def evaluate(
                 seed=seed,
                 progress=progress,
             )
+    except DatasetError:
+        # There is nothing that another run could go on with.
+        if not keep_features:
+            forget(folder / FOLDER)
+        raise
     finally:
         engine.close()
     document = found.to_json()

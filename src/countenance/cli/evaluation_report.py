@@ -24,7 +24,7 @@ from countenance.cli.local_image import LocalImageError, upright
 from countenance.cli.output import spelt_out
 from countenance.evaluation.dataset import PAIRS, SEARCHES
 from countenance.evaluation.evaluating import Evaluation, Pair
-from countenance.evaluation.featurestore import MAX_BYTES
+from countenance.evaluation.featurestore import MAX_BYTES, MAX_PIXELS
 
 SHOWN: Final = 24
 """Failures of each kind that are shown with their images."""
@@ -68,6 +68,7 @@ def render(found: Evaluation) -> str:
         software=__version__,
         versions=_versions(found),
         when=f"{found.at:%Y-%m-%d %H:%M} UTC",
+        name=found.dataset.source.resolve().name,
         style=Markup(style),  # noqa: S704 -- our own file, with nothing filled in
         style_digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         det=_det(found),
@@ -125,7 +126,7 @@ class _Pictures:
         """None for what cannot be shown."""
         try:
             with self._found.dataset.path(image).open("rb") as file:
-                picture = upright(file.read(MAX_BYTES + 1))
+                picture = upright(file.read(MAX_BYTES + 1), most_pixels=MAX_PIXELS)
         except (OSError, LocalImageError):
             return None
         picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))

@@ -38,11 +38,12 @@ def one_in(share: float | None) -> str:
 
 
 def interval(one: Rate) -> str:
-    """The 95 % interval of a rate; where no error was seen, its upper bound."""
+    """The 95 % interval of a rate; where no error was seen, its upper bound, and where nothing else was, its lower."""
     if not math.isfinite(one.low):
         return "-"
     if one.method == RULE_OF_THREE:
-        return f"below {percent(one.high)} (rule of three)"
+        bound = f"above {percent(one.low)}" if one.errors else f"below {percent(one.high)}"
+        return f"{bound} (rule of three)"
     return f"{percent(one.low)} to {percent(one.high)}"
 
 

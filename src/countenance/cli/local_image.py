@@ -72,17 +72,22 @@ def _too_large(name: Path | str, size: int) -> LocalImageError:
     )
 
 
-def upright(data: bytes) -> Image.Image:
+def upright(data: bytes, *, most_pixels: int | None = None) -> Image.Image:
     """The picture as the server sees it: turned as its EXIF block says, in RGB.
 
+    Args:
+        most_pixels: one with more is not decoded, which takes memory by the pixel; None: the picture is the user's own.
+
     Raises:
-        LocalImageError: it cannot be decoded.
+        LocalImageError: it cannot be decoded, or has too many pixels.
     """
     try:
         with warnings.catch_warnings():
             # The picture is the user's own; the size at which Pillow starts to worry is not a reason to stop.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(data), formats=FORMATS)
+            if most_pixels is not None and picture.width * picture.height > most_pixels:
+                raise LocalImageError(f"the image has {picture.width} x {picture.height} pixels")
             turned = picture if picture.format == "PNG" else ImageOps.exif_transpose(picture)
             return turned.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

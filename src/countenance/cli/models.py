@@ -32,7 +32,7 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
     packs: list[dict[str, Any]] = []
     for pack in modelpack.available(folder):
         states = {report.state for report in modelpack.verify(pack, folder)}
-        calibration = calibrations.in_force(pack, folder)
+        calibration = calibrations.in_force(pack, folder, flip=settings.flip)
         packs.append(
             {
                 "name": pack.name,

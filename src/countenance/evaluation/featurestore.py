@@ -13,7 +13,6 @@ import fcntl
 import json
 import math
 import os
-import shutil
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -35,14 +34,22 @@ LARGEST: Final = "largest"
 MIDDLE: Final = "middle"
 FOLDER: Final = "features"
 """Name of the store's folder in that of the evaluation."""
+_FILES: Final = ("header.json", "header.json.new", "images.jsonl", "features.f32", "lock")
+"""All that is ever written there, and so all that may be removed."""
 MAX_BYTES: Final = 15 * 1024 * 1024
 """Largest image file: Amazon's limit for objects in S3, and `build_engine`'s."""
+MAX_PIXELS: Final = 64_000_000
+"""Most pixels of an image, as `build_engine` has it: one with more gives no features and is shown nowhere."""
 WINDOW: Final = 4
 """Images begun and not yet written, for each job: what bounds memory, however many images there are."""
 
 
 class StoreError(Error):
     """Features cannot be kept, or somebody else is keeping some there."""
+
+
+class Occupied(StoreError):
+    """Another run is writing there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,7 @@ def extract(
         progress: told how many images are done.
 
     Raises:
-        StoreError: another evaluation is writing there.
+        StoreError: another evaluation is writing there, or the folder is for something else.
     """
     with _owned(folder):
         header = {
@@ -130,9 +137,14 @@ def extract(
 
 
 def forget(folder: Path) -> None:
-    """Remove the files of a store."""
-    if (folder / "header.json").is_file():
-        shutil.rmtree(folder)
+    """Remove the files of a store, and the folder when nothing else is in it; not while another run writes there."""
+    if not (folder / "header.json").is_file():
+        return
+    with suppress(Occupied), _locked(folder):
+        for name in _FILES:
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def chosen(faces: tuple[DetectedFace, ...], face: str) -> DetectedFace:
@@ -248,12 +260,25 @@ def _is_as_then(dataset: Dataset, found: Done) -> bool:
 def _owned(folder: Path) -> Iterator[None]:
     """The folder, made if need be, for nobody else's eyes and no other process while it is written."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    names = {each.name for each in folder.iterdir()}
+    # The lock is the first file of a store and the last one to go.
+    if names - set(_FILES) or (names and "lock" not in names):
+        raise StoreError(
+            f"{folder} is in use for something else: features are kept in a folder of their own.",
+            hint="name another --out, or move that folder",
+        )
     folder.chmod(0o700)
+    with _locked(folder):
+        yield
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     with os.fdopen(os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600), "r+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise StoreError(
+            raise Occupied(
                 f"Another evaluation is writing into {folder}.", hint="wait, or name another --out"
             ) from None
         yield

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from countenance.evaluation.comparisons import no_lower
 from countenance.evaluation.dataset import Dataset
-from countenance.evaluation.intervals import Rate, Values, Weights, bounds, rate, resampled, share
+from countenance.evaluation.intervals import NONE, Rate, Values, Weights, rate, resampled, share
 from countenance.evaluation.rates import FEWEST_ERRORS
 from countenance.evaluation.searching import Scores, Searches, search
 from countenance.recognition import Calibration
@@ -48,6 +48,8 @@ class AtFpir:
     fnir: float | None
     low: float | None
     high: float | None
+    method: str = NONE
+    """Whence the interval; see `Rate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class OfGallery:
                     "similarity": each.similarity,
                     "fnir": None
                     if each.fnir is None
-                    else {"value": each.fnir, "low": each.low, "high": each.high, "method": "bootstrap"},
+                    else {"value": each.fnir, "low": each.low, "high": each.high, "method": each.method},
                 }
                 for each in self.at_fpir
             ],
@@ -245,8 +247,9 @@ def _at_fpir(
         return result
 
     threshold, value = threshold_and_rate(np.ones((1, units)))[0]
-    low, high = bounds(resampled(threshold_and_rate, units, rounds, seed)[:, 1])
-    return AtFpir(fpir, calibration.similarity(float(threshold)), float(value), low, high)
+    samples = resampled(threshold_and_rate, units, rounds, seed)[:, 1]
+    told = rate(round(float(value) * len(found)), len(found), samples, repeats=len(alarms))
+    return AtFpir(fpir, calibration.similarity(float(threshold)), told.value, told.low, told.high, told.method)
 
 
 def _curve(

@@ -9,7 +9,8 @@ of one person are not compared with each other.
 Comparisons that were kept one by one are weighted so exactly. Of the others only the counts of each person are known:
 there w_s * w_t is replaced by w_s + w_t - 1, its projection (Hajek), which has the same first-order variance.
 
-Where no error was seen, resampling sees none either: then the upper bound is 3/n (ISO/IEC 19795-1:2021, rule of three).
+Where no error was seen, resampling sees none either: then the upper bound is 3/n (ISO/IEC 19795-1:2021, rule of three);
+where nothing else was seen, the lower bound is 1 - 3/n. The rule takes what was counted for independent.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Rate:
     low: float
     high: float
     method: str
-    """Whence the interval: "bootstrap", "rule of three" (no error was seen) or "none"."""
+    """Whence the interval: "bootstrap", "rule of three" (no error was seen, or nothing else) or "none"."""
 
     def to_json(self) -> dict[str, Any]:
         """As documents have it: what is not known is null."""
@@ -100,6 +101,8 @@ def rate(errors: int, of: int, samples: Values, *, repeats: int = 1) -> Rate:
         return Rate(math.nan, 0, 0, math.nan, math.nan, NONE)
     if not errors:
         return Rate(0.0, 0, of, 0.0, min(1.0, 3 * repeats / of), RULE_OF_THREE)
+    if errors == of:
+        return Rate(1.0, errors, of, max(0.0, 1 - 3 * repeats / of), 1.0, RULE_OF_THREE)
     low, high = bounds(samples)
     return Rate(errors / of, errors, of, low, high, BOOTSTRAP)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 import numpy as np
@@ -47,12 +47,14 @@ class _Images:
         self._source, self._root = source, root
         self.names: list[str] = []
         self.lines: list[int] = []
-        self._at: dict[str, int] = {}
+        self._at: dict[PurePath, int] = {}
 
     def place(self, name: str, line: int) -> int:
-        at = self._at.get(name)
+        # `./a.jpg` and `a.jpg` are one image, which would be compared with itself.
+        path = PurePath(name)
+        at = self._at.get(path)
         if at is None:
-            at = self._at[name] = len(self.names)
+            at = self._at[path] = len(self.names)
             self.names.append(name)
             self.lines.append(line)
         return at

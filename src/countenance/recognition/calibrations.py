@@ -50,18 +50,21 @@ class InForce:
         return f"{self.origin}, fitted on {self.fitted_on or 'nobody says what'}{count}{when}{broken}"
 
 
-def in_force(pack: ModelPack, models_dir: Path) -> InForce | None:
+def in_force(pack: ModelPack, models_dir: Path, *, flip: bool | None = None) -> InForce | None:
     """What a server of this data folder tells Similarity by; None when nobody fitted any.
 
     Only what it says of itself is read: whether it is a curve, `Calibration.load` says at the start of a server.
+
+    Args:
+        flip: the setting: with and without the mirror image scores are others, and so is what is fitted on them.
     """
-    own = modelpack.own_calibration_text(pack, models_dir)
+    own = modelpack.own_calibration_text(pack, models_dir, flip=flip)
     text = own or pack.shipped_calibration
     if not text:
         return None
     origin = OWN if own else SHIPPED
     said = _members(text)
-    path = modelpack.calibration_path(pack, models_dir)
+    path = modelpack.calibration_path(pack, models_dir, flip=flip)
     images = said.get("images")
     return InForce(
         origin=origin,
@@ -82,13 +85,13 @@ def _members(text: str) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def is_ignored(pack: ModelPack, models_dir: Path) -> bool:
+def is_ignored(pack: ModelPack, models_dir: Path, *, flip: bool | None = None) -> bool:
     """Whether one was fitted here that is not used: of other weights, or not to be read."""
-    path = modelpack.calibration_path(pack, models_dir)
-    return path.exists() and modelpack.own_calibration_text(pack, models_dir) is None
+    path = modelpack.calibration_path(pack, models_dir, flip=flip)
+    return path.exists() and modelpack.own_calibration_text(pack, models_dir, flip=flip) is None
 
 
-def keep(pack: ModelPack, models_dir: Path, fitted: Mapping[str, Any]) -> Path:
+def keep(pack: ModelPack, models_dir: Path, fitted: Mapping[str, Any], *, flip: bool | None = None) -> Path:
     """Put a calibration in force for this data folder, from the next start of a server on.
 
     Args:
@@ -101,15 +104,15 @@ def keep(pack: ModelPack, models_dir: Path, fitted: Mapping[str, Any]) -> Path:
     Calibration.load(content)
     if fitted.get("weights") != modelpack.weights_named(pack):
         raise ModelPackError(f"the calibration was fitted with other weights than those of {pack.name}")
-    path = modelpack.calibration_path(pack, models_dir)
+    path = modelpack.calibration_path(pack, models_dir, flip=flip)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     modelpack.replace_file(path, content.encode())
     return path
 
 
-def remove(pack: ModelPack, models_dir: Path) -> bool:
+def remove(pack: ModelPack, models_dir: Path, *, flip: bool | None = None) -> bool:
     """Go back to the pack's own calibration. False when none was fitted here."""
-    path = modelpack.calibration_path(pack, models_dir)
+    path = modelpack.calibration_path(pack, models_dir, flip=flip)
     try:
         path.unlink()
     except FileNotFoundError:

@@ -76,7 +76,7 @@ def look(see: Look, pixels: Pixels, box: Floats, roll: float) -> Seen | None:
         roll: degrees clockwise by which it leans.
     """
     longer = float(max(box[2:]))
-    if not longer > 0:
+    if not (longer > 0 and np.isfinite(box).all() and math.isfinite(roll)):
         return None
     turn = math.radians(roll)
     linear = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]) * (longer / SIDE)

@@ -275,7 +275,7 @@ def build_engine(
     detector_graph = modelpack.folded(loaded.file("detector"), cache_dir)
     features = loaded.file("features")
     features_graph = modelpack.folded(features, cache_dir)
-    calibration = _calibration(loaded, cache_dir, is_calibrating=is_calibrating)
+    calibration = _calibration(loaded, cache_dir, flip=mirror, is_calibrating=is_calibrating)
 
     def of_detector() -> Session:
         return opened(detector_graph, shapes=[(1, *canvas) for canvas in CANVASES], bfloat16=False)
@@ -305,8 +305,8 @@ def build_engine(
     )
 
 
-def _calibration(pack: ModelPack, models_dir: Path, *, is_calibrating: bool) -> Calibration:
-    text = modelpack.calibration_text(pack, models_dir)
+def _calibration(pack: ModelPack, models_dir: Path, *, flip: bool, is_calibrating: bool) -> Calibration:
+    text = modelpack.calibration_text(pack, models_dir, flip=flip)
     if text is not None:
         return Calibration.load(text)
     if is_calibrating:

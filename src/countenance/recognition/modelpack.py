@@ -198,30 +198,33 @@ def use(name: str, models_dir: Path) -> None:
     replace_file(models_dir / IN_USE, f"{name}\n".encode())
 
 
-def calibration_text(pack: ModelPack, models_dir: Path) -> str | None:
+def calibration_text(pack: ModelPack, models_dir: Path, *, flip: bool | None = None) -> str | None:
     """The calibration in force, as JSON text: one that was fitted here on this pack's scores, else the pack's own.
 
     None when nobody fitted any.
+
+    Args:
+        flip: whether features are averaged with the mirror image's, whose scores are others; None: the pack's default.
     """
-    return own_calibration_text(pack, models_dir) or pack.shipped_calibration or None
+    return own_calibration_text(pack, models_dir, flip=flip) or pack.shipped_calibration or None
 
 
-def own_calibration_text(pack: ModelPack, models_dir: Path) -> str | None:
+def own_calibration_text(pack: ModelPack, models_dir: Path, *, flip: bool | None = None) -> str | None:
     """One that was fitted here, if it is of the pack's weights: its name has the model version, its content digests.
 
     None when nobody fitted one, or with other weights.
     """
     try:
-        text = calibration_path(pack, models_dir).read_text(encoding="utf-8")
+        text = calibration_path(pack, models_dir, flip=flip).read_text(encoding="utf-8")
         of = json.loads(text).get("weights")
     except (OSError, ValueError, AttributeError):
         return None
     return text if of == weights_named(pack) else None
 
 
-def calibration_path(pack: ModelPack, models_dir: Path) -> Path:
+def calibration_path(pack: ModelPack, models_dir: Path, *, flip: bool | None = None) -> Path:
     """Where a calibration that is fitted here is kept."""
-    return models_dir / CALIBRATIONS / f"{pack.model_version}.json"
+    return models_dir / CALIBRATIONS / f"{pack.version_with(flip)}.json"
 
 
 def weights_named(pack: ModelPack) -> dict[str, str]:

@@ -258,6 +258,18 @@ def test_one_of_other_weights_is_not_used_and_the_doctor_says_so(invoke: Invoke)
         calibrations.keep(pack(), MODELS, {**small_models.CALIBRATION, "weights": {}})
 
 
+def test_one_of_scores_without_the_mirror_image_counts_for_those_alone(invoke: Invoke) -> None:
+    fitted = {**small_models.CALIBRATION, "weights": modelpack.weights_named(pack())}
+    other = not pack().flip
+    kept = calibrations.keep(pack(), MODELS, fitted, flip=other)
+    assert kept.stem == pack().version_with(other)
+    origins = {flip: calibrations.in_force(pack(), MODELS, flip=flip) for flip in (None, pack().flip, other)}
+    assert [each and each.origin for each in origins.values()] == ["shipped", "shipped", "own"]
+    assert listed(invoke) == "shipped"
+    assert not calibrations.remove(pack(), MODELS)
+    assert calibrations.remove(pack(), MODELS, flip=other)
+
+
 def test_a_source_or_a_way_back(invoke: Invoke, tmp_path: Path) -> None:
     assert invoke("calibrate").exit_code == 2
     assert invoke("calibrate", tmp_path, "--remove").exit_code == 2
@@ -297,8 +309,10 @@ def test_no_server_starts_with_another_calibration_than_its_entry_names(
     small_models.install(settings.data_dir / "models")
     read = calibrations.in_force
 
-    def replaced_afterwards(pack: modelpack.ModelPack, models: Path) -> calibrations.InForce | None:
-        found = read(pack, models)
+    def replaced_afterwards(
+        pack: modelpack.ModelPack, models: Path, *, flip: bool | None
+    ) -> calibrations.InForce | None:
+        found = read(pack, models, flip=flip)
         weights = modelpack.weights_named(pack)
         calibrations.keep(pack, models, {**small_models.CALIBRATION, "weights": weights})
         return found

@@ -103,6 +103,15 @@ def test_a_second_run_of_kept_features_extracts_nothing(johns: Path, tmp_path: P
     assert set(figures) <= set(again.stdout.splitlines())
 
 
+def test_what_is_measured_is_averaged_with_mirror_images_as_the_server_is_told_to(
+    johns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COUNTENANCE_FLIP", "false")
+    ran = run(johns, "--out", tmp_path / "out", "--data", tmp_path / "data", "--rounds", 100, "--json")
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["face_model"].endswith("-noflip")
+
+
 def test_what_cannot_be_evaluated_is_told(tmp_path: Path) -> None:
     assert run(tmp_path / "nowhere").exit_code == 2
     assert run(tmp_path, "--face", "left").exit_code == 2
@@ -113,6 +122,13 @@ def test_what_cannot_be_evaluated_is_told(tmp_path: Path) -> None:
     told = json.loads(ran.stderr)["error"]
     assert f"{table}, line 2: there is no file" in told["message"]
     assert not (tmp_path / "out").exists()
+    person = tmp_path / "people" / "cat"
+    person.mkdir(parents=True)
+    Image.new("RGB", (320, 240), "grey").save(person / "blank.png")
+    ran = run(tmp_path / "people", "--out", tmp_path / "out", "--data", tmp_path / "data")
+    assert ran.exit_code == 3
+    assert "None of 1 images gave a face" in ran.stderr
+    assert not (tmp_path / "out" / "features").exists()
 
 
 def test_a_terminal_gets_a_bar_that_says_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +224,16 @@ def test_the_page_lets_nothing_run_or_load(hostile: Evaluation) -> None:
     assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
     assert "unsafe" not in policy
     assert not [each for tag, each in tags.seen if tag in ("link", "iframe", "object", "embed", "form", "base")]
+
+
+def test_a_picture_too_large_for_the_engine_is_not_decoded_for_the_report(
+    hostile: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := hostile.dataset.path(0)).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 30), "grey").save(path, "PNG")
+    assert render(hostile).count("data:image/jpeg") > 0
+    monkeypatch.setattr("countenance.cli.evaluation_report.MAX_PIXELS", 1_199)
+    assert render(hostile).count("data:image/jpeg") == 0
 
 
 def test_charts_have_a_text_in_their_place(hostile: Evaluation) -> None:

@@ -61,6 +61,13 @@ def test_a_file_is_read_as_it_is_up_to_the_limit(tmp_path: Path) -> None:
         read_image(path, shrink=False)
 
 
+def test_what_has_too_many_pixels_is_not_decoded() -> None:
+    content = encoded(Image.new("RGB", (40, 30)), "PNG")
+    assert upright(content, most_pixels=1_200).size == (40, 30)
+    with pytest.raises(LocalImageError, match="40 x 30 pixels"):
+        upright(content, most_pixels=1_199)
+
+
 def test_a_smaller_copy_is_upright_and_as_large_as_fits(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     picture = Image.new("RGB", (4600, 100), "white")

@@ -132,6 +132,14 @@ def test_what_is_wrong_is_told_with_its_line(folder: Path, text: str, told: str)
     assert str(path) in caught.value.message
 
 
+def test_two_spellings_of_a_path_are_one_image(folder: Path) -> None:
+    found = load(table(folder, "image,identity\nann-1.jpg,ann\n./ann-1.jpg,ann\n.//ben-1.jpg,ben\n"))
+    assert found.images == ("ann-1.jpg", ".//ben-1.jpg")
+    assert found.repeated == 1
+    with pytest.raises(DatasetError, match="is compared with itself"):
+        load(table(folder, "a,b,same\nann-1.jpg,./ann-1.jpg,1\n"))
+
+
 def test_another_encoding_is_refused(folder: Path) -> None:
     path = table(folder, "image,identity\nann-1.jpg,Änn\n", encoding="latin-1")
     with pytest.raises(DatasetError, match="is not UTF-8"):

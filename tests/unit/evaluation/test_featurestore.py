@@ -127,6 +127,33 @@ def test_forgetting_removes_no_folder_that_is_no_store(tmp_path: Path) -> None:
     assert (tmp_path / "kept").exists()
 
 
+@pytest.mark.parametrize("name", ["thesis.txt", "images.jsonl"])
+def test_a_folder_of_somebody_elses_is_left_as_it_is(tmp_path: Path, name: str) -> None:
+    dataset = images(tmp_path / "people", 3)
+    store = tmp_path / "features"
+    store.mkdir(mode=0o755)
+    (store / name).write_bytes(b"years of work")
+    with pytest.raises(StoreError, match="in use for something else"):
+        worked(NumbersEngine(), dataset, store)
+    assert [each.name for each in store.iterdir()] == [name]
+    assert (store / name).read_bytes() == b"years of work"
+    assert stat.S_IMODE(store.stat().st_mode) == 0o755
+
+
+def test_forgetting_leaves_what_is_not_of_the_store(tmp_path: Path) -> None:
+    worked(NumbersEngine(), images(tmp_path / "people", 3), tmp_path / "store")
+    (tmp_path / "store" / "notes.txt").write_bytes(b"x")
+    forget(tmp_path / "store")
+    assert [each.name for each in (tmp_path / "store").iterdir()] == ["notes.txt"]
+
+
+def test_a_store_that_another_run_writes_to_is_not_forgotten(tmp_path: Path) -> None:
+    worked(NumbersEngine(), images(tmp_path / "people", 3), tmp_path / "store")
+    with featurestore._owned(tmp_path / "store"):
+        forget(tmp_path / "store")
+    assert (tmp_path / "store" / "features.f32").exists()
+
+
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
     dataset = images(tmp_path / "people", 3)
     with featurestore._owned(tmp_path / "store"), pytest.raises(StoreError, match="Another evaluation"):

@@ -112,6 +112,14 @@ def test_the_rate_at_a_false_positive_rate() -> None:
     assert rarer.fnir is None  # 2,200 searches would be answered falsely twice
 
 
+def test_where_no_search_missed_at_a_false_positive_rate_the_bound_is_that_of_the_rule() -> None:
+    features = np.eye(1_400, dtype=np.float32)[np.arange(2_800) // 2]
+    whose = np.arange(2_800) // 2
+    in_gallery = (np.arange(2_800) % 2 == 0) & (whose < 60)
+    one = found_in(features, np.ones(2_800, np.bool_), searches(whose, in_gallery)).galleries[-1].at_fpir[0]
+    assert (one.fnir, one.low, one.high, one.method) == (0.0, 0.0, 3 / 60, "rule of three")
+
+
 def test_a_person_whose_references_have_no_face_is_missed() -> None:
     features = np.eye(3, 8, dtype=np.float32)[[0, 0, 1, 2]]
     whose = np.array([0, 0, 1, 2])

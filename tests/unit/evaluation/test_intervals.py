@@ -130,6 +130,9 @@ def test_no_error_is_bounded_by_the_rule_of_three() -> None:
     assert (found.value, found.low, found.high, found.method) == (0.0, 0.0, 0.01, "rule of three")
     assert rate(0, 2, np.zeros(5)).high == 1.0
     assert rate(0, 300, np.zeros(5), repeats=10).high == pytest.approx(0.1)  # 30 searches, each in ten galleries
+    every = rate(300, 300, np.ones(500))
+    assert (every.value, every.low, every.high, every.method) == (1.0, 0.99, 1.0, "rule of three")
+    assert rate(2, 2, np.ones(5)).low == 0.0
     empty = rate(0, 0, np.zeros(5)).to_json()
     assert empty["value"] is None
     assert empty["high"] is None

@@ -52,6 +52,11 @@ def test_another_face_in_the_window_is_not_taken_for_this_one(other: Found) -> N
     assert look(lambda window: other, np.zeros((200, 200, 3), np.uint8), BOX, 0.0) is None
 
 
+@pytest.mark.parametrize(("box", "roll"), [(BOX * [1, 1, 0, 0], 0.0), (BOX * [1, 1, np.inf, 1], 0.0), (BOX, math.nan)])
+def test_what_has_no_extent_or_no_place_is_not_looked_at(box: np.ndarray, roll: float) -> None:
+    assert look(lambda window: pytest.fail("looked"), np.zeros((200, 200, 3), np.uint8), box, roll) is None
+
+
 def test_of_two_faces_in_the_window_the_surer_one_that_is_here_counts() -> None:
     here, beside = seen(leaning(0), 0.7), seen(leaning(0), 0.95, shift=45)
     both = Found(*(np.concatenate(pair) for pair in ((here.boxes, beside.boxes), (here.scores, beside.scores))),
