@@ -213,3 +213,33 @@ class Doubtful:
 def test_turning_that_is_no_better_is_not_adopted() -> None:
     faces, rotated = Detector(Doubtful()).find(corner(0, 0))
     assert (len(faces), rotated) == (1, 0)
+
+
+class Crowd:
+    """Sees 300 faces, none of them surely, and nothing from close up."""
+
+    runtime = "fake"
+
+    def __init__(self) -> None:
+        self.close_ups = 0
+
+    def run(self, images: np.ndarray) -> list[np.ndarray]:
+        height, width = images.shape[1:3]
+        self.close_ups += (height, width) == CLOSEUP
+        cells = [(height // stride) * (width // stride) for stride in detector.STRIDES]
+        cls, obj, box, kps = ([np.zeros((1, n, k), np.float32) for n in cells] for k in (1, 1, 4, 10))
+        if (height, width) != CLOSEUP:
+            cls[2][:] = obj[2][:] = 0.85
+            box[2][:] = (0.5, 0.5, -0.1, -0.1)
+            kps[2][:] = np.tile([0.3, 0.3, 0.7, 0.3, 0.5, 0.5, 0.35, 0.7, 0.65, 0.7], 1)
+        return [*cls, *obj, *box, *kps]
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_crowd_gets_a_bounded_number_of_close_ups_and_all_its_faces() -> None:
+    session = Crowd()
+    faces, _ = Detector(session).find(np.zeros((480, 640, 3), np.uint8))
+    assert len(faces) == 300
+    assert detector.LOOKS <= session.close_ups < detector.LOOKS + 16
