@@ -44,6 +44,18 @@ def test_on_people_it_was_not_fitted_on_the_promise_lies_in_the_interval(similar
     assert point["fmr"]["low"] <= point["promised_fmr"] <= point["fmr"]["high"]
 
 
+def test_leaving_out_what_is_of_low_quality_leaves_fewer_misses() -> None:
+    quality = json.loads((HERE / "quality.json").read_text())
+    curve = quality["curves"]["quality measure"]
+    assert curve == sorted(curve, reverse=True)
+    assert curve[-1] < 0.25 * curve[0]
+    refused = [level["missed_of_refused"] for level in quality["levels"]]
+    kept = [level["missed_of_kept"] for level in quality["levels"]]
+    assert refused == sorted(refused, reverse=True)
+    assert kept == sorted(kept, reverse=True)
+    assert all(level["risk"] < level["missed_of_refused"] for level in quality["levels"])
+
+
 def test_a_figure_that_leaves_its_interval_is_told() -> None:
     differences = runpy.run_path(str(ROOT / "scripts/accuracy.py"))["differences"]
     assert differences(FROZEN, FROZEN) == []
