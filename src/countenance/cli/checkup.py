@@ -160,6 +160,11 @@ def _calibration(pack: modelpack.ModelPack, folder: Path, flip: bool | None) -> 
         path = modelpack.calibration_path(pack, folder, flip=flip)
         detail = f"{found}; {path} is not used: it is of other weights, or cannot be read"
         yield Finding("calibration", "warning", detail, "`countenance calibrate` again, or with --remove")
+    elif found.origin == calibrations.SHIPPED and flip not in (None, pack.flip):
+        detail = f"{found}, and with the other setting of flip; SHA-256 {found.sha256}"
+        yield Finding(
+            "calibration", "warning", detail, "`countenance calibrate` fits one on the scores that are made here"
+        )
     else:
         yield Finding("calibration", "ok", f"{found}; SHA-256 {found.sha256}")
 

@@ -347,3 +347,13 @@ def test_real_photographs_make_a_calibration_that_is_told_by(invoke: Invoke, tmp
         assert engine.calibration.comparison_score(80.0) == pytest.approx(score)
     finally:
         engine.close()
+
+
+def test_the_doctor_warns_when_the_shipped_one_was_fitted_with_the_other_setting_of_flip(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert finding(invoke)["state"] == "ok"
+    monkeypatch.setenv("COUNTENANCE_FLIP", "false" if pack().flip else "true")
+    told = finding(invoke)
+    assert told["state"] == "warning"
+    assert "other setting of flip" in told["detail"]
