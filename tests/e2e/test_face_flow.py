@@ -353,7 +353,7 @@ def test_templates_of_another_model_version_are_never_compared(
     first.client().create_collection(CollectionId="plain")
     index(first.client(), "plain", two[0][0], "ann")
     assert first.stop() == 0
-    second = start(tmp_path / "data", environ={"COUNTENANCE_FLIP": "true"})
+    second = start(tmp_path / "data", environ={"COUNTENANCE_FLIP": "false"})
     try:
         client = second.client()
         for call in (

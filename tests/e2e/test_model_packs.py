@@ -93,8 +93,8 @@ def test_a_collection_goes_from_one_pack_to_another_under_a_running_server(tmp_p
     second = start(data)
     try:
         client = second.client()
-        assert "collections that it cannot search: 1 of 1.0" in second.log.read_text()
-        with pytest.raises(ClientError, match=f"face model 1.0 and this server runs {version}"):
+        assert "collections that it cannot search: 1 of 2.0" in second.log.read_text()
+        with pytest.raises(ClientError, match=f"face model 2.0 and this server runs {version}"):
             client.search_faces_by_image(CollectionId="people", Image=image(ann[0]))
         done = command(data, "collection", "migrate", "people", "--yes", "--json")
         assert done.returncode == 0, done.stderr
