@@ -47,6 +47,7 @@ import numpy as np
 from turned_heads import Floats, Pixels, mesh_of, turned
 
 from countenance.biometrics import DetectedFace
+from countenance.evaluation.acquisition import central
 from countenance.recognition import Engine, build_engine
 from countenance.recognition.attributes import Estimators
 from countenance.recognition.attributes.estimators import MESH, Network, usable
@@ -98,16 +99,6 @@ def box_of(face: DetectedFace, pixels: Pixels) -> Box:
     height, width = pixels.shape[:2]
     box = face.box
     return box.left * width, box.top * height, box.width * width, box.height * height
-
-
-def central(faces: Sequence[DetectedFace]) -> DetectedFace:
-    """The one nearest to the middle: whom LFW's labels name."""
-
-    def off(face: DetectedFace) -> float:
-        box = face.box
-        return math.hypot(box.left + box.width / 2 - 0.5, box.top + box.height / 2 - 0.5)
-
-    return min(faces, key=off)
 
 
 def height_of(condition: str, name: str) -> float:

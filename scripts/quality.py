@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from degraded import CONDITIONS, LFW, central, people, place, write_copies
+from degraded import CONDITIONS, LFW, people, place, write_copies
 from numpy.typing import NDArray
 
 from countenance.biometrics import DetectedFace
+from countenance.evaluation.acquisition import central
 from countenance.recognition import Engine, RecognitionError, build_engine
 from countenance.recognition.engine import Analysis
 from countenance.recognition.quality import LIMITS, WEIGHTS, rejection_reasons, risk, terms

@@ -56,7 +56,7 @@ def acquire(
             return np.zeros((2, engine.dimension), np.float32), 0
         if not analysis.faces:
             return np.zeros((2, engine.dimension), np.float32), 0
-        chosen = [analysis.faces[0], min(analysis.faces, key=_off_centre)]
+        chosen = [analysis.faces[0], central(analysis.faces)]
         if chosen[0] is chosen[1]:
             return np.repeat(engine.extract(analysis, chosen[:1]), 2, axis=0), len(analysis.faces)
         return engine.extract(analysis, chosen), len(analysis.faces)
@@ -68,6 +68,11 @@ def acquire(
             features[at], faces[at] = rows, found
             progress(at + 1)
     return Acquired(features[:, 0], features[:, 1], faces)
+
+
+def central(faces: Sequence[DetectedFace]) -> DetectedFace:
+    """The face nearest to the middle of its image: whom labels of sets like LFW name."""
+    return min(faces, key=_off_centre)
 
 
 def _off_centre(face: DetectedFace) -> float:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import zlib
 from collections import deque
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 
 from countenance.biometrics import DetectedFace
 from countenance.errors import Error
+from countenance.evaluation.acquisition import central
 from countenance.evaluation.dataset import Dataset
 from countenance.recognition import Engine, RecognitionError
 
@@ -149,11 +149,7 @@ def forget(folder: Path) -> None:
 
 def chosen(faces: tuple[DetectedFace, ...], face: str) -> DetectedFace:
     """The face that is compared: of the largest box, or nearest to the middle of the image."""
-    return faces[0] if face == LARGEST else min(faces, key=_off_centre)
-
-
-def _off_centre(face: DetectedFace) -> float:
-    return math.hypot(face.box.left + face.box.width / 2 - 0.5, face.box.top + face.box.height / 2 - 0.5)
+    return faces[0] if face == LARGEST else central(faces)
 
 
 def _worked(
