@@ -58,7 +58,7 @@ from countenance.standing import places, rules
 from countenance.standing.documents import Documents
 from countenance.standing.places import Places
 from countenance.standing.record import DAY_US, Terms
-from countenance.store import Database, Entry, Keyring, sync_folder
+from countenance.store import Database, Entry, Keyring, SqliteDatabase, sync_folder
 from countenance.store.ownership import Ownership
 
 PERIODS_EVERY_S = 300.0
@@ -239,7 +239,7 @@ def _register(settings: Settings, start: Mapping[str, Any] | None = None) -> Ite
         # A master key is made only together with the database: a missing key beside existing data is a
         # loss that a fresh key would hide.
         keyring = Keyring.open(data / "master.key", create=not database_file.exists())
-        database = Database(database_file)
+        database = SqliteDatabase(database_file)
         stack.callback(database.close)
         log = Log(database, keyring, data, origin=settings.ledger_origin, before_writing=_outside(settings))
         witnessing = Witnessing(log, _witnesses(settings.ledger_witnesses), patience_h=settings.ledger_quorum_hours)

@@ -35,7 +35,17 @@ from countenance.ledger.history import HIGH_WATER
 from countenance.ledger.recover import Refilled
 from countenance.samples import Samples
 from countenance.samples.samples import NOTE as SAMPLES
-from countenance.store import Database, Keyring, Replay, backup, erasures, sync_folder
+from countenance.store import (
+    Connection,
+    Database,
+    Keyring,
+    Replay,
+    SqliteDatabase,
+    backup,
+    erasures,
+    has_table,
+    sync_folder,
+)
 from countenance.store.erasures import FILE as ERASURES
 
 DATABASE: Final = "countenance.db"
@@ -232,16 +242,11 @@ def reconcile(database: Database, log: Log, reason: str) -> list[Difference]:
     return found
 
 
-def _replays(connection: sqlite3.Connection) -> dict[str, Replay]:
+def _replays(connection: Connection) -> dict[str, Replay]:
     return {
-        kind: replay if _has(connection, table) else lambda connection, notes: 0
+        kind: replay if has_table(connection, table) else lambda connection, notes: 0
         for kind, (table, replay) in REPLAYS.items()
     }
-
-
-def _has(connection: sqlite3.Connection, table: str) -> bool:
-    found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,))
-    return found.fetchone() is not None
 
 
 def _act(operation: str, details: Mapping[str, int | str], *, kind: str = "act", account: str = "") -> Opaque:
@@ -260,7 +265,7 @@ def _act(operation: str, details: Mapping[str, int | str], *, kind: str = "act",
 @contextmanager
 def _opened(folder: Path) -> Iterator[tuple[Database, Keyring]]:
     keyring = Keyring.open(folder / MASTER_KEY, create=False)
-    database = Database(folder / DATABASE)
+    database = SqliteDatabase(folder / DATABASE)
     try:
         yield database, keyring
     finally:

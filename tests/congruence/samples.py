@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from countenance.biometrics import BoundingBox, Reference
 from countenance.gallery import Enrolment, SqliteGallery
-from countenance.store import Database, Entry, Keyring
+from countenance.store import Database, Entry, Keyring, SqliteDatabase
 
 ACCOUNT = "111122223333"
 OTHER_ACCOUNT = "444455556666"
@@ -81,7 +81,7 @@ class World:
 @contextmanager
 def world(folder: Path, *, synchronous: str = "FULL", **options: Any) -> Iterator[World]:
     keyring = Keyring.open(folder / "master.key", create=True)
-    database = Database(folder / "countenance.db", synchronous=synchronous)
+    database = SqliteDatabase(folder / "countenance.db", synchronous=synchronous)
     try:
         gallery = SqliteGallery(database, keyring, **options)
         try:

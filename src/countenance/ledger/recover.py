@@ -8,7 +8,6 @@ was an entry, and the entry of the recovery says how many such there are (PROOFS
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from countenance.ledger.keys import Keys
 from countenance.ledger.metering import PriceTable, month_of
 from countenance.ledger.storage import KeyRow, Storage
 from countenance.ledger.tree import WIDTH, Tree, rebuilt
-from countenance.store import Database, Keyring
+from countenance.store import Connection, Database, Keyring
 
 REASON_CHARACTERS: Final = 200
 _KEPT: Final = ("log_holds", "log_closed", "log_owed")
@@ -101,7 +100,7 @@ def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *
         key = keys_of_log.verifier_of(keyring, last)
         owed.append({"kind": "key", "purpose": "log", "key": key, "reason": "loss"})
 
-    def work(connection: sqlite3.Connection) -> None:
+    def work(connection: Connection) -> None:
         every = opened | filled
         pairs = [(index, _row(each)) for index, each in sorted(every.items())]
         # What a recovery once lost was not charged then; what somebody took away was.
@@ -175,12 +174,12 @@ def close(
         for each in ended
     ]
 
-    def work(connection: sqlite3.Connection) -> None:
-        cursor = connection.execute(
-            "INSERT INTO log_closed (origin, size, root, reason) VALUES (?, ?, ?, ?)",
+    def work(connection: Connection) -> None:
+        (number,) = connection.execute(
+            "INSERT INTO log_closed (origin, size, root, reason) VALUES (?, ?, ?, ?) RETURNING number",
             (last.origin, last.size, last.root, reason),
-        )
-        _set_aside(connection, f"closed{cursor.lastrowid}_")
+        ).fetchone()
+        _set_aside(connection, f"closed{number}_")
         keys_of_log.insert(connection, [key])
         _owe(connection, owed)
 
@@ -207,7 +206,7 @@ def _check_reason(reason: str) -> None:
         )
 
 
-def _owe(connection: sqlite3.Connection, contents: Iterable[dict[str, Any]]) -> None:
+def _owe(connection: Connection, contents: Iterable[dict[str, Any]]) -> None:
     connection.executemany(
         "INSERT INTO log_owed (content) VALUES (?)", ((canonical.encode(each).decode(),) for each in contents)
     )
@@ -274,7 +273,7 @@ def _usage(openings: Iterable[Opening]) -> list[tuple[str, str, str, int]]:
     ]
 
 
-def _set_aside(connection: sqlite3.Connection, prefix: str) -> None:
+def _set_aside(connection: Connection, prefix: str) -> None:
     """Rename the log's tables and make empty ones like them."""
     tables = [
         row

@@ -1,0 +1,87 @@
+"""What the stores ask of a connection to the database of record, whichever database that is.
+
+SQL here is what SQLite and PostgreSQL both understand, with `?` for parameters; `dialect` turns the little that differs
+into PostgreSQL's words. Integers are 64 bits, bytes are bytes, text compares by its bytes in both. `sqlite3.Connection`
+meets the contract as it is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Protocol
+
+
+class Cursor(Protocol):
+    """The rows that a statement gave."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows were changed."""
+        ...
+
+    def fetchone(self) -> Any:
+        """The next row, or None."""
+        ...
+
+    def fetchmany(self, size: int | None = ..., /) -> list[Any]:
+        """The next rows, at most `size`; empty at the end."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """All that are left."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def close(self) -> None:
+        """Let go of what was not fetched."""
+        ...
+
+
+class Connection(Protocol):
+    """A connection inside or outside of a transaction."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Cursor:
+        """Runs one statement."""
+        ...
+
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
+        """Runs one statement once for each of the parameters."""
+        ...
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether one is open."""
+        ...
+
+
+class ConstraintBroken(Exception):
+    """PostgreSQL refused a row for a constraint of its table."""
+
+
+IntegrityErrors: Final = (sqlite3.IntegrityError, ConstraintBroken)
+"""What a row that breaks a constraint raises, to be caught by who knows what the constraint means."""
+
+
+def has_table(connection: Connection, name: str) -> bool:
+    """Whether the database has a table of this name."""
+    here = (
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+        if isinstance(connection, sqlite3.Connection)
+        else "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = ?"
+    )
+    return connection.execute(here, (name,)).fetchone() is not None
+
+
+def restart_numbers(connection: Connection, table: str, column: str) -> None:
+    """Have the numbers that a table gives itself go on after the largest that is there, once some were put in by hand.
+
+    SQLite sees to that itself.
+    """
+    if not isinstance(connection, sqlite3.Connection):
+        connection.execute(
+            "SELECT setval(pg_get_serial_sequence(?, ?),"  # noqa: S608 -- names of ours
+            f" (SELECT greatest(coalesce(max({column}), 0), 1) FROM {table}), true)",
+            (table, column),
+        )
