@@ -79,6 +79,7 @@ class SqliteGallery:
         scripts = [(folder / name).read_text(encoding="utf-8") for name in _SCRIPTS]
         database.migrate("gallery", scripts)
         collection_rows.check_master_key(database, keyring)
+        database.keeps_keys_in("collection_keys")
         database.when_in_doubt(self._compare)
         database.maintain(moving.discard_all)
         self._sweeper.wake()

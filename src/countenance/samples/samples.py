@@ -103,6 +103,7 @@ class Samples:
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
         schema = resources.files("countenance.samples") / "schema"
+        database.keeps_keys_in("sample_keys")
         database.migrate("samples", [(schema / "0001.sql").read_text(encoding="utf-8")])
         with database.reading() as connection:
             row = connection.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM samples").fetchone()

@@ -159,6 +159,10 @@ class Database(ABC):
             DatabaseError: the database is closed or cannot be read.
         """
 
+    def keeps_keys_in(self, table: str) -> None:
+        """Say that keys are destroyed in a table by overwriting them, for databases that keep what was overwritten."""
+        del table  # SQLite overwrites in place
+
     @abstractmethod
     def copy_to(self, target: Path) -> None:
         """Write a copy of the database as it is at one moment to a file, with mode 0600, durable when this returns.
