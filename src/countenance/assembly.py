@@ -58,7 +58,7 @@ from countenance.standing import places, rules
 from countenance.standing.documents import Documents
 from countenance.standing.places import Places
 from countenance.standing.record import DAY_US, Terms
-from countenance.store import Database, Entry, Keyring, SqliteDatabase, sync_folder
+from countenance.store import Database, Entry, IntegrityErrors, Keyring, SqliteDatabase, sync_folder
 from countenance.store.ownership import Ownership
 
 PERIODS_EVERY_S = 300.0
@@ -200,6 +200,7 @@ def recover(
             origin=None if successor else settings.ledger_origin,
             successor=successor,
             outside=_outside(settings),
+            opened=None if settings.database is None else _store(settings),
         )
 
 
@@ -207,6 +208,11 @@ def restore(
     settings: Settings, source: Path, copies: Copies, *, reason: str, successor: restoration.Successor | None = None
 ) -> restoration.Restored:
     """Puts a backup in place, while no server runs. Raises RestoreFailed, RecoveryFailed."""
+    if settings.database is not None:
+        raise restoration.RestoreFailed(
+            "This server's database is PostgreSQL, which is restored by its own tools.",
+            hint="docs/operations/postgresql.md; then `countenance ledger recover`, if the log is behind",
+        )
     successor = _named(settings, successor)
     with Ownership(settings.data_dir):
         return restoration.restore(
@@ -231,16 +237,43 @@ def _named(settings: Settings, successor: restoration.Successor | None) -> resto
 
 
 @contextmanager
+def _store(settings: Settings) -> Iterator[tuple[Database, Keyring]]:
+    """The database of record and the keys to it.
+
+    A master key is made only together with the database: a missing key beside existing data is a loss that a fresh key
+    would hide.
+    """
+    master = settings.master_key_file or settings.data_dir / "master.key"
+    database: Database
+    if settings.database is None:
+        file = settings.data_dir / "countenance.db"
+        keyring = Keyring.open(master, create=not file.exists())
+        database = SqliteDatabase(file)
+    else:
+        try:
+            from countenance.store.postgres import PostgresDatabase
+        except ImportError:
+            raise SettingsError(
+                "The driver for PostgreSQL is not installed.", hint="pip install 'countenance[postgresql]'"
+            ) from None
+        database = PostgresDatabase(settings.data_dir, settings.database)
+        try:
+            keyring = Keyring.open(master, create=database.was_empty)
+        except BaseException:
+            database.close()
+            raise
+    try:
+        yield database, keyring
+    finally:
+        database.close()
+
+
+@contextmanager
 def _register(settings: Settings, start: Mapping[str, Any] | None = None) -> Iterator[Register]:
     data = settings.data_dir
     with ExitStack() as stack:
         restoration.sweep(data)
-        database_file = data / "countenance.db"
-        # A master key is made only together with the database: a missing key beside existing data is a
-        # loss that a fresh key would hide.
-        keyring = Keyring.open(data / "master.key", create=not database_file.exists())
-        database = SqliteDatabase(database_file)
-        stack.callback(database.close)
+        database, keyring = stack.enter_context(_store(settings))
         log = Log(database, keyring, data, origin=settings.ledger_origin, before_writing=_outside(settings))
         witnessing = Witnessing(log, _witnesses(settings.ledger_witnesses), patience_h=settings.ledger_quorum_hours)
         if start is not None:
@@ -478,7 +511,12 @@ def _first_use(settings: Settings, accounts: Accounts) -> None:
     credentials_file = data / "credentials"
     if owner is None:
         at, party = datetime.now(UTC), _owner_party(settings)
-        owner = accounts.create_account(OWNER_NAME, owner=True, request_id=str(uuid.uuid4()), at=at, party=party)
+        try:
+            owner = accounts.create_account(OWNER_NAME, owner=True, request_id=str(uuid.uuid4()), at=at, party=party)
+        except IntegrityErrors:  # another node began at the same moment
+            owner = accounts.owner()
+            if owner is None:
+                raise
     if not accounts.keys(owner.account_id):
         # A crash between the key and the file leaves a key that nobody knows: the warning below then says how
         # to get another.
