@@ -7,6 +7,7 @@ values. Parts are closed in the reverse of the order in which they were opened.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ from countenance_audit.errors import AuditError
 from countenance_audit.policy import TrustPolicy
 
 import countenance
-from countenance import pipeline, restoration
+from countenance import pipeline, relocation, restoration
 from countenance.accounts import Accounts, Credentials, Party, PartyError
 from countenance.config import Settings, SettingsError
 from countenance.errors import Error
@@ -59,7 +60,7 @@ from countenance.standing.documents import Documents
 from countenance.standing.places import Places
 from countenance.standing.record import DAY_US, Terms
 from countenance.store import Database, Entry, IntegrityErrors, Keyring, SqliteDatabase, sync_folder
-from countenance.store.ownership import Ownership
+from countenance.store.ownership import FolderOwned, Ownership
 
 PERIODS_EVERY_S = 300.0
 """Seconds between two looks at whether a day ended: as often as heartbeats, the first of which ends it."""
@@ -226,6 +227,31 @@ def restore(
         )
 
 
+def migrate_database(settings: Settings) -> Mapping[str, int]:
+    """Brings the tables up to date, while no server of this folder runs; component -> version. Raises DatabaseError."""
+    with Ownership(settings.data_dir), _store(settings) as (database, _):
+        return relocation.migrate(database)
+
+
+def copy_database(settings: Settings, source: Path, url: str, *, told: Callable[[str, int], None]) -> relocation.Copied:
+    """Copies an embedded database to PostgreSQL; see `relocation.copy`. Raises DatabaseError, CopyFailed."""
+    _refuse_without_driver()
+    folder = source.absolute().parent
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(Ownership(folder))
+            is_owned = True
+        except FolderOwned:
+            is_owned = False
+        keyring = Keyring.open(settings.master_key_file or folder / "master.key", create=False)
+        return relocation.copy(source, url, is_owned=is_owned, keyring=keyring, folder=folder, told=told)
+
+
+def _refuse_without_driver() -> None:
+    if importlib.util.find_spec("psycopg") is None:
+        raise SettingsError("The driver for PostgreSQL is not installed.", hint="pip install 'countenance[postgresql]'")
+
+
 def _named(settings: Settings, successor: restoration.Successor | None) -> restoration.Successor | None:
     if successor is None or settings.ledger_origin is None:
         return successor
@@ -250,12 +276,9 @@ def _store(settings: Settings) -> Iterator[tuple[Database, Keyring]]:
         keyring = Keyring.open(master, create=not file.exists())
         database = SqliteDatabase(file)
     else:
-        try:
-            from countenance.store.postgres import PostgresDatabase
-        except ImportError:
-            raise SettingsError(
-                "The driver for PostgreSQL is not installed.", hint="pip install 'countenance[postgresql]'"
-            ) from None
+        _refuse_without_driver()
+        from countenance.store.postgres import PostgresDatabase
+
         database = PostgresDatabase(settings.data_dir, settings.database)
         try:
             keyring = Keyring.open(master, create=database.was_empty)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper, NumericBinaryLoader
 
@@ -107,33 +107,44 @@ class PostgresConnection:
         """Whether there is no connection."""
         return self._driver is None or self._driver.closed or self._driver.broken
 
-    def execute(self, sql: str, parameters: Sequence[Any] | None = None, /) -> Cursor:
+    def execute(self, said: str, parameters: Sequence[Any] | None = None, /) -> Cursor:
         was_inside = self.in_transaction
         try:
-            return self._run(sql, parameters)
+            return self._run(said, parameters)
         except psycopg.Error as failure:
             if not self._heals or was_inside or not self.is_lost:
                 raise meaning_of(failure) from failure
         try:
-            return self._run(sql, parameters)
+            return self._run(said, parameters)
         except psycopg.Error as failure:
             raise meaning_of(failure) from failure
 
-    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
+    def executemany(self, said: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
         try:
             cursor = _Rows(self._open())
-            cursor.executemany(translated(sql), parameters)
+            cursor.executemany(translated(said), parameters)
         except psycopg.Error as failure:
             raise meaning_of(failure) from failure
         return cursor
 
-    def stream(self, sql: str, parameters: Sequence[Any]) -> Iterator[list[Any]]:
+    def stream(self, said: str, parameters: Sequence[Any]) -> Iterator[list[Any]]:
         """Rows in portions from a cursor of the server: a client's would hold all of them. In a transaction only."""
         try:
             with psycopg.RawServerCursor(self._open(), "countenance") as cursor:
-                cursor.execute(translated(sql), parameters, binary=True)
+                cursor.execute(translated(said), parameters, binary=True)
                 while rows := cursor.fetchmany(PORTION):
                     yield rows
+        except psycopg.Error as failure:
+            raise meaning_of(failure) from failure
+
+    def copy_in(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Put rows into a table at once, with COPY: several times as fast as one by one."""
+        names = sql.SQL(", ").join(map(sql.Identifier, columns))
+        said = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), names)
+        try:
+            with self._open().cursor() as cursor, cursor.copy(said) as copy:
+                for row in rows:
+                    copy.write_row(row)
         except psycopg.Error as failure:
             raise meaning_of(failure) from failure
 
@@ -149,9 +160,9 @@ class PostgresConnection:
             with suppress(psycopg.Error):  # it is gone
                 driver.close()
 
-    def _run(self, sql: str, parameters: Sequence[Any] | None) -> _Rows:
+    def _run(self, statement: str, parameters: Sequence[Any] | None) -> _Rows:
         cursor = _Rows(self._open())
-        said = translated(sql)
+        said = translated(statement)
         # without parameters, several statements may come at once, which the extended protocol does not take
         if parameters:
             cursor.execute(said, parameters, binary=True)
