@@ -34,9 +34,9 @@ CORES_PER_LANE = 4
 """An inference over all of two cores serves as many calls a second as two side by side, and each of them sooner;
 these networks are too small to keep many more cores busy (docs/design/decisions/0001-runtimes.md)."""
 
-GPU_CALLS = 32
-"""Calls that are let in at once when a GPU does the work, as many as fill its largest batch: they wait for the GPU and
-not for a core. `worker_threads` bounds them as well."""
+CALLS_TOGETHER = 32
+"""Calls that are let in at once where calls are batched, as many as fill the largest batch: they wait for each other,
+and on a GPU not for a core. `worker_threads` bounds them as well."""
 
 LANDMARKS = ("eye_left", "eye_right", "nose", "mouth_left", "mouth_right")
 """Kinds of landmarks in the detector's order, the viewer's left first."""
@@ -299,7 +299,7 @@ def build_engine(
             cache_dir, switched_on=switched_on, runtime=beside, lanes=lanes, threads=inside
         ),
         calibration=calibration,
-        gate=Gate(slots=max(lanes, cores, GPU_CALLS if name == CUDA else 0), queue_limit=queue_limit),
+        gate=Gate(slots=max(lanes, cores, CALLS_TOGETHER if made.is_batching else 0), queue_limit=queue_limit),
         limits=Limits(
             max_bytes=max_bytes,
             max_pixels=max_pixels,
