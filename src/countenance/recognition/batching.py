@@ -112,7 +112,11 @@ class BatchingSession:
                 self._waiting.append(ticket)
                 self._came.notify_all()
         if not ticket.leads:
-            ticket.ready.wait()
+            try:
+                ticket.ready.wait()
+            except BaseException:  # Ctrl-C: nobody must be left waiting for this thread to take its turn
+                self._abandon(ticket)
+                raise
         if ticket.leads:
             self._lead(ticket)
         if ticket.error is not None:
@@ -144,15 +148,26 @@ class BatchingSession:
             with self._lock:
                 # Whoever was taken along by a thread that was interrupted is served by the next.
                 self._waiting.extendleft(each for each in reversed(batch[1:]) if not each.is_finished)
-                if self._closed:
-                    self._turn_away()
-                if self._waiting:
-                    heir = self._waiting.popleft()
-                    heir.leads = True
-                    heir.ready.set()
-                else:
-                    self._running -= 1
-                    self._idle.notify_all()
+                self._hand_on()
+
+    def _hand_on(self) -> None:
+        """The turn to the oldest of those that wait; the lock is held."""
+        if self._closed:
+            self._turn_away()
+        if self._waiting:
+            heir = self._waiting.popleft()
+            heir.leads = True
+            heir.ready.set()
+        else:
+            self._running -= 1
+            self._idle.notify_all()
+
+    def _abandon(self, ticket: _Ticket) -> None:
+        with self._lock:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+            elif ticket.leads:
+                self._hand_on()
 
     def _company(self, ticket: _Ticket) -> list[_Ticket]:
         """Who goes along, taken out of those that wait; the lock is held, and given up while waiting."""

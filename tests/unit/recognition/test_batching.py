@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -241,6 +242,25 @@ def test_whoever_an_interrupted_thread_took_along_is_served_by_the_next(sums: Su
     with pytest.raises(KeyboardInterrupt):
         got(leader)
     assert [got(each) for each in (first, second, third)] == [totals(1), totals(3), totals(4)]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads here")
+def test_whoever_stops_waiting_is_not_waited_for(sums: Sums, pool: ThreadPoolExecutor) -> None:
+    session = BatchingSession(sums, wait_s=0)
+    first = busy(session, sums, pool)
+
+    def interrupt() -> None:
+        until(lambda: waiting(session) == 1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    pool.submit(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        session.run(images(2))
+    assert waiting(session) == 0
+    (other,) = queued(session, pool, images(3))
+    sums.let(2)
+    assert [got(first), got(other)] == [totals(1), totals(3)]
+    assert sums.sizes == [1, 1]
 
 
 @pytest.mark.parametrize("runners", [1, 3])
