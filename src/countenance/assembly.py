@@ -47,6 +47,7 @@ from countenance.operations.samples import retain
 from countenance.operations.standings import Standings, sources_of
 from countenance.recognition import (
     Engine,
+    Gpu,
     ModelPackError,
     build_engine,
     calibrations,
@@ -369,6 +370,7 @@ def _engine(settings: Settings) -> Engine:
         flip=settings.flip,
         pack=pack.name,
         switched_on=settings.attributes,
+        gpu=Gpu(settings.cuda_device, settings.cuda_memory_bytes),
     )
 
 

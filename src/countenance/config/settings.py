@@ -92,8 +92,16 @@ class Settings:
     )
     runtime: str = setting(
         "auto",
-        choice("auto", "onnxruntime", "openvino"),
-        "Inference runtime; auto picks what this CPU runs fastest.",
+        choice("auto", "onnxruntime", "openvino", "cuda"),
+        "Inference runtime; auto picks what this CPU runs fastest. cuda is an NVIDIA GPU: it wants another package "
+        "than the one that is installed, and without a GPU the server does not start. See docs/operations/gpu.md.",
+    )
+    cuda_device: int = setting(0, whole(0, 1023), "Which GPU `runtime = cuda` takes, as CUDA counts them.")
+    cuda_memory_bytes: int = setting(
+        2048 * MIB,
+        whole(256 * MIB, 1024 * 1024 * MIB),
+        "The most GPU memory that each of the two networks may hold for its work; what CUDA itself takes, some hundred "
+        "MB, comes on top.",
     )
     model_pack: str | None = setting(
         None,
