@@ -32,9 +32,9 @@ def _installed() -> Path:
 class Cluster:
     """A PostgreSQL server on a port of the loopback interface, with its data in a folder of its own."""
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, *, within: Path | None = None, **settings: str) -> None:
         """Make it; `start` starts it."""
-        self.folder = Path(tempfile.mkdtemp(prefix="countenance-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="countenance-pg-", dir=within))
         self.data = self.folder / "data"
         self._user = NOBODY if os.geteuid() == 0 else None
         self._bin = _installed() / "bin"
@@ -115,6 +115,10 @@ class Cluster:
                 found += [int(pid) for pid in task.read_text().split()]
         return found
 
+    def is_running(self) -> bool:
+        """Whether the postmaster is there."""
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         """`kill -9` of every process of the server, as when its machine is lost; the kernel keeps what was written."""
         assert self._process is not None
@@ -137,7 +141,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Fast shutdown, if it runs."""
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(30)
             self._process = None
