@@ -1,4 +1,4 @@
-"""Indexes made from rows. Functions over one snapshot of the database."""
+"""Shelves made from rows. Functions over one snapshot of the database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from countenance.gallery import records, users
-from countenance.gallery.index import Index, IndexFactory
+from countenance.gallery.index import IndexFactory
 from countenance.gallery.sealing import CollectionSeal, from_template
 from countenance.gallery.shelf import Loaded
 from countenance.gallery.values import Collection
@@ -19,8 +19,8 @@ AT_ONCE: Final = 4_096
 
 def references_index(
     connection: sqlite3.Connection, collection: Collection, seal: CollectionSeal, factory: IndexFactory
-) -> Index:
-    """Of a collection's references."""
+) -> Loaded:
+    """Of a collection's references, read from the snapshot that `collection` was read from."""
     index = factory(collection.dimension)
     index.reserve(collection.face_count)
     cursor = connection.execute(
@@ -33,20 +33,17 @@ def references_index(
             records.id_rows(face_id for face_id, _ in rows),
             from_template(templates).reshape(len(rows), collection.dimension),
         )
-    return index
+    return Loaded(index, collection.revision)
 
 
 def users_index(
     connection: sqlite3.Connection, collection: Collection, seal: CollectionSeal, factory: IndexFactory
 ) -> Loaded:
-    """Of what a collection's users are compared by, with its revision."""
-    (revision,) = connection.execute(
-        "SELECT user_revision FROM collections WHERE uid = ?", (collection.uid,)
-    ).fetchone()
+    """Of what a collection's users are compared by, read from the snapshot that `collection` was read from."""
     vectors = users.vectors(connection, collection, seal)
     index = factory(collection.dimension)
     index.reserve(len(vectors))
     if vectors:
         keys = records.id_rows(users.key_of(seq) for seq in vectors)
         index.add(keys, np.stack(list(vectors.values())).astype(np.float16))
-    return Loaded(index, revision)
+    return Loaded(index, collection.user_revision)

@@ -113,6 +113,32 @@ class CollectionSeal:
                 hint=f"The database was altered or damaged. The reference is {face_id.hex()}.",
             ) from None
 
+    def seal_touched(self, of: int, revision: int, ids: bytes) -> bytes:
+        """Nonce, ciphertext and tag of the ids that a change touched: bound to the collection and to its revision.
+
+        Args:
+            of: which of a collection's revisions (changes.Of).
+        """
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, ids, self._touched_aad(of, revision))
+
+    def open_touched(self, of: int, revision: int, sealed: bytes) -> bytes:
+        """The ids that a change touched.
+
+        Raises:
+            TemplateCorrupt: not what was sealed for this revision.
+        """
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self._touched_aad(of, revision))
+        except (InvalidTag, ValueError):
+            raise TemplateCorrupt(
+                "A noted change of a collection does not open: it was altered or belongs elsewhere.",
+                hint="The database was altered or damaged. Restore a backup.",
+            ) from None
+
+    def _touched_aad(self, of: int, revision: int) -> bytes:
+        return _framed(b"countenance change v1", *self._named, bytes([of]), revision.to_bytes(8, "big"))
+
     def _crop_aad(self, face_id: bytes) -> bytes:
         return _framed(b"countenance crop v1", *self._named, face_id)
 
