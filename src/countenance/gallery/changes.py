@@ -73,12 +73,16 @@ def note(
     row = (change.uid, of.value, change.revision, os.urandom(_MARK_BYTES), now, int(erases), sealed)
     connection.execute(_INSERT, row)
     if change.revision % PRUNE_EVERY == 0:
-        keep = min(KEEP_MOST, max(KEEP_LEAST, collection.face_count // KEEP_SHARE))
         connection.execute(
             "DELETE FROM collection_changes WHERE uid = ? AND of_users = ? AND revision <= ?",
-            (change.uid, of.value, change.revision - keep),
+            (change.uid, of.value, change.revision - kept_revisions(collection.face_count)),
         )
         forget_erased(connection, now)
+
+
+def kept_revisions(face_count: int) -> int:
+    """How many of its latest revisions a collection keeps notes of."""
+    return min(KEEP_MOST, max(KEEP_LEAST, face_count // KEEP_SHARE))
 
 
 def begin(connection: sqlite3.Connection, uid: int, revision: int, of: Of = Of.REFERENCES) -> None:
@@ -173,7 +177,7 @@ def since(
     else:
         found = {
             face_id: from_template(seal.open(face_id, sealed))
-            for face_id, sealed in _templates(connection, collection.uid, touched_ids)
+            for face_id, sealed in templates(connection, collection.uid, touched_ids)
         }
     nothing = np.empty((0, collection.dimension), np.float16)
     return Change(
@@ -187,7 +191,8 @@ def since(
     )
 
 
-def _templates(connection: sqlite3.Connection, uid: int, face_ids: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+def templates(connection: sqlite3.Connection, uid: int, face_ids: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """Face ids and sealed templates of those of the references that are there."""
     rows: list[tuple[bytes, bytes]] = []
     for portion in portions(face_ids):
         rows += connection.execute(

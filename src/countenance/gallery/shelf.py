@@ -168,6 +168,22 @@ class Shelf:
                 raise
             self._evict()
 
+    @contextmanager
+    def holding(self, uid: int) -> Iterator[Loaded | None]:
+        """What is in memory of a collection, unchanged as long as the context lasts; nothing is loaded for it."""
+        with self._lock:
+            place = self._places.get(uid)
+        if place is None:
+            yield None
+            return
+        with place.gate.reading():
+            yield place.loaded
+
+    def uids(self) -> list[int]:
+        """The collections that are in memory, or on their way there."""
+        with self._lock:
+            return sorted(self._places)
+
     def _fill(self, place: _Place, uid: int) -> None:
         with place.loading:
             with place.gate.writing():

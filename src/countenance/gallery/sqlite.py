@@ -13,12 +13,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from countenance.biometrics import Candidate, Reference
-from countenance.gallery import changes, enrolment, erasure, listing, migrating, moving, records, tokens, users
+from countenance.gallery import (
+    changes,
+    enrolment,
+    erasure,
+    index_files,
+    listing,
+    migrating,
+    moving,
+    records,
+    tokens,
+    users,
+)
 from countenance.gallery import collections as collection_rows
 from countenance.gallery.erasure import Erased
 from countenance.gallery.faults import ReferenceNotFound
@@ -27,6 +39,7 @@ from countenance.gallery.index import IndexFactory, default_index
 from countenance.gallery.moving import Arriving, Leaving
 from countenance.gallery.sealing import from_template
 from countenance.gallery.shelf import KEEP_SMALL, SMALL_COLLECTION, Change
+from countenance.gallery.shelves import FILES_FROM, Shelves
 from countenance.gallery.stored_users import StoredUsers
 from countenance.gallery.values import (
     Collection,
@@ -47,6 +60,8 @@ class SqliteGallery(StoredUsers):
     Args:
         index_factory: makes the index of a collection; the default is exact on every installation.
         keep_small: how many small collections' indexes stay in memory.
+        index_folder: where indexes of large collections are kept; None: beside the database.
+        index_files_from: references from which on they are; 0: none is.
     """
 
     def __init__(
@@ -56,6 +71,8 @@ class SqliteGallery(StoredUsers):
         *,
         index_factory: IndexFactory = default_index,
         keep_small: int = KEEP_SMALL,
+        index_folder: Path | None = None,
+        index_files_from: int = FILES_FROM,
     ) -> None:
         """Bring the schema up to date and take up unfinished deletions.
 
@@ -63,7 +80,15 @@ class SqliteGallery(StoredUsers):
             DatabaseError: the database is damaged or of a newer version.
             KeyringError: another master key made this database.
         """
-        super().__init__(database, keyring, index_factory, keep_small)
+        shelves = Shelves(
+            database,
+            keyring,
+            factory=index_factory,
+            keep_small=keep_small,
+            folder=index_folder or database.path.parent / index_files.FOLDER,
+            files_from=index_files_from,
+        )
+        super().__init__(database, keyring, shelves)
         self._sweeper = erasure.Sweeper(database)
         folder = resources.files("countenance.gallery") / "schema"
         scripts = [(folder / name).read_text(encoding="utf-8") for name in _SCRIPTS]
@@ -72,6 +97,7 @@ class SqliteGallery(StoredUsers):
         database.when_in_doubt(self._shelves.compare)
         database.maintain(moving.discard_all)
         database.maintain(changes.begin_all)
+        shelves.clear_files()
         self._sweeper.wake()
 
     def create_collection(
@@ -114,6 +140,7 @@ class SqliteGallery(StoredUsers):
         if is_unfinished:
             self._sweeper.wake()
         self._database.truncate_wal()
+        self._shelves.drop_files(collection.uid)
         return collection.face_count
 
     def enrol(
@@ -186,11 +213,12 @@ class SqliteGallery(StoredUsers):
                 changes.note(connection, found, self._seal(connection, found), change)
             return erased, change, of_users, gone
 
-        erased, _, _, _ = self._database.write(
+        erased, change, _, _ = self._database.write(
             lambda done: entry.with_details({"removed": len(done[0]), **({"users": done[3]} if done[3] else {})}),
             work,
             after_commit=lambda done: self._shelves.apply(done[1], done[2]),
         )
+        self._shelves.erase_from_files(change.uid, erased)
         return [records.id_text(face_id) for face_id in erased]
 
     def features_of(self, account_id: str, collection_id: str, face_id: str) -> NDArray[np.float32]:
@@ -282,7 +310,7 @@ class SqliteGallery(StoredUsers):
                 changes.begin(connection, found.uid, changes.revision_of(found, of), of)
             return Migrated(count, tuple(records.id_text(each) for each in erased)), gone, found.uid
 
-        done, _, _ = self._database.write(
+        done, _, uid = self._database.write(
             lambda done: entry.with_details(
                 {
                     "references": done[0].references,
@@ -293,6 +321,7 @@ class SqliteGallery(StoredUsers):
             work,
             after_commit=lambda done: self._shelves.forget(done[2]),
         )
+        self._shelves.drop_files(uid)
         self._database.truncate_wal()  # it has what the templates were before
         return done
 
@@ -398,5 +427,6 @@ class SqliteGallery(StoredUsers):
         self._sweeper.wait()
 
     def close(self) -> None:
-        """End the thread that finishes deletions; what it left is taken up by the next start."""
+        """End the threads that finish deletions and keep indexes; what they left is taken up by the next start."""
+        self._shelves.close()
         self._sweeper.stop()

@@ -13,7 +13,6 @@ from countenance.gallery import changes, records, tokens, users
 from countenance.gallery import collections as collection_rows
 from countenance.gallery.faults import TooManyUsers
 from countenance.gallery.identify import identify_users
-from countenance.gallery.index import IndexFactory
 from countenance.gallery.sealing import CollectionSeal
 from countenance.gallery.shelf import Change
 from countenance.gallery.shelves import Shelves
@@ -25,10 +24,10 @@ from countenance.store import Database, Entry, Keyring
 class StoredUsers:
     """What a `Gallery` does with users, and what both halves are made of."""
 
-    def __init__(self, database: Database, keyring: Keyring, index_factory: IndexFactory, keep_small: int) -> None:
+    def __init__(self, database: Database, keyring: Keyring, shelves: Shelves) -> None:
         self._database = database
         self._keyring = keyring
-        self._shelves = Shelves(database, keyring, factory=index_factory, keep_small=keep_small)
+        self._shelves = shelves
 
     def create_user(
         self,
