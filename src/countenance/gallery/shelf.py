@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from countenance.gallery.gathering import Gathering
 from countenance.gallery.index import Index
 
 _LOG = logging.getLogger(__name__)
@@ -115,6 +116,7 @@ class Shelf:
     """
 
     def __init__(self, load: Callable[[int], Loaded], *, keep_small: int = KEEP_SMALL) -> None:
+        self.gathering = Gathering()
         self._load = load
         self._keep_small = max(1, keep_small)  # with none, a loaded index would leave before it is searched
         self._lock = threading.Lock()  # guards the two dictionaries; never held while waiting for a gate
