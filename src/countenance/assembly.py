@@ -29,7 +29,7 @@ from countenance import pipeline, restoration
 from countenance.accounts import Accounts, Credentials, Party, PartyError
 from countenance.config import Settings, SettingsError
 from countenance.errors import Error
-from countenance.gallery import RebuildReport, SqliteGallery
+from countenance.gallery import RebuildReport, SqliteGallery, tiered
 from countenance.ledger import Acts, Ledger, Log, Witnessing, history
 from countenance.ledger.copies import Copies
 from countenance.ledger.journal import Journal
@@ -147,7 +147,9 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         stack.callback(engine.close)
         if engine.calibration.sha256 not in {each["sha256"] for each in start["models"]}:
             raise ModelPackError("the calibration was replaced while the server started", hint="start it again")
-        gallery = SqliteGallery(register.database, register.keyring)
+        gallery = SqliteGallery(
+            register.database, register.keyring, index_factory=tiered(settings.index_quantised_from)
+        )
         stack.callback(gallery.close)
         rebuilt = gallery.warm()
         _tell_of_others(gallery, engine)

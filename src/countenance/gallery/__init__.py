@@ -24,6 +24,7 @@ from countenance.gallery.faults import (
 from countenance.gallery.gallery import (
     Gallery,
 )
+from countenance.gallery.index import tiered
 from countenance.gallery.moving import NotAsAnArchiveHasIt
 from countenance.gallery.sqlite import SqliteGallery
 from countenance.gallery.values import (
@@ -77,4 +78,5 @@ __all__ = [
     "UserNotFound",
     "Why",
     "held",
+    "tiered",
 ]
