@@ -179,6 +179,7 @@ class _Worker:
         self._lock = lock
         self._scan: Scan | None = None
         self._terms: Any = None
+        self._reach = np.empty(0, np.bool_)
         self._fresh: list[_Kept] = []
         self._fresh_rows = 0
         self.kept = _Kept.joined([])
@@ -207,7 +208,7 @@ class _Worker:
             limits: NDArray[Any] = np.nextafter(least.astype(np.float32), np.float32(-np.inf))
         else:
             limits = np.clip(np.floor(least), -(2.0**31), 2.0**31 - 1).astype(np.int32)
-        hits = _reaching(products, limits)
+        hits = self._reaching(products, limits)
         if not len(hits):
             return
         rows, probe = np.divmod(hits, len(self._probes))
@@ -227,6 +228,24 @@ class _Worker:
         self._fresh_rows += len(hits)
         if self._fresh_rows > max(_TIGHTEN_FROM, len(self.kept.probe)):
             self._tighten()
+
+    def _reaching(self, products: NDArray[Any], limits: NDArray[Any]) -> NDArray[np.intp]:
+        """Where in the flat (rows, probes) products one is at least its probe's limit.
+
+        Several rows are compared as one long one: numpy's inner loop over a row of eight costs six times as much.
+        """
+        rows, probes = products.shape
+        folded = max(1, _COMPARED_AT_ONCE // probes)
+        whole = rows - rows % folded
+        width = folded * probes
+        if len(self._reach) < rows * probes:  # a new one each time would be mapped and unmapped each time
+            self._reach = np.empty(rows * probes, np.bool_)
+        reach = self._reach[: rows * probes]
+        np.greater_equal(
+            products[:whole].reshape(-1, width), np.tile(limits, folded), out=reach[: whole * probes].reshape(-1, width)
+        )
+        np.greater_equal(products[whole:], limits, out=reach[whole * probes :].reshape(-1, probes))
+        return np.flatnonzero(reach)
 
     def _begin(self, products: NDArray[Any], shift: Any, factor: Any, error: Any) -> None:
         """A first floor from one stretch alone, so that it does not keep every row of it."""
@@ -350,23 +369,6 @@ def _stretches(parts: Sequence[Part], probes: int) -> Iterator[tuple[int, Scan, 
         for scan in part.scans:
             for start in range(0, len(scan.data), rows):
                 yield number, scan, start, min(start + rows, len(scan.data))
-
-
-def _reaching(products: NDArray[Any], limits: NDArray[Any]) -> NDArray[np.intp]:
-    """Where in the flat (rows, probes) products one is at least its probe's limit.
-
-    Several rows are compared as one long one: numpy's inner loop over a row of eight costs six times as much.
-    """
-    rows, probes = products.shape
-    folded = max(1, _COMPARED_AT_ONCE // probes)
-    whole = rows - rows % folded
-    reach = np.empty(rows * probes, np.bool_)
-    width = folded * probes
-    np.greater_equal(
-        products[:whole].reshape(-1, width), np.tile(limits, folded), out=reach[: whole * probes].reshape(-1, width)
-    )
-    np.greater_equal(products[whole:], limits, out=reach[whole * probes :].reshape(-1, probes))
-    return np.flatnonzero(reach)
 
 
 def _floor(kept: _Kept, count: int, probes: int) -> NDArray[np.float64]:

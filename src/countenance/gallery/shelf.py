@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from countenance.gallery.gathering import Gathering
 from countenance.gallery.index import Index
 
 _LOG = logging.getLogger(__name__)
@@ -136,6 +137,7 @@ class Shelf:
     def __init__(
         self, load: Callable[[int], Loaded], catch_up: CatchUp = _cannot, *, keep_small: int = KEEP_SMALL
     ) -> None:
+        self.gathering = Gathering()
         self._load = load
         self._catch_up = catch_up
         self._keep_small = max(1, keep_small)  # with none, a loaded index would leave before it is searched
