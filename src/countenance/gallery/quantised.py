@@ -20,11 +20,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from countenance.gallery.chosen_scan import alone
 from countenance.gallery.comparison import Ranking
 from countenance.gallery.exact import chooser_of, use_threads
 from countenance.gallery.rows import TemplateRows, positions_of
 from countenance.gallery.segments import BLOCK_ROWS, MemoryRows, Segment, SegmentRows
-from countenance.gallery.selection import Part, Probes, Scan, alone, shared
+from countenance.gallery.selection import Part, Probes, Scan
+from countenance.gallery.shared_scan import shared
 
 _LOG = logging.getLogger(__name__)
 
