@@ -25,6 +25,7 @@ from countenance.gallery.gallery import (
     Gallery,
 )
 from countenance.gallery.index import tiered
+from countenance.gallery.index_files import FOLDER as INDEX_FOLDER
 from countenance.gallery.moving import NotAsAnArchiveHasIt
 from countenance.gallery.sqlite import SqliteGallery
 from countenance.gallery.values import (
@@ -46,6 +47,7 @@ from countenance.gallery.values import (
 )
 
 __all__ = [
+    "INDEX_FOLDER",
     "MAX_CANDIDATES",
     "MAX_FACES_OF_A_USER",
     "MAX_TAGS",

@@ -32,18 +32,19 @@ _MANY_CANDIDATES: Final = 256
 """Searches for more are not gathered with those for fewer, which would pay for their selection."""
 _ENOUGH: Final = 0.9  # of those in the last scan: for the rest nobody waits
 
-Lend = Callable[[], AbstractContextManager[Index]]
-"""Lends the index of the collection; raises when there is none."""
+Lend = Callable[[int], AbstractContextManager[Index]]
+"""Lends the index of the collection, at a revision or later; raises when there is none."""
 
 
 class _Asked:
     """One search that waits, or leads."""
 
-    __slots__ = ("answer", "count", "done", "is_wide", "leads", "probes")
+    __slots__ = ("answer", "count", "done", "is_wide", "leads", "probes", "revision")
 
-    def __init__(self, probes: NDArray[np.float32], count: int) -> None:
+    def __init__(self, probes: NDArray[np.float32], count: int, revision: int) -> None:
         self.probes = probes
         self.count = count
+        self.revision = revision
         self.is_wide = count > _MANY_CANDIDATES
         self.done = threading.Event()
         self.leads = False
@@ -73,9 +74,13 @@ class Gathering:
         self._queues: dict[int, _Queue] = {}
         """By uid, the collections that are scanned, or were scanned for several callers the last time."""
 
-    def search(self, uid: int, lend: Lend, probes: NDArray[np.float32], count: int) -> list[Ranking]:
-        """As `Index.search` of the index lent, together with whoever searches it now."""
-        asked = _Asked(probes, count)
+    def search(self, uid: int, lend: Lend, probes: NDArray[np.float32], count: int, revision: int = 0) -> list[Ranking]:
+        """As `Index.search` of the index lent, together with whoever searches it now.
+
+        Args:
+            revision: that this search saw; the scan that answers it has at least that.
+        """
+        asked = _Asked(probes, count, revision)
         with self._lock:
             queue = self._queues.get(uid)
             if queue is None:
@@ -92,7 +97,7 @@ class Gathering:
         if asked.leads:
             return self._lead(uid, queue, lend, asked)
         if asked.answer is None:  # the scan failed: its leader has raised why, and this one finds out for itself
-            with lend() as index:
+            with lend(revision) as index:
                 return index.search(probes, count)
         return asked.answer
 
@@ -101,7 +106,7 @@ class Gathering:
         try:
             batch = self._gather(queue, asked)
             probes = asked.probes if len(batch) == 1 else np.concatenate([each.probes for each in batch])
-            with lend() as index:
+            with lend(max(each.revision for each in batch)) as index:
                 rankings = index.search(probes, max(each.count for each in batch))
             at = 0
             for each in batch:

@@ -83,6 +83,12 @@ class _Held:
     def part(self) -> Part:
         return Part(self.rows, self.scans, self.alive if self.dead else None, self.living)
 
+    def move(self, rows: SegmentRows) -> None:
+        """The same rows, elsewhere."""
+        assert self.segment is not None
+        self.segment.rows = self.rows = rows
+        self._nbytes = self.segment.nbytes
+
     def bury(self, face_ids: NDArray[np.uint8]) -> int:
         """Mark rows as gone; returns how many were there."""
         positions = positions_of(self.rows.face_ids, face_ids)
@@ -186,6 +192,24 @@ class QuantisedIndex:
         for each in self._held:
             yield from _living(each, np.flatnonzero(each.alive))
         yield self._tail.face_ids, self._tail.templates
+
+    def snapshot(self) -> tuple[list[tuple[Segment, NDArray[np.bool_]]], NDArray[np.uint8], NDArray[np.float16]]:
+        """The segments, each with which of its rows there still are, and ids and templates of all other rows, copied;
+        nothing may change meanwhile."""
+        with self._lock:
+            held, tail = self._held, self._tail
+        segments = [(each.segment, each.alive.copy()) for each in held if each.segment is not None]
+        loose = [each for each in held if each.segment is None]
+        face_ids = np.concatenate([*(each.rows.face_ids[each.alive] for each in loose), tail.face_ids])
+        templates = [each.rows.templates(np.flatnonzero(each.alive)) for each in loose]
+        return segments, face_ids, np.concatenate([*templates, tail.templates])
+
+    def read_from(self, segment: Segment, rows: SegmentRows) -> None:
+        """Have a segment's rows read from elsewhere from now on; nothing when it is no longer here."""
+        with self._lock:
+            for each in self._held:
+                if each.segment is segment:
+                    each.move(rows)
 
     def tidy(self, *, purge: bool = False) -> bool:
         """Do one thing that the background would do; whether there was one.

@@ -47,7 +47,7 @@ class Crowd:
         self.lent = 0
 
     @contextmanager
-    def lend(self) -> Iterator[Index]:
+    def lend(self, revision: int = 0) -> Iterator[Index]:
         self.lent += 1
         yield self.index
 
@@ -137,7 +137,7 @@ def test_everybody_is_told_when_the_collection_is_gone(crowd: Crowd, monkeypatch
     others = [crowd.ask_and_queue(unit_rows(1, DIMENSION, at), 2) for at in range(4)]
 
     @contextmanager
-    def gone() -> Iterator[Index]:
+    def gone(_revision: int) -> Iterator[Index]:
         raise LookupError("gone")
         yield
 
@@ -165,7 +165,7 @@ def test_many_threads_are_answered_as_one_would_be() -> None:
     gathering = Gathering()
 
     @contextmanager
-    def lend() -> Iterator[Index]:
+    def lend(_revision: int) -> Iterator[Index]:
         yield index
 
     def work(seed: int) -> bool:
@@ -178,3 +178,29 @@ def test_many_threads_are_answered_as_one_would_be() -> None:
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(work, range(16)))
     assert all(not each.is_running and not each.waiting for each in gathering._queues.values())
+
+
+def test_a_shared_scan_has_what_each_of_its_searches_saw(crowd: Crowd) -> None:
+    """One of them may have seen a commit of another process that the others did not."""
+    begin(crowd)
+    seen: list[int] = []
+    lend = crowd.lend
+
+    @contextmanager
+    def noted(revision: int) -> Iterator[Index]:
+        seen.append(revision)
+        with lend() as index:
+            yield index
+
+    futures = []
+    for at, revision in enumerate((3, 9, 4)):
+        before = len(crowd.gathering._queues[1].waiting)
+        futures.append(crowd.pool.submit(crowd.gathering.search, 1, noted, unit_rows(1, DIMENSION, at), 2, revision))
+        until = time.monotonic() + 30
+        while len(crowd.gathering._queues[1].waiting) == before:
+            assert time.monotonic() < until
+            time.sleep(0.001)
+    crowd.index.let.set()
+    for each in futures:
+        assert len(each.result(30)) == 1
+    assert seen == [9]
