@@ -231,7 +231,9 @@ def _named(settings: Settings, successor: restoration.Successor | None) -> resto
 
 
 @contextmanager
-def _register(settings: Settings, start: Mapping[str, Any] | None = None) -> Iterator[Register]:
+def _register(
+    settings: Settings, start: Mapping[str, Any] | None = None, *, is_shared: bool = False
+) -> Iterator[Register]:
     data = settings.data_dir
     with ExitStack() as stack:
         restoration.sweep(data)
@@ -239,7 +241,7 @@ def _register(settings: Settings, start: Mapping[str, Any] | None = None) -> Ite
         # A master key is made only together with the database: a missing key beside existing data is a
         # loss that a fresh key would hide.
         keyring = Keyring.open(data / "master.key", create=not database_file.exists())
-        database = SqliteDatabase(database_file)
+        database = SqliteDatabase(database_file, is_shared=is_shared)
         stack.callback(database.close)
         log = Log(database, keyring, data, origin=settings.ledger_origin, before_writing=_outside(settings))
         witnessing = Witnessing(log, _witnesses(settings.ledger_witnesses), patience_h=settings.ledger_quorum_hours)
@@ -280,6 +282,7 @@ def _register(settings: Settings, start: Mapping[str, Any] | None = None) -> Ite
         behind = Behind(accounts, standings)
         periods.asking(behind, behind.refresh)
         governance = Governance(database, keyring, journal, accounts, standings=standings)
+        database.begin_following()
         yield Register(
             database=database,
             keyring=keyring,

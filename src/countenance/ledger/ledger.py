@@ -129,12 +129,15 @@ class Ledger:
         said.update(units=units, amount=amount, currency=self.prices.currency, price=self.prices.version)
         if units:
             entry.usage = (account, self.prices.group(operation), month_of(began), units)
+            entry.price = lambda already: self.prices.price(operation, units, already)
         try:
             place = self.log.append(entry, also)
         except Exception:
             self._counters.withdraw(self.prices, account, operation, began, units)
             self._failed = True
             raise
+        if entry.already is not None and entry.usage is not None:
+            self._counters.reach(*entry.usage[:3], entry.already + units)
         self._failed = False
         signed = receipt.signed(self.log.signer, place, said["request_id"], said["request"], said["response"])
         return Recorded(place, signed)
