@@ -59,6 +59,7 @@ from countenance.standing.documents import Documents
 from countenance.standing.places import Places
 from countenance.standing.record import DAY_US, Terms
 from countenance.store import Database, Entry, Keyring, SqliteDatabase, sync_folder
+from countenance.store.leases import Presence
 from countenance.store.ownership import Ownership
 
 PERIODS_EVERY_S = 300.0
@@ -82,6 +83,8 @@ class Register:
     ledger: Ledger
     samples: Samples
     governance: Governance
+    presence: Presence
+    """Of this process among those that share the store, and what it looks after."""
     make_engine: Callable[[], Engine]
     """Loads the model in use, for work on the host that needs one."""
     model_version: str
@@ -160,7 +163,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         register.governance.standings.looking.labels_of = partial(_labels, gallery)
         stack.callback(_periods(register).stop)
         if settings.ledger_timestamp_url is not None:
-            stamping = _timestamping(settings, register.ledger.log)
+            stamping = _timestamping(settings, register)
             stamping.start()
             stack.callback(stamping.stop)
         service = Service(
@@ -243,8 +246,15 @@ def _register(
         keyring = Keyring.open(data / "master.key", create=not database_file.exists())
         database = SqliteDatabase(database_file, is_shared=is_shared)
         stack.callback(database.close)
+        presence = Presence(database)
+        stack.callback(presence.stop)
         log = Log(database, keyring, data, origin=settings.ledger_origin, before_writing=_outside(settings))
-        witnessing = Witnessing(log, _witnesses(settings.ledger_witnesses), patience_h=settings.ledger_quorum_hours)
+        witnessing = Witnessing(
+            log,
+            _witnesses(settings.ledger_witnesses),
+            patience_h=settings.ledger_quorum_hours,
+            lease=presence.upkeep,
+        )
         if start is not None:
             witnessing.seen(log.checkpoint()[1])
         periods = Periods(log, database, keyring)
@@ -255,6 +265,7 @@ def _register(
             witnessing=witnessing,
             floor_years=settings.ledger_floor_years,
             periods=periods,
+            lease=presence.upkeep,
         )
         stack.callback(ledger.close)
         accounts = Accounts(database, keyring, Acts(log.storage).granted)
@@ -283,6 +294,8 @@ def _register(
         periods.asking(behind, behind.refresh)
         governance = Governance(database, keyring, journal, accounts, standings=standings)
         database.begin_following()
+        if start is not None:
+            presence.start()
         yield Register(
             database=database,
             keyring=keyring,
@@ -290,6 +303,7 @@ def _register(
             ledger=ledger,
             samples=samples,
             governance=governance,
+            presence=presence,
             make_engine=partial(_engine, settings),
             model_version=modelpack.load(pack_of(settings), settings.data_dir / "models").version_with(settings.flip),
         )
@@ -329,13 +343,18 @@ def _tell_of_others(gallery: SqliteGallery, engine: Engine) -> None:
         )
 
 
-def _timestamping(settings: Settings, log: Log) -> Timestamping:
+def _timestamping(settings: Settings, register: Register) -> Timestamping:
     try:
         roots = settings.ledger_timestamp_roots.read_bytes() if settings.ledger_timestamp_roots else b""
     except OSError as error:
         raise SettingsError(f"ledger_timestamp_roots cannot be read: {error.strerror}") from None
     authority = Authority(settings.ledger_timestamp_url or "", roots)
-    return Timestamping(log, authority, every_s=settings.ledger_timestamp_every_s)
+    return Timestamping(
+        register.ledger.log,
+        authority,
+        every_s=settings.ledger_timestamp_every_s,
+        lease=register.presence.upkeep,
+    )
 
 
 def _retention(settings: Settings, register: Register) -> Daily:
@@ -349,6 +368,7 @@ def _retention(settings: Settings, register: Register) -> Daily:
             stopping=stopping,
         ),
         name="sample retention",
+        lease=register.presence.upkeep,
     )
 
 
@@ -372,7 +392,7 @@ def _expiry(register: Register, gallery: SqliteGallery) -> Daily:
         days_of = register.governance.retention_days
         return persons.expire(gallery, register.database, days_of, accounts, entry_of, now=at, stopping=stopping)
 
-    return Daily(expire, name="collection retention")
+    return Daily(expire, name="collection retention", lease=register.presence.upkeep)
 
 
 def _places(settings: Settings) -> Places:
@@ -405,7 +425,7 @@ def _screening(register: Register) -> Daily:
                 _log.error("the list %s was not updated: %s", source.list_id or source.form, error)
         return len(standings.screen_due()) if standings.due() else 0
 
-    return Daily(look_again, name="screening")
+    return Daily(look_again, name="screening", lease=register.presence.upkeep)
 
 
 def _periods(register: Register) -> Daily:
@@ -418,7 +438,7 @@ def _periods(register: Register) -> Daily:
         accounts = [each.account_id for each in register.accounts.accounts()]
         return len(certificates.keep_up(periods, register.governance.requests, accounts, stopping))
 
-    return Daily(keep_up, name="period maps", every_s=PERIODS_EVERY_S)
+    return Daily(keep_up, name="period maps", every_s=PERIODS_EVERY_S, lease=register.presence.upkeep)
 
 
 def _witnesses(file: Path | None) -> TrustPolicy | None:

@@ -305,7 +305,7 @@ def service_in(
             most=most,
         )
         database.begin_following()
-        yield InProcess(service, database, now, beside)
+        yield InProcess(service, database, now, *([beside] if beside else []))
     finally:
         if gallery is not None:
             gallery.close()
