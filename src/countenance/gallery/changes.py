@@ -12,7 +12,6 @@ that is noted without ids, as where the templates of a whole collection were exc
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections.abc import Sequence
 from enum import IntEnum
@@ -25,6 +24,7 @@ from countenance.gallery.enrolment import placeholders, portions
 from countenance.gallery.sealing import CollectionSeal, from_template
 from countenance.gallery.shelf import Change
 from countenance.gallery.values import Collection
+from countenance.store import Connection
 
 KEEP_LEAST: Final = 64
 """Revisions of a small collection: it loads in milliseconds anyway."""
@@ -61,7 +61,7 @@ def revision_of(collection: Collection, of: Of) -> int:
 
 
 def note(
-    connection: sqlite3.Connection, collection: Collection, seal: CollectionSeal, change: Change, of: Of = Of.REFERENCES
+    connection: Connection, collection: Collection, seal: CollectionSeal, change: Change, of: Of = Of.REFERENCES
 ) -> None:
     """Note a change in the transaction that makes it. One that changed nothing is not noted."""
     touched = b"".join((change.added.tobytes(), change.replaced.tobytes(), change.removed.tobytes()))
@@ -85,12 +85,12 @@ def kept_revisions(face_count: int) -> int:
     return min(KEEP_MOST, max(KEEP_LEAST, face_count // KEEP_SHARE))
 
 
-def begin(connection: sqlite3.Connection, uid: int, revision: int, of: Of = Of.REFERENCES) -> None:
+def begin(connection: Connection, uid: int, revision: int, of: Of = Of.REFERENCES) -> None:
     """Note a revision before which nothing can be caught up from."""
     connection.execute(_INSERT, (uid, of.value, revision, os.urandom(_MARK_BYTES), _now(), 0, None))
 
 
-def begin_all(connection: sqlite3.Connection) -> None:
+def begin_all(connection: Connection) -> None:
     """At the start: note where collections are that came there without a note, as by an older version or a restore."""
     for of, column in ((Of.REFERENCES, "revision"), (Of.USERS, "user_revision")):
         rows = connection.execute(
@@ -104,7 +104,7 @@ def begin_all(connection: sqlite3.Connection) -> None:
     forget_erased(connection, _now())
 
 
-def forget_erased(connection: sqlite3.Connection, now: int | None = None) -> int:
+def forget_erased(connection: Connection, now: int | None = None) -> int:
     """Remove the notes that name erased ids and are a day old; returns how many.
 
     Args:
@@ -114,7 +114,7 @@ def forget_erased(connection: sqlite3.Connection, now: int | None = None) -> int
     return connection.execute("DELETE FROM collection_changes WHERE erases = 1 AND at < ?", (before,)).rowcount
 
 
-def forget(connection: sqlite3.Connection, uid: int, most: int) -> bool:
+def forget(connection: Connection, uid: int, most: int) -> bool:
     """Remove up to about so many notes of a collection that is gone; returns whether some may be left."""
     row = connection.execute(
         "SELECT of_users, revision FROM collection_changes WHERE uid = ? ORDER BY of_users, revision LIMIT 1 OFFSET ?",
@@ -130,7 +130,7 @@ def forget(connection: sqlite3.Connection, uid: int, most: int) -> bool:
     return True
 
 
-def mark_of(connection: sqlite3.Connection, uid: int, revision: int, of: Of = Of.REFERENCES) -> bytes | None:
+def mark_of(connection: Connection, uid: int, revision: int, of: Of = Of.REFERENCES) -> bytes | None:
     """What tells a revision from others of its number; None when it is no longer noted."""
     row = connection.execute(
         "SELECT mark FROM collection_changes WHERE uid = ? AND of_users = ? AND revision = ?", (uid, of.value, revision)
@@ -139,7 +139,7 @@ def mark_of(connection: sqlite3.Connection, uid: int, revision: int, of: Of = Of
 
 
 def since(
-    connection: sqlite3.Connection,
+    connection: Connection,
     collection: Collection,
     seal: CollectionSeal,
     revision: int,
@@ -191,7 +191,7 @@ def since(
     )
 
 
-def templates(connection: sqlite3.Connection, uid: int, face_ids: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+def templates(connection: Connection, uid: int, face_ids: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     """Face ids and sealed templates of those of the references that are there."""
     rows: list[tuple[bytes, bytes]] = []
     for portion in portions(face_ids):

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -280,7 +281,11 @@ class Shelves:
             return loading.users_index(connection, found, seal, self._factory)
 
     def _catch_up(self, uid: int, revision: int) -> Change | None:
-        return self._since(uid, revision, changes.Of.REFERENCES)
+        change = self._since(uid, revision, changes.Of.REFERENCES)
+        if change is not None:
+            with suppress(AfterCommitError):  # told in the server's log: a search does not fail for it
+                self.erase_from_files(uid, _gone(change))  # of another process: this one's are done with its answer
+        return change
 
     def _catch_up_users(self, uid: int, revision: int) -> Change | None:
         return self._since(uid, revision, changes.Of.USERS)

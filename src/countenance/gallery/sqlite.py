@@ -7,7 +7,6 @@ thread right after the commit, before the caller is answered: what was acknowled
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,7 +50,7 @@ from countenance.gallery.values import (
     Migrated,
     RebuildReport,
 )
-from countenance.store import Database, Entry, Keyring
+from countenance.store import Connection, Database, Entry, Keyring
 
 _SCRIPTS = ("0001.sql", "0002.sql", "0003.sql", "0004.sql", "0005.sql")
 
@@ -87,7 +86,7 @@ class SqliteGallery(StoredUsers):
             keyring,
             factory=index_factory,
             keep_small=keep_small,
-            folder=index_folder or database.path.parent / index_files.FOLDER,
+            folder=index_folder or database.folder / index_files.FOLDER,
             files_from=index_files_from,
         )
         super().__init__(database, keyring, shelves)
@@ -96,6 +95,7 @@ class SqliteGallery(StoredUsers):
         scripts = [(folder / name).read_text(encoding="utf-8") for name in _SCRIPTS]
         database.migrate("gallery", scripts)
         collection_rows.check_master_key(database, keyring)
+        database.keeps_keys_in("collection_keys")
         database.when_in_doubt(self._shelves.compare)
         database.maintain(moving.discard_all)
         database.maintain(changes.begin_all)
@@ -129,7 +129,7 @@ class SqliteGallery(StoredUsers):
             return collection_rows.listed(connection, account_id, after_uid, limit)
 
     def delete_collection(self, account_id: str, collection_id: str, *, entry: Entry) -> int:
-        def work(connection: sqlite3.Connection) -> tuple[Collection, bool]:
+        def work(connection: Connection) -> tuple[Collection, bool]:
             found = collection_rows.find(connection, account_id, collection_id)
             self._database.erasures.note(connection, erasure.note_of_collection(found))
             return found, erasure.erase_collection(connection, found)
@@ -150,7 +150,7 @@ class SqliteGallery(StoredUsers):
     ) -> list[Reference]:
         prepared = enrolment.prepare(enrolments)
 
-        def work(connection: sqlite3.Connection) -> tuple[list[Reference], Change, Change | None]:
+        def work(connection: Connection) -> tuple[list[Reference], Change, Change | None]:
             found = collection_rows.find(connection, account_id, collection_id)
             enrolment.check_model(found, prepared)
             seal = self._seal(connection, found)
@@ -197,7 +197,7 @@ class SqliteGallery(StoredUsers):
     ) -> list[str]:
         wanted = records.known_id_bytes(face_ids)
 
-        def work(connection: sqlite3.Connection) -> tuple[list[bytes], Change, Change | None, int]:
+        def work(connection: Connection) -> tuple[list[bytes], Change, Change | None, int]:
             found = collection_rows.find(connection, account_id, collection_id)
             spared = users.associated(connection, found.uid, wanted) if spares_users else set()
             wanted_here = [each for each in wanted if each not in spared]
@@ -272,7 +272,7 @@ class SqliteGallery(StoredUsers):
     ) -> int:
         enrolment.check_length(features)
 
-        def work(connection: sqlite3.Connection) -> int:
+        def work(connection: Connection) -> int:
             found = collection_rows.find(connection, account_id, collection_id)
             seal = self._seal(connection, found)
             return migrating.stage(connection, found, seal, model_version, face_ids, features)
@@ -292,10 +292,10 @@ class SqliteGallery(StoredUsers):
         model_version: str,
         dimension: int,
         erases_rest: bool,
-        may_erase: Callable[[sqlite3.Connection], None],
+        may_erase: Callable[[Connection], None],
         entry: Entry,
     ) -> Migrated:
-        def work(connection: sqlite3.Connection) -> tuple[Migrated, int, int]:
+        def work(connection: Connection) -> tuple[Migrated, int, int]:
             found = collection_rows.find(connection, account_id, collection_id)
             erased: list[bytes] = []
             gone = 0
@@ -328,7 +328,7 @@ class SqliteGallery(StoredUsers):
         return done
 
     def forget_crops(self, account_id: str, collection_id: str, *, entry: Entry) -> int:
-        def work(connection: sqlite3.Connection) -> int:
+        def work(connection: Connection) -> int:
             found = collection_rows.find(connection, account_id, collection_id)
             count = migrating.forget_crops(connection, found.uid)
             if count:
@@ -345,14 +345,14 @@ class SqliteGallery(StoredUsers):
             return collection_rows.tags_of(connection, found.uid)
 
     def tag(self, account_id: str, collection_id: str, tags: Mapping[str, str], *, entry: Entry) -> dict[str, str]:
-        def work(connection: sqlite3.Connection) -> dict[str, str]:
+        def work(connection: Connection) -> dict[str, str]:
             found = collection_rows.find(connection, account_id, collection_id)
             return collection_rows.tag(connection, found.uid, tags)
 
         return self._database.write(entry, work)
 
     def untag(self, account_id: str, collection_id: str, names: Sequence[str], *, entry: Entry) -> dict[str, str]:
-        def work(connection: sqlite3.Connection) -> dict[str, str]:
+        def work(connection: Connection) -> dict[str, str]:
             found = collection_rows.find(connection, account_id, collection_id)
             return collection_rows.untag(connection, found.uid, names)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -18,7 +17,7 @@ from countenance.gallery.shelf import Change
 from countenance.gallery.shelves import Shelves
 from countenance.gallery.users import Touched
 from countenance.gallery.values import Associated, Collection, Once, User, UserCandidate
-from countenance.store import Database, Entry, Keyring
+from countenance.store import Connection, Database, Entry, Keyring
 
 
 class StoredUsers:
@@ -40,7 +39,7 @@ class StoredUsers:
         once: Once | None,
         most: int | None = None,
     ) -> None:
-        def work(connection: sqlite3.Connection, found: Collection) -> tuple[Associated, None]:
+        def work(connection: Connection, found: Collection) -> tuple[Associated, None]:
             users.create(connection, found, user_id, at)
             if most is not None and found.user_count >= most:  # whoever is there already was told of as such
                 raise TooManyUsers(f"The collection has {most} users, which is its quota.")
@@ -51,7 +50,7 @@ class StoredUsers:
     def delete_user(
         self, account_id: str, collection_id: str, user_id: str, *, entry: Entry, once: Once | None
     ) -> None:
-        def work(connection: sqlite3.Connection, found: Collection) -> tuple[Associated, Change | None]:
+        def work(connection: Connection, found: Collection) -> tuple[Associated, Change | None]:
             user = users.find(connection, found.uid, user_id)
             users.delete(connection, found.uid, user)
             had = Touched({user.seq: True} if user.faces else {})
@@ -72,7 +71,7 @@ class StoredUsers:
     ) -> Associated:
         wanted = records.known_id_bytes(face_ids)
 
-        def work(connection: sqlite3.Connection, found: Collection) -> tuple[Associated, Change | None]:
+        def work(connection: Connection, found: Collection) -> tuple[Associated, Change | None]:
             user, seal = users.find(connection, found.uid, user_id), self._seal(connection, found)
             done = users.associate(connection, found, seal, user, wanted, is_same)
             had = Touched({user.seq: bool(user.faces)} if done.face_ids else {})
@@ -92,7 +91,7 @@ class StoredUsers:
     ) -> Associated:
         wanted = records.known_id_bytes(face_ids)
 
-        def work(connection: sqlite3.Connection, found: Collection) -> tuple[Associated, Change | None]:
+        def work(connection: Connection, found: Collection) -> tuple[Associated, Change | None]:
             user = users.find(connection, found.uid, user_id)
             done = users.disassociate(connection, found, user, wanted)
             had = Touched({user.seq: True} if done.face_ids else {})
@@ -141,12 +140,10 @@ class StoredUsers:
             excluded=excluded,
         )
 
-    def _seal(self, connection: sqlite3.Connection, collection: Collection) -> CollectionSeal:
+    def _seal(self, connection: Connection, collection: Collection) -> CollectionSeal:
         return collection_rows.seal_of(connection, self._keyring, collection)
 
-    def _change_of_users(
-        self, connection: sqlite3.Connection, collection: Collection, before: Touched
-    ) -> Change | None:
+    def _change_of_users(self, connection: Connection, collection: Collection, before: Touched) -> Change | None:
         """What a transaction did to what users are compared by, at its end, noted."""
         if not before.had:
             return None
@@ -162,11 +159,11 @@ class StoredUsers:
         collection_id: str,
         entry: Entry,
         once: Once | None,
-        work: Callable[[sqlite3.Connection, Collection], tuple[Associated, Change | None]],
+        work: Callable[[Connection, Collection], tuple[Associated, Change | None]],
     ) -> Associated:
         """Carries a change of users out, unless the client's token was answered before."""
 
-        def all_of_it(connection: sqlite3.Connection) -> tuple[Associated, Change | None, bool]:
+        def all_of_it(connection: Connection) -> tuple[Associated, Change | None, bool]:
             found = collection_rows.find(connection, account_id, collection_id)
             if once is not None and (before := tokens.answered(connection, once)) is not None:
                 return before, None, True
