@@ -7,7 +7,6 @@ served index may be older than that snapshot; what was touched between the two i
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +22,7 @@ from countenance.gallery.index import FaissIndex, Index, NumpyIndex, QuantisedIn
 from countenance.gallery.sealing import CollectionSeal, from_template
 from countenance.gallery.shelves import Shelves
 from countenance.gallery.values import Collection
-from countenance.store import Database, Keyring
+from countenance.store import Connection, Database, Keyring, in_portions
 
 PROBES: Final = 32
 DEPTH: Final = 100
@@ -154,7 +153,7 @@ def verify(database: Database, keyring: Keyring, shelves: Shelves, account_id: s
 
 
 def _sample(
-    connection: sqlite3.Connection, collection: Collection, seal: CollectionSeal
+    connection: Connection, collection: Collection, seal: CollectionSeal
 ) -> tuple[list[bytes], NDArray[np.float32]]:
     """Stored features, chosen at random, each at most once."""
     first, _ = records.ref_id_range(collection.uid)
@@ -194,7 +193,7 @@ def _ids_of(index: Index) -> NDArray[np.uint8]:
 
 
 def _scan(
-    connection: sqlite3.Connection,
+    connection: Connection,
     collection: Collection,
     seal: CollectionSeal,
     probes: NDArray[np.float32],
@@ -203,11 +202,8 @@ def _scan(
     """All face ids but the touched ones, and the best of them for each probe."""
     best = [Ranking([], []) for _ in probes]
     everything: list[NDArray[np.uint8]] = [np.empty((0, 16), np.uint8)]
-    cursor = connection.execute(
-        "SELECT face_id, template FROM enrolled_references WHERE ref_id BETWEEN ? AND ?",
-        records.ref_id_range(collection.uid),
-    )
-    while rows := cursor.fetchmany(_AT_ONCE):
+    everything_stored = "SELECT face_id, template FROM enrolled_references WHERE ref_id BETWEEN ? AND ?"
+    for rows in in_portions(connection, everything_stored, records.ref_id_range(collection.uid), _AT_ONCE):
         kept = [(face_id, seal.open(face_id, sealed)) for face_id, sealed in rows if face_id not in touched]
         if not kept:
             continue
