@@ -37,7 +37,7 @@ from countenance.ledger.journal import Journal
 from countenance.ledger.periods import Periods
 from countenance.ledger.timestamp import Authority, Timestamping
 from countenance.ledger.witnessing import clients_of
-from countenance.operations import Service, certificates, migration, persons
+from countenance.operations import Service, certificates, indexes, migration, persons
 from countenance.operations.behind import Behind
 from countenance.operations.enrolled import WITH_GALLERY
 from countenance.operations.governance import Governance
@@ -98,7 +98,7 @@ class Register:
         """Carries out one administrative verb. Raises Error."""
         with ExitStack() as stack:
             gallery = engine = None
-            if verb in WITH_GALLERY | migration.WITH_GALLERY:
+            if verb in WITH_GALLERY | indexes.WITH_GALLERY | migration.WITH_GALLERY:
                 gallery = self.open_gallery()
                 stack.callback(gallery.close)
             if verb in migration.WITH_ENGINE:
