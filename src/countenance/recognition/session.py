@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 import queue
+import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -91,8 +92,7 @@ class OpenVinoSession:
         threads: int,
         bfloat16: bool,
     ) -> None:
-        import openvino
-
+        openvino = _openvino()
         core: Any = openvino.Core()
         self._bfloat16 = bfloat16 and supports_bfloat16()
         settings = {
@@ -145,9 +145,21 @@ def supports_bfloat16() -> bool:
     """Whether OpenVINO computes in bfloat16 on this CPU (AVX512_BF16 or AMX), by its own account."""
     if importlib.util.find_spec("openvino") is None:
         return False
+    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _openvino() -> Any:
+    """The module, kept from reporting home.
+
+    Importing it sends its maker an event through Google Analytics, with an identifier of this machine that it keeps in
+    `~/intel`, unless somebody opted out beforehand (openvino/tools/ovc/__init__.py and telemetry_utils.py of 2026.4).
+    A server that sees faces reports to nobody. OpenVINO works without `openvino_telemetry` and then sends nothing.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # so that importing it fails
     import openvino
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return openvino
 
 
 def choose(runtime: str) -> str:
