@@ -1,7 +1,7 @@
 """Is the server in this container alive? Status 0 when GET /healthz answers 200, else 1 and why.
 
-Standard library only, and nothing of ours: it runs every few seconds. It reads the two settings that matter to it from the
-environment; when they are in a settings file instead, give this program the address: healthcheck.py https://localhost:9000
+Standard library only, and nothing of ours: it runs every few seconds. It reads the two settings that matter to it from
+the environment; when they are in a settings file instead, give it the address: healthcheck.py https://localhost:9000
 """
 
 import os
@@ -33,7 +33,7 @@ def main() -> int:
         with opener.open(f"{address()}/healthz", timeout=TIMEOUT_S):
             return 0
     except (OSError, ValueError) as error:
-        print(f"not alive: {error}", file=sys.stderr)
+        sys.stderr.write(f"not alive: {error}\n")
         return 1
 
 
