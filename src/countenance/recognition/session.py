@@ -12,6 +12,7 @@ inference request of OpenVINO belongs to one thread at a time: it is taken out o
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import queue
 import sys
@@ -24,6 +25,23 @@ from numpy.typing import NDArray
 from countenance.recognition.faults import ModelPackError
 
 RUNTIMES = ("openvino", "onnxruntime")
+
+
+def _silence() -> None:
+    """Keep both runtimes from reporting to their makers, which their official builds do unless told beforehand.
+
+    Importing OpenVINO 2026.4 sends an event through Google Analytics, with an identifier kept in `~/intel`
+    (openvino/tools/ovc/__init__.py); without the module `openvino_telemetry` it sends nothing. ONNX Runtime has sent
+    processes, sessions and hashes of models to Microsoft since 1.29, with an identifier in `~/.cache/Microsoft`, unless
+    this variable is set before it starts (https://github.com/microsoft/onnxruntime/pull/27379). A server that sees
+    faces reports to nobody.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # so that importing it fails
+
+
+_silence()  # here, as no other module imports a runtime (.importlinter), and before any of the imports below
 
 
 class Session(Protocol):
@@ -92,7 +110,8 @@ class OpenVinoSession:
         threads: int,
         bfloat16: bool,
     ) -> None:
-        openvino = _openvino()
+        import openvino
+
         core: Any = openvino.Core()
         self._bfloat16 = bfloat16 and supports_bfloat16()
         settings = {
@@ -145,21 +164,9 @@ def supports_bfloat16() -> bool:
     """Whether OpenVINO computes in bfloat16 on this CPU (AVX512_BF16 or AMX), by its own account."""
     if importlib.util.find_spec("openvino") is None:
         return False
-    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def _openvino() -> Any:
-    """The module, kept from reporting home.
-
-    Importing it sends its maker an event through Google Analytics, with an identifier of this machine that it keeps in
-    `~/intel`, unless somebody opted out beforehand (openvino/tools/ovc/__init__.py and telemetry_utils.py of 2026.4).
-    A server that sees faces reports to nobody. OpenVINO works without `openvino_telemetry` and then sends nothing.
-    """
-    if "openvino" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # so that importing it fails
     import openvino
 
-    return openvino
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def choose(runtime: str) -> str:
