@@ -18,7 +18,7 @@ from countenance_audit.merkle import leaf_hash, verify_inclusion
 from bench import Section
 from countenance.ledger import Ledger, Log, Opaque, accounting, person
 from countenance.ledger.storage import insert
-from countenance.store import Database, DatabaseError, Keyring
+from countenance.store import DatabaseError, Keyring, SqliteDatabase
 
 ORIGIN = "log.example/bench"
 LEAVES = 10_000_000
@@ -100,7 +100,7 @@ class _Opened:
         self.open()
 
     def open(self) -> None:
-        self.database = Database(self.folder / "countenance.db")
+        self.database = SqliteDatabase(self.folder / "countenance.db")
         self.log = Log(self.database, self.keyring, self.folder, origin=ORIGIN)
         self.ledger = Ledger(self.log)
 

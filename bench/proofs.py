@@ -24,7 +24,7 @@ from countenance.ledger import Log, Opaque, Public, accounting
 from countenance.ledger.periods import Periods
 from countenance.ledger.periods.bundling import bundle
 from countenance.ledger.periods.proving import certify
-from countenance.store import Database, Keyring
+from countenance.store import Keyring, SqliteDatabase
 
 ORIGIN = "log.example/bench"
 KEYS, QUICK_KEYS = 100_000, 5_000
@@ -70,7 +70,7 @@ class _Opened:
         folder.mkdir()
         self.now = NOON
         keyring = Keyring.open(folder / "master.key", create=True)
-        self.database = Database(folder / "countenance.db")
+        self.database = SqliteDatabase(folder / "countenance.db")
         self.log = Log(self.database, keyring, folder, origin=ORIGIN, now_us=lambda: self.now)
         self.periods = Periods(self.log, self.database, keyring)
         self.periods.begin()

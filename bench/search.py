@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from bench import Section, machine
 from countenance.biometrics import BoundingBox, Reference
 from countenance.gallery import Enrolment, SqliteGallery
-from countenance.store import Database, Entry, Keyring
+from countenance.store import Entry, Keyring, SqliteDatabase
 
 ACCOUNT = "111122223333"
 MODEL = "synthetic-128"
@@ -92,7 +92,7 @@ def enrolments(rows: NDArray[np.float32], seed: int) -> list[Enrolment]:
 @contextmanager
 def opened(folder: Path, **options: Any) -> Iterator[SqliteGallery]:
     """The gallery in a folder, as the server opens it."""
-    database = Database(folder / "bench.db")
+    database = SqliteDatabase(folder / "bench.db")
     gallery = SqliteGallery(database, Keyring.open(folder / "master.key", create=True), **options)
     try:
         yield gallery

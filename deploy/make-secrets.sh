@@ -27,13 +27,13 @@ if [ ! -e master.key ]; then
   keep master.key "$node"
 fi
 if [ ! -e postgres.password ]; then
-  # 192 bits in letters that mean nothing in a URL.
+  # 192 bits in letters that mean nothing in a password file.
   head -c 24 /dev/urandom | od -An -v -tx1 | tr -d ' \n' >postgres.password.new
   keep postgres.password "$postgres"
 fi
-if [ ! -e countenance.toml ]; then
-  printf 'database = "postgresql://countenance:%s@postgres/countenance"\n' "$(cat postgres.password)" >countenance.toml.new
-  keep countenance.toml "$node"
+if [ ! -e pgpass ]; then
+  printf 'postgres:5432:countenance:countenance:%s\n' "$(cat postgres.password)" >pgpass.new
+  keep pgpass "$node"
 fi
 if [ ! -e tls.crt ] || [ ! -e tls.key ]; then
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj "/CN=$name" \

@@ -7,6 +7,7 @@ values. Parts are closed in the reverse of the order in which they were opened.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ from countenance_audit.errors import AuditError
 from countenance_audit.policy import TrustPolicy
 
 import countenance
-from countenance import pipeline, restoration
+from countenance import pipeline, relocation, restoration
 from countenance.accounts import Accounts, Credentials, Party, PartyError
 from countenance.config import Settings, SettingsError
 from countenance.errors import Error
@@ -46,6 +47,7 @@ from countenance.operations.samples import retain
 from countenance.operations.standings import Standings, sources_of
 from countenance.recognition import (
     Engine,
+    Gpu,
     ModelPackError,
     build_engine,
     calibrations,
@@ -58,8 +60,8 @@ from countenance.standing import places, rules
 from countenance.standing.documents import Documents
 from countenance.standing.places import Places
 from countenance.standing.record import DAY_US, Terms
-from countenance.store import Database, Entry, Keyring, sync_folder
-from countenance.store.ownership import Ownership
+from countenance.store import Database, Entry, IntegrityErrors, Keyring, SqliteDatabase, sync_folder
+from countenance.store.ownership import FolderOwned, Ownership
 
 PERIODS_EVERY_S = 300.0
 """Seconds between two looks at whether a day ended: as often as heartbeats, the first of which ends it."""
@@ -200,6 +202,7 @@ def recover(
             origin=None if successor else settings.ledger_origin,
             successor=successor,
             outside=_outside(settings),
+            opened=None if settings.database is None else _store(settings),
         )
 
 
@@ -207,6 +210,11 @@ def restore(
     settings: Settings, source: Path, copies: Copies, *, reason: str, successor: restoration.Successor | None = None
 ) -> restoration.Restored:
     """Puts a backup in place, while no server runs. Raises RestoreFailed, RecoveryFailed."""
+    if settings.database is not None:
+        raise restoration.RestoreFailed(
+            "This server's database is PostgreSQL, which is restored by its own tools.",
+            hint="docs/operations/postgresql.md; then `countenance ledger recover`, if the log is behind",
+        )
     successor = _named(settings, successor)
     with Ownership(settings.data_dir):
         return restoration.restore(
@@ -220,6 +228,31 @@ def restore(
         )
 
 
+def migrate_database(settings: Settings) -> Mapping[str, int]:
+    """Brings the tables up to date, while no server of this folder runs; component -> version. Raises DatabaseError."""
+    with Ownership(settings.data_dir), _store(settings) as (database, _):
+        return relocation.migrate(database)
+
+
+def copy_database(settings: Settings, source: Path, url: str, *, told: Callable[[str, int], None]) -> relocation.Copied:
+    """Copies an embedded database to PostgreSQL; see `relocation.copy`. Raises DatabaseError, CopyFailed."""
+    _refuse_without_driver()
+    folder = source.absolute().parent
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(Ownership(folder))
+            is_owned = True
+        except FolderOwned:
+            is_owned = False
+        keyring = Keyring.open(settings.master_key_file or folder / "master.key", create=False)
+        return relocation.copy(source, url, is_owned=is_owned, keyring=keyring, folder=folder, told=told)
+
+
+def _refuse_without_driver() -> None:
+    if importlib.util.find_spec("psycopg") is None:
+        raise SettingsError("The driver for PostgreSQL is not installed.", hint="pip install 'countenance[postgresql]'")
+
+
 def _named(settings: Settings, successor: restoration.Successor | None) -> restoration.Successor | None:
     if successor is None or settings.ledger_origin is None:
         return successor
@@ -231,16 +264,40 @@ def _named(settings: Settings, successor: restoration.Successor | None) -> resto
 
 
 @contextmanager
+def _store(settings: Settings) -> Iterator[tuple[Database, Keyring]]:
+    """The database of record and the keys to it.
+
+    A master key is made only together with the database: a missing key beside existing data is a loss that a fresh key
+    would hide.
+    """
+    master = settings.master_key_file or settings.data_dir / "master.key"
+    database: Database
+    if settings.database is None:
+        file = settings.data_dir / "countenance.db"
+        keyring = Keyring.open(master, create=not file.exists())
+        database = SqliteDatabase(file)
+    else:
+        _refuse_without_driver()
+        from countenance.store.postgres import PostgresDatabase
+
+        database = PostgresDatabase(settings.data_dir, settings.database)
+        try:
+            keyring = Keyring.open(master, create=database.was_empty)
+        except BaseException:
+            database.close()
+            raise
+    try:
+        yield database, keyring
+    finally:
+        database.close()
+
+
+@contextmanager
 def _register(settings: Settings, start: Mapping[str, Any] | None = None) -> Iterator[Register]:
     data = settings.data_dir
     with ExitStack() as stack:
         restoration.sweep(data)
-        database_file = data / "countenance.db"
-        # A master key is made only together with the database: a missing key beside existing data is a
-        # loss that a fresh key would hide.
-        keyring = Keyring.open(data / "master.key", create=not database_file.exists())
-        database = Database(database_file)
-        stack.callback(database.close)
+        database, keyring = stack.enter_context(_store(settings))
         log = Log(database, keyring, data, origin=settings.ledger_origin, before_writing=_outside(settings))
         witnessing = Witnessing(log, _witnesses(settings.ledger_witnesses), patience_h=settings.ledger_quorum_hours)
         if start is not None:
@@ -313,6 +370,7 @@ def _engine(settings: Settings) -> Engine:
         flip=settings.flip,
         pack=pack.name,
         switched_on=settings.attributes,
+        gpu=Gpu(settings.cuda_device, settings.cuda_memory_bytes),
     )
 
 
@@ -478,7 +536,12 @@ def _first_use(settings: Settings, accounts: Accounts) -> None:
     credentials_file = data / "credentials"
     if owner is None:
         at, party = datetime.now(UTC), _owner_party(settings)
-        owner = accounts.create_account(OWNER_NAME, owner=True, request_id=str(uuid.uuid4()), at=at, party=party)
+        try:
+            owner = accounts.create_account(OWNER_NAME, owner=True, request_id=str(uuid.uuid4()), at=at, party=party)
+        except IntegrityErrors:  # another node began at the same moment
+            owner = accounts.owner()
+            if owner is None:
+                raise
     if not accounts.keys(owner.account_id):
         # A crash between the key and the file leaves a key that nobody knows: the warning below then says how
         # to get another.

@@ -15,7 +15,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -35,7 +35,17 @@ from countenance.ledger.history import HIGH_WATER
 from countenance.ledger.recover import Refilled
 from countenance.samples import Samples
 from countenance.samples.samples import NOTE as SAMPLES
-from countenance.store import Database, Keyring, Replay, backup, erasures, sync_folder
+from countenance.store import (
+    Connection,
+    Database,
+    Keyring,
+    Replay,
+    SqliteDatabase,
+    backup,
+    erasures,
+    has_table,
+    sync_folder,
+)
 from countenance.store.erasures import FILE as ERASURES
 
 DATABASE: Final = "countenance.db"
@@ -54,6 +64,9 @@ REPLAYS: Final[Mapping[str, tuple[str, Replay]]] = {
     SAMPLES: ("samples", Samples.replay),
 }
 """How each kind of erasure is done again, and the table that it takes from: an older database may not have it yet."""
+
+Opened = AbstractContextManager[tuple[Database, Keyring]]
+"""The database of record and the keys to it."""
 
 Outside = Callable[[Log], None]
 """Compares a log with what others saw of it; raises LogBehind."""
@@ -105,6 +118,7 @@ def mend(
     successor: Successor | None = None,
     outside: Outside | None = None,
     is_backup: bool = False,
+    opened: Opened | None = None,
 ) -> Mended:
     """Refill the log in a folder that is owned, or close it for a successor; then erase again what was erased, put in
     force the holds that are, and say in entries what else was lost or came back.
@@ -113,12 +127,13 @@ def mend(
         origin: that the log must have; None takes the one it has.
         outside: compares the mended log with what mirrors and witnesses saw, before anything is added or signed.
         is_backup: say it even when the log lacked nothing.
+        opened: opens the database, where it is not the one in the folder.
 
     Raises:
         RecoveryFailed: it cannot be mended that way; nothing was changed.
         LogBehind: mirrors or witnesses saw more of it than the copies have; leaves that were put back stay.
     """
-    with _opened(folder) as (database, keyring):
+    with opened or _opened(folder) as (database, keyring):
         if successor is None:
             done = recover.refill(database, keyring, folder, copies, reason=reason)
             log = Log(database, keyring, folder, origin=origin, before_writing=outside)
@@ -232,16 +247,11 @@ def reconcile(database: Database, log: Log, reason: str) -> list[Difference]:
     return found
 
 
-def _replays(connection: sqlite3.Connection) -> dict[str, Replay]:
+def _replays(connection: Connection) -> dict[str, Replay]:
     return {
-        kind: replay if _has(connection, table) else lambda connection, notes: 0
+        kind: replay if has_table(connection, table) else lambda connection, notes: 0
         for kind, (table, replay) in REPLAYS.items()
     }
-
-
-def _has(connection: sqlite3.Connection, table: str) -> bool:
-    found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,))
-    return found.fetchone() is not None
 
 
 def _act(operation: str, details: Mapping[str, int | str], *, kind: str = "act", account: str = "") -> Opaque:
@@ -260,7 +270,7 @@ def _act(operation: str, details: Mapping[str, int | str], *, kind: str = "act",
 @contextmanager
 def _opened(folder: Path) -> Iterator[tuple[Database, Keyring]]:
     keyring = Keyring.open(folder / MASTER_KEY, create=False)
-    database = Database(folder / DATABASE)
+    database = SqliteDatabase(folder / DATABASE)
     try:
         yield database, keyring
     finally:

@@ -25,7 +25,7 @@ from countenance_audit.usage import days_from
 
 from countenance.ledger import Ledger, Log, Opaque, Public, Recorded, accounting, person
 from countenance.ledger.periods import Periods
-from countenance.store import Database, Keyring
+from countenance.store import Keyring, SqliteDatabase
 
 ORIGIN = "log.example/cheat"
 WITNESSES = {name: Signer(f"witness.example/{name}", sha256(name.encode()).digest()) for name in ("a", "b")}
@@ -49,7 +49,7 @@ class Operator:
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
         keyring = Keyring.open(self.folder / "master.key", create=not (self.folder / "master.key").exists())
-        self.database = Database(self.folder / "countenance.db")
+        self.database = SqliteDatabase(self.folder / "countenance.db")
         self.log = Log(self.database, keyring, self.folder, origin=ORIGIN, now_us=lambda: self.now)
         self.periods = Periods(self.log, self.database, keyring, behind=lambda account, day: self.behind(account, day))
         self.periods.begin()

@@ -58,7 +58,7 @@ from countenance.sources import FolderSource, GrantedSource
 from countenance.standing import rules
 from countenance.standing.documents import Documents
 from countenance.standing.places import Places
-from countenance.store import Database, Entry, Keyring
+from countenance.store import Database, Entry, Keyring, SqliteDatabase
 from countenance.wire.http import HttpRequest, HttpResponse
 
 URL = "http://127.0.0.1:8080/"
@@ -252,7 +252,7 @@ def service_in(
         return microseconds(now())
 
     keyring = Keyring.open(folder / "master.key", create=True)
-    database = Database(folder / "countenance.db")
+    database = SqliteDatabase(folder / "countenance.db")
     gallery = None
     try:
         log = Log(database, keyring, folder, origin="log.example/test", now_us=now_us)

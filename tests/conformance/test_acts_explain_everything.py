@@ -14,7 +14,7 @@ from countenance_audit.leaf import Opening
 
 from countenance.operations.administration import AdministrationError
 from countenance.recognition import Busy
-from countenance.store import Database, Keyring
+from countenance.store import Keyring, SqliteDatabase
 from tests.unit.accounts.declarations import CUSTOMER, IDENTIFIED, OWNER
 
 from .in_process import InProcess, ScriptedEngine, code_of, service_in
@@ -237,7 +237,7 @@ def house_entry(account: str, key: str, **more: Any) -> Any:
 def test_fsck_on_a_folder_that_never_had_a_gallery(tmp_path: Path) -> None:
     from countenance.gallery import held
 
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     Keyring.open(tmp_path / "master.key", create=True)
     with database.reading() as connection:
         assert held(connection) == {}

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from countenance.gallery import Enrolment, SqliteGallery
 from countenance.recognition import build_engine, modelpack
-from countenance.store import Database, Entry, Keyring
+from countenance.store import Entry, Keyring, SqliteDatabase
 from tests.congruence.samples import reference, unit_rows
 from tests.e2e.conftest import People, Server, start
 from tests.unit.recognition import small_models
@@ -121,7 +121,7 @@ def test_a_collection_goes_from_one_pack_to_another_under_a_running_server(tmp_p
 
 @contextmanager
 def gallery_in(data: Path) -> Iterator[SqliteGallery]:
-    database = Database(data / "countenance.db")
+    database = SqliteDatabase(data / "countenance.db")
     try:
         opened = SqliteGallery(database, Keyring.open(data / "master.key", create=False))
         try:

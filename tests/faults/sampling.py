@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 from countenance.ledger import Log, Opaque, Public, accounting, fsck, person
 from countenance.samples import Samples
-from countenance.store import Database, Keyring
+from countenance.store import Database, Keyring, SqliteDatabase
 from tests.congruence.samples import ACCOUNT
 
 ORIGIN = "log.example/samples"
@@ -60,7 +60,7 @@ def call(request_id: str) -> Opaque:
 
 def opened(folder: Path) -> tuple[Database, Log, Samples]:
     keyring = Keyring.open(folder / "master.key", create=True)
-    database = Database(folder / "countenance.db")
+    database = SqliteDatabase(folder / "countenance.db")
     log = Log(database, keyring, folder, origin=ORIGIN)
     return database, log, Samples(database, keyring, folder, keeps=True, max_bytes=1 << 30)
 

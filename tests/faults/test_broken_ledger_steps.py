@@ -75,13 +75,13 @@ def test_a_broken_step_leaves_leaf_and_effect_or_neither(tmp_path: Path, step: s
             acts.insert(0, lambda: log.append(call(10)))
         for act in acts:
             before, held = log.size, stored(opened)
-            real = opened.database._writer._connection
+            real = opened.database._writer._session.connection
             faulty: Any = Faulty(real, step, moment, code)
-            opened.database._writer._connection = faulty
+            opened.database._writer._session.connection = faulty
             with pytest.raises(DatabaseError):
                 act()
             assert faulty.has_failed
-            opened.database._writer._connection = real
+            opened.database._writer._session.connection = real
             took_effect = (step, moment) == ("COMMIT", "done")
             assert log.size == before + took_effect
             assert stored(opened) in (held, held + took_effect)
@@ -110,11 +110,11 @@ def test_a_tile_that_cannot_be_written_takes_its_leaves_back(tmp_path: Path) -> 
         for number in range(254):
             log.append(call(number))
         assert log.size == 255
-        real = opened.database._writer._connection
-        opened.database._writer._connection = Faulty(real, "INSERT INTO log_tiles", "done", sqlite3.SQLITE_FULL)  # type: ignore[assignment]
+        real = opened.database._writer._session.connection
+        opened.database._writer._session.connection = Faulty(real, "INSERT INTO log_tiles", "done", sqlite3.SQLITE_FULL)  # type: ignore[assignment]
         with pytest.raises(DatabaseError):
             log.append(call(255))
-        opened.database._writer._connection = real
+        opened.database._writer._session.connection = real
         assert log.size == 255
         threads = [threading.Thread(target=log.append, args=(call(300 + number),)) for number in range(8)]
         for thread in threads:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from countenance.gallery.index import FaissIndex
-from countenance.store import AfterCommitError, Database, DatabaseError
+from countenance.store import AfterCommitError, DatabaseError, SqliteDatabase
 from tests.congruence.samples import ACCOUNT, World, enrolments, entry, name_id, unit_rows, world
 
 ROWS = unit_rows(9, 16, 1)
@@ -106,9 +106,9 @@ def test_a_broken_step_leaves_all_or_nothing(tmp_path: Path, step: str, moment: 
         enrol(opened, 0)
         assert images_found(opened) == {"0"}
         opened.gallery._sweeper.wait()  # it looks once at the start, and must not meet the fault
-        real = opened.database._writer._connection
+        real = opened.database._writer._session.connection
         faulty: Any = Faulty(real, step, moment, code)
-        opened.database._writer._connection = faulty
+        opened.database._writer._session.connection = faulty
         with pytest.raises(DatabaseError):
             enrol(opened, 1)
         assert faulty.has_failed
@@ -210,7 +210,7 @@ def test_a_read_only_database_says_so(tmp_path: Path) -> None:
         opened.database.maintain(lambda each: each.execute("PRAGMA query_only = ON"))
         with pytest.raises(DatabaseError, match="read-only"):
             enrol(opened, 1)
-        opened.database._writer._connection.execute("PRAGMA query_only = OFF")
+        opened.database._writer._session.connection.execute("PRAGMA query_only = OFF")
         assert images_stored(opened) == set()
 
 
@@ -250,12 +250,12 @@ def test_a_damaged_file_says_so(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_or_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(DatabaseError, match="in the data folder is not a database"):
-        Database(tmp_path / "x.db")
+        SqliteDatabase(tmp_path / "x.db")
     with pytest.raises(DatabaseError, match="cannot be created"):
-        Database(tmp_path / "no such folder" / "x.db")
+        SqliteDatabase(tmp_path / "no such folder" / "x.db")
     (tmp_path / "folder.db").mkdir()
     with pytest.raises(DatabaseError, match="cannot be opened"):
-        Database(tmp_path / "folder.db")
+        SqliteDatabase(tmp_path / "folder.db")
 
 
 def test_a_checkpoint_that_meets_a_disk_error_stops_all_writing(tmp_path: Path) -> None:
@@ -263,9 +263,9 @@ def test_a_checkpoint_that_meets_a_disk_error_stops_all_writing(tmp_path: Path) 
         opened.create()
         enrol(opened, 0)
         faulty: Any = Faulty(
-            opened.database._writer._connection, "PRAGMA wal_checkpoint", "undone", sqlite3.SQLITE_IOERR
+            opened.database._writer._session.connection, "PRAGMA wal_checkpoint", "undone", sqlite3.SQLITE_IOERR
         )
-        opened.database._writer._connection = faulty
+        opened.database._writer._session.connection = faulty
         assert opened.database.truncate_wal() is False
         with pytest.raises(DatabaseError, match="no more changes"):
             enrol(opened, 1)

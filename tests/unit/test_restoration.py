@@ -25,7 +25,7 @@ from countenance.gallery import SqliteGallery
 from countenance.ledger import Acts, Log, LogBehind, Opaque, accounting, acts, fsck, person, retention
 from countenance.ledger.copies import Copies, RecoveryFailed
 from countenance.restoration import Mended, Restored, RestoreFailed, Successor
-from countenance.store import Database, Keyring, KeyringError, backup
+from countenance.store import Keyring, KeyringError, SqliteDatabase, backup
 
 WHY = "the disk failed"
 
@@ -40,7 +40,7 @@ class House(World):
 @contextmanager
 def house(folder: Path, origin: str | None = "log.example/house") -> Iterator[House]:
     keyring = Keyring.open(folder / "master.key", create=not (folder / "countenance.db").exists())
-    database = Database(folder / "countenance.db")
+    database = SqliteDatabase(folder / "countenance.db")
     gallery = None
     try:
         log = Log(database, keyring, folder, origin=origin)
@@ -213,7 +213,7 @@ def test_what_cannot_be_put_in_place_changes_nothing(backed_up: Path, tmp_path: 
         source.write_bytes(b"noise" * 1000)
     elif wrong == "database":
         source.unlink()
-        Database(source).close()
+        SqliteDatabase(source).close()
     elif wrong == "key":
         (backed_up / "master.key").unlink()
         Keyring.open(backed_up / "master.key", create=True)

@@ -8,7 +8,6 @@ the keyring; knows no HTTP and no face.
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import threading
 from collections.abc import Mapping
 from datetime import datetime
@@ -31,7 +30,7 @@ from countenance.accounts.values import (
     moment,
     short_text,
 )
-from countenance.store import Database, Entry, Keyring
+from countenance.store import Connection, Database, Entry, Keyring
 
 ACCOUNT_ID_DIGITS: Final = 12
 """AWS account ids have twelve digits; SDKs and ARNs expect that form."""
@@ -88,7 +87,7 @@ class Accounts:
         aad = b"account/" + account.account_id.encode() + b"/id-key"
         wrapped = self._keyring.wrap(secrets.token_bytes(32), aad=aad)
 
-        def insert(connection: sqlite3.Connection) -> Declared | None:
+        def insert(connection: Connection) -> Declared | None:
             connection.execute(
                 "INSERT INTO account (account_id, name, is_owner, id_key, created_at, granted_by)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -217,7 +216,8 @@ class Accounts:
         self._database.write(
             self._act("bucket.grant", account_id, request_id, at, {"bucket": bucket, **_by(by)}),
             lambda connection: connection.execute(
-                "INSERT OR IGNORE INTO bucket_grant (account_id, bucket, granted_at, granted_by) VALUES (?, ?, ?, ?)",
+                "INSERT INTO bucket_grant (account_id, bucket, granted_at, granted_by) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
                 (account_id, bucket, micros(at), request_id),
             ),
         )
@@ -230,7 +230,7 @@ class Accounts:
                 hint="`countenance bucket list` shows the grants",
             )
 
-        def end(connection: sqlite3.Connection) -> None:
+        def end(connection: Connection) -> None:
             self._database.erasures.note(connection, revocations.note_of_bucket(account_id, bucket))
             connection.execute("DELETE FROM bucket_grant WHERE account_id = ? AND bucket = ?", (account_id, bucket))
 

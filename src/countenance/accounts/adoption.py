@@ -7,13 +7,12 @@ not explain stays as it is, and grants nothing.
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Iterator
 
 from countenance.accounts import authority
 from countenance.accounts.authority import Grant, Granted
 from countenance.accounts.values import AccessKey, Account, moment
-from countenance.store import Database
+from countenance.store import Connection, Database
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +36,7 @@ def adopt(database: Database, granted: Granted) -> list[str]:
             found.append((statement, (request_id, *row)))
     if found:
 
-        def name(connection: sqlite3.Connection) -> None:
+        def name(connection: Connection) -> None:
             for statement, values in found:
                 connection.execute(statement, values)
 
@@ -46,7 +45,7 @@ def adopt(database: Database, granted: Granted) -> list[str]:
     return unexplained
 
 
-def _nameless(connection: sqlite3.Connection) -> Iterator[tuple[Grant, str, tuple[str, ...]]]:
+def _nameless(connection: Connection) -> Iterator[tuple[Grant, str, tuple[str, ...]]]:
     for account_id, name, is_owner, created_at in connection.execute(
         "SELECT account_id, name, is_owner, created_at FROM account WHERE granted_by IS NULL"
     ).fetchall():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -27,7 +26,7 @@ from countenance.accounts.values import (
     moment,
     short_text,
 )
-from countenance.store import Database, Entry, Keyring
+from countenance.store import Connection, Database, Entry, Keyring
 
 ACCESS_KEY_PREFIX: Final = "AKCN"
 """Not AWS's AKIA: a key of this server must never be mistaken for one that opens an AWS account."""
@@ -77,7 +76,7 @@ class Keys:
         secret = base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         wrapped = self._keyring.wrap(secret.encode(), aad=_secret_aad(key.access_key_id, account_id))
 
-        def insert(connection: sqlite3.Connection) -> None:
+        def insert(connection: Connection) -> None:
             connection.execute(
                 "INSERT INTO access_key (access_key_id, account_id, purpose, holder, secret, created_at, granted_by)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -107,7 +106,7 @@ class Keys:
             return key
         said = entry(key)
 
-        def end(connection: sqlite3.Connection) -> None:
+        def end(connection: Connection) -> None:
             self._database.erasures.note(connection, revocations.note_of_key(access_key_id, micros(said.at)))
             connection.execute(
                 "UPDATE access_key SET revoked_at = ? WHERE access_key_id = ? AND revoked_at IS NULL",

@@ -5,7 +5,6 @@ Functions over an open connection, for whoever decides about transactions. Nothi
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +12,7 @@ from countenance_audit import canonical
 
 from countenance.accounts.party import Party
 from countenance.accounts.values import micros, moment
+from countenance.store import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Declared:
         return f"{self.version}/{self.party.digest()}"
 
 
-def insert(connection: sqlite3.Connection, account_id: str, party: Party, *, request_id: str, at: datetime) -> Declared:
+def insert(connection: Connection, account_id: str, party: Party, *, request_id: str, at: datetime) -> Declared:
     """Record the next version."""
     (version,) = connection.execute(
         "SELECT coalesce(max(version), 0) + 1 FROM party WHERE account_id = ?", (account_id,)
@@ -44,7 +44,7 @@ def insert(connection: sqlite3.Connection, account_id: str, party: Party, *, req
     return Declared(party, version, at, request_id)
 
 
-def versions(connection: sqlite3.Connection, account_id: str) -> list[Declared]:
+def versions(connection: Connection, account_id: str) -> list[Declared]:
     """All of them, the latest first."""
     rows = connection.execute(
         "SELECT content, version, recorded_at, granted_by FROM party WHERE account_id = ? ORDER BY version DESC",
@@ -53,7 +53,7 @@ def versions(connection: sqlite3.Connection, account_id: str) -> list[Declared]:
     return [_declared(row) for row in rows]
 
 
-def current(connection: sqlite3.Connection, account_id: str) -> Declared | None:
+def current(connection: Connection, account_id: str) -> Declared | None:
     """The latest version; None while nothing is declared."""
     row = connection.execute(
         "SELECT content, version, recorded_at, granted_by FROM party WHERE account_id = ?"
@@ -63,19 +63,19 @@ def current(connection: sqlite3.Connection, account_id: str) -> Declared | None:
     return None if row is None else _declared(row)
 
 
-def count(connection: sqlite3.Connection) -> int:
+def count(connection: Connection) -> int:
     """How many declarations there are, of all accounts and versions: none ever goes."""
     (found,) = connection.execute("SELECT count(*) FROM party").fetchone()
     return int(found)
 
 
-def undeclared(connection: sqlite3.Connection) -> set[str]:
+def undeclared(connection: Connection) -> set[str]:
     """The accounts of which no party is declared."""
     rows = connection.execute("SELECT account_id FROM account WHERE account_id NOT IN (SELECT account_id FROM party)")
     return {row[0] for row in rows}
 
 
-def digests(connection: sqlite3.Connection) -> dict[tuple[str, int], str]:
+def digests(connection: Connection) -> dict[tuple[str, int], str]:
     """(account, version) -> digest of every declaration, for `ledger fsck`."""
     rows = connection.execute("SELECT account_id, version, content FROM party").fetchall()
     return {(account_id, version): _party(content).digest() for account_id, version, content in rows}

@@ -5,15 +5,14 @@ Reads; decides nothing. What a thing is called and which members it has is the s
 
 from __future__ import annotations
 
-import sqlite3
-
 from countenance.accounts import parties
+from countenance.store import Connection
 
 Things = dict[tuple[str, ...], dict[str, int | str]]
 """Kind and identifiers of a thing -> what entries say of it."""
 
 
-def held(connection: sqlite3.Connection) -> Things:
+def held(connection: Connection) -> Things:
     """Accounts, keys, bucket grants and declarations, from one snapshot."""
     found: Things = {}
     for account_id, name, is_owner in connection.execute("SELECT account_id, name, is_owner FROM account"):

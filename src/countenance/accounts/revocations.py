@@ -5,9 +5,10 @@ Knows the notes (`store.erasures`) and the two tables; decides nothing.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+from countenance.store import Connection
 
 KEY: Final = "key"
 BUCKET: Final = "bucket"
@@ -24,7 +25,7 @@ def note_of_bucket(account_id: str, bucket: str) -> dict[str, Any]:
     return {"kind": BUCKET, "account": account_id, "bucket": bucket}
 
 
-def replay_keys(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+def replay_keys(connection: Connection, notes: Sequence[Mapping[str, Any]]) -> int:
     """Revoke again the keys that an older database put in force; returns how many there were."""
     return sum(
         connection.execute(
@@ -35,7 +36,7 @@ def replay_keys(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any
     )
 
 
-def replay_buckets(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+def replay_buckets(connection: Connection, notes: Sequence[Mapping[str, Any]]) -> int:
     """Take back again the grants that an older database brought back; returns how many there were.
 
     A grant that was taken back and given again after the backup is lost with the rest of that time: it has to be given

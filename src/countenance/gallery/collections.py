@@ -6,7 +6,6 @@ the account, and nothing else finds a collection for a caller.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -21,7 +20,7 @@ from countenance.gallery.values import (
     MAX_TAGS,
     Collection,
 )
-from countenance.store import Database, Keyring
+from countenance.store import Connection, Database, IntegrityErrors, Keyring, has_table
 
 _MASTER_CHECK = b"countenance gallery master check v1"
 
@@ -46,7 +45,7 @@ def check_master_key(database: Database, keyring: Keyring) -> None:
 
 
 def create(
-    connection: sqlite3.Connection,
+    connection: Connection,
     keyring: Keyring,
     account_id: str,
     collection_id: str,
@@ -61,15 +60,13 @@ def create(
         CollectionExists, TagLimitExceeded
     """
     try:
-        uid = connection.execute(
+        (uid,) = connection.execute(
             "INSERT INTO collections (account_id, collection_id, model_version, dimension, created_at) "
-            "VALUES (?, ?, ?, ?, ?)",
+            "VALUES (?, ?, ?, ?, ?) RETURNING uid",
             (account_id, collection_id, model_version, dimension, records.to_microseconds(at)),
-        ).lastrowid
-    except sqlite3.IntegrityError:
+        ).fetchone()
+    except IntegrityErrors:
         raise CollectionExists("The collection exists already.") from None
-    if uid is None:  # pragma: no cover - SQLite gives an id to every inserted row
-        raise AssertionError("an inserted collection has no uid")
     wrapped = CollectionSeal.new_wrapped_key(keyring, account_id=account_id, uid=uid)
     connection.execute("INSERT INTO collection_keys (uid, wrapped) VALUES (?, ?)", (uid, wrapped))
     if tags:
@@ -85,7 +82,7 @@ def create(
     )
 
 
-def find(connection: sqlite3.Connection, account_id: str, collection_id: str) -> Collection:
+def find(connection: Connection, account_id: str, collection_id: str) -> Collection:
     """A collection by its owner and name.
 
     Raises:
@@ -101,7 +98,7 @@ def find(connection: sqlite3.Connection, account_id: str, collection_id: str) ->
     return records.collection_of(row)
 
 
-def find_by_uid(connection: sqlite3.Connection, uid: int) -> tuple[Collection, int]:
+def find_by_uid(connection: Connection, uid: int) -> tuple[Collection, int]:
     """A collection and its revision, for the index; never for a caller's name.
 
     Raises:
@@ -116,7 +113,7 @@ def find_by_uid(connection: sqlite3.Connection, uid: int) -> tuple[Collection, i
     return records.collection_of(row[1:]), row[0]
 
 
-def listed(connection: sqlite3.Connection, account_id: str, after_uid: int | None, limit: int) -> list[Collection]:
+def listed(connection: Connection, account_id: str, after_uid: int | None, limit: int) -> list[Collection]:
     """An account's collections by uid, those beyond `after_uid`."""
     rows = connection.execute(
         f"SELECT {records.COLLECTION_COLUMNS} FROM collections "  # noqa: S608 - fixed column names
@@ -126,7 +123,7 @@ def listed(connection: sqlite3.Connection, account_id: str, after_uid: int | Non
     return [records.collection_of(row) for row in rows]
 
 
-def seal_of(connection: sqlite3.Connection, keyring: Keyring, collection: Collection) -> CollectionSeal:
+def seal_of(connection: Connection, keyring: Keyring, collection: Collection) -> CollectionSeal:
     """What seals and opens a collection's templates.
 
     Raises:
@@ -148,14 +145,14 @@ def seal_of(connection: sqlite3.Connection, keyring: Keyring, collection: Collec
     )
 
 
-def tags_of(connection: sqlite3.Connection, uid: int) -> dict[str, str]:
+def tags_of(connection: Connection, uid: int) -> dict[str, str]:
     """All tags, by name."""
     return dict(
         connection.execute("SELECT name, value FROM collection_tags WHERE uid = ? ORDER BY name", (uid,)).fetchall()
     )
 
 
-def tag(connection: sqlite3.Connection, uid: int, tags: Mapping[str, str]) -> dict[str, str]:
+def tag(connection: Connection, uid: int, tags: Mapping[str, str]) -> dict[str, str]:
     """Set some tags and keep the others.
 
     Raises:
@@ -172,16 +169,16 @@ def tag(connection: sqlite3.Connection, uid: int, tags: Mapping[str, str]) -> di
     return tags_of(connection, uid)
 
 
-def untag(connection: sqlite3.Connection, uid: int, names: Sequence[str]) -> dict[str, str]:
+def untag(connection: Connection, uid: int, names: Sequence[str]) -> dict[str, str]:
     """Remove some tags; names that are not there are ignored."""
     connection.executemany("DELETE FROM collection_tags WHERE uid = ? AND name = ?", [(uid, name) for name in names])
     return tags_of(connection, uid)
 
 
-def held(connection: sqlite3.Connection) -> dict[tuple[str, ...], dict[str, int | str]]:
+def held(connection: Connection) -> dict[tuple[str, ...], dict[str, int | str]]:
     """Every collection with the number of its references, counted: what `ledger fsck` compares with the entries. Empty
     while no gallery was ever opened on this database."""
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'enrolled_references'").fetchall():
+    if not has_table(connection, "enrolled_references"):
         return {}
     rows = connection.execute(
         "SELECT account_id, collection_id,"

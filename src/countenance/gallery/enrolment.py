@@ -9,7 +9,6 @@ place in the order, and takes the new measurements. Enrolling the very same thin
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +28,7 @@ from countenance.gallery.values import (
     Collection,
     Enrolment,
 )
+from countenance.store import Connection
 
 IDS_AT_ONCE = 500  # in one IN (...) list; SQLite allows 32,766 and plans short lists as key lookups
 LENGTH_TOLERANCE = 1e-3  # how far from 1 the length of float32 features may be; fp16 rounding gives 5e-4
@@ -118,7 +118,7 @@ def check_model(collection: Collection, prepared: Prepared) -> None:
 
 
 def enrol(
-    connection: sqlite3.Connection, collection: Collection, seal: CollectionSeal, prepared: Prepared
+    connection: Connection, collection: Collection, seal: CollectionSeal, prepared: Prepared
 ) -> tuple[list[Reference], Change]:
     """Write inside the open transaction; returns the references in the order given, and what changed."""
     (next_seq, revision) = connection.execute(
@@ -182,7 +182,7 @@ def placeholders(count: int) -> str:
     return ",".join("?" * count)
 
 
-def _plan(connection: sqlite3.Connection, collection: Collection, prepared: Prepared) -> _Plan:
+def _plan(connection: Connection, collection: Collection, prepared: Prepared) -> _Plan:
     plan = _Plan()
 
     def found(condition: str, *values: Any) -> None:
@@ -195,7 +195,7 @@ def _plan(connection: sqlite3.Connection, collection: Collection, prepared: Prep
     # Only what was enrolled from this image under this external image id: one picture of a crowd may be in the
     # collection under thousands of others.
     for image_id, external_image_id in dict.fromkeys((columns[1], columns[2]) for columns in prepared.columns):
-        found("image_id = ? AND external_image_id IS ?", image_id, external_image_id)
+        found("image_id = ? AND external_image_id IS NOT DISTINCT FROM ?", image_id, external_image_id)
     if not plan.by_face:
         return plan
     claimed: set[bytes] = set()
@@ -235,7 +235,7 @@ def _kept(stored: Reference, given: Reference) -> Reference:
 
 
 def _update(
-    connection: sqlite3.Connection,
+    connection: Connection,
     seal: CollectionSeal,
     stored: _Stored,
     reference: Reference,

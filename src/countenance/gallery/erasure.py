@@ -10,7 +10,6 @@ it. The write-ahead log is cut to nothing after the key is gone and again after 
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from countenance.gallery.enrolment import placeholders, portions
 from countenance.gallery.values import (
     Collection,
 )
-from countenance.store import Database, DatabaseError
+from countenance.store import Connection, Database, DatabaseError
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ _DIGEST_BYTES: Final = 16
 ROWS_AT_ONCE = 1_000  # removed in one transaction: some tens of milliseconds for other writers to wait
 
 
-def erase_references(connection: sqlite3.Connection, uid: int, face_ids: Sequence[bytes]) -> tuple[list[bytes], int]:
+def erase_references(connection: Connection, uid: int, face_ids: Sequence[bytes]) -> tuple[list[bytes], int]:
     """Remove rows; returns the face ids that were there, in the order given, and the collection's revision."""
     present: set[bytes] = set()
     for portion in portions(face_ids):
@@ -57,7 +56,7 @@ def erase_references(connection: sqlite3.Connection, uid: int, face_ids: Sequenc
     return [face_id for face_id in face_ids if face_id in present], revision
 
 
-def erase_collection(connection: sqlite3.Connection, collection: Collection) -> bool:
+def erase_collection(connection: Connection, collection: Collection) -> bool:
     """Destroy the key and the name of a collection; returns whether rows are left for the sweeper."""
     uid = collection.uid
     destroy(connection, uid)
@@ -69,7 +68,7 @@ def erase_collection(connection: sqlite3.Connection, collection: Collection) -> 
     return True
 
 
-def destroy(connection: sqlite3.Connection, uid: int) -> None:
+def destroy(connection: Connection, uid: int) -> None:
     """Destroy the key and the row of a collection, and its users; its references are for whoever calls."""
     # The same length as before: SQLite then overwrites the bytes where they are.
     connection.execute("UPDATE collection_keys SET wrapped = zeroblob(length(wrapped)) WHERE uid = ?", (uid,))
@@ -117,7 +116,7 @@ def note_of_crops(collection: Collection) -> dict[str, Any]:
     return {**note_of_collection(collection), "kind": CROPS}
 
 
-def replay_references(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+def replay_references(connection: Connection, notes: Sequence[Mapping[str, Any]]) -> int:
     """Erase again the references that an older database brought back; returns how many there were."""
     erased: dict[tuple[str, str], set[bytes]] = {}
     for note in notes:
@@ -145,7 +144,7 @@ def replay_references(connection: sqlite3.Connection, notes: Sequence[Mapping[st
     return count
 
 
-def replay_collections(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+def replay_collections(connection: Connection, notes: Sequence[Mapping[str, Any]]) -> int:
     """Delete again the collections that an older database brought back; returns how many there were."""
     count = 0
     for note in notes:
@@ -160,7 +159,7 @@ def replay_collections(connection: sqlite3.Connection, notes: Sequence[Mapping[s
     return count
 
 
-def replay_crops(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+def replay_crops(connection: Connection, notes: Sequence[Mapping[str, Any]]) -> int:
     """Erase again the crops that an older database brought back; returns how many there were."""
     count = 0
     for note in notes:
@@ -179,7 +178,7 @@ def _digest(account_id: str, collection_id: str, face_id: bytes) -> bytes:
     return sha256(named + face_id).digest()[:_DIGEST_BYTES]
 
 
-def sweep_portion(connection: sqlite3.Connection) -> bool:
+def sweep_portion(connection: Connection) -> bool:
     """Remove some rows of one deleted collection; returns whether there was anything to do."""
     row = connection.execute("SELECT uid FROM erasures ORDER BY uid LIMIT 1").fetchone()
     if row is None:

@@ -6,7 +6,6 @@ the account: what another account owns does not exist here.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -28,7 +27,7 @@ from countenance.gallery.values import (
     User,
     UserCandidate,
 )
-from countenance.store import Entry
+from countenance.store import Connection, Entry
 
 if TYPE_CHECKING:
     from countenance.gallery.erasure import Erased
@@ -314,7 +313,7 @@ class Gallery(Protocol):
         model_version: str,
         dimension: int,
         erases_rest: bool,
-        may_erase: Callable[[sqlite3.Connection], None],
+        may_erase: Callable[[Connection], None],
         entry: Entry,
     ) -> Migrated:
         """Have the templates beside the collection take the place of its own, in one transaction.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 from countenance.biometrics import Reference
 from countenance.gallery import enrolment, records, users
 from countenance.gallery.values import Collection
+from countenance.store import Connection
 
 
 def references(
-    connection: sqlite3.Connection,
+    connection: Connection,
     collection: Collection,
     after_seq: int | None,
     limit: int,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
 
 import numpy as np
@@ -12,13 +11,14 @@ from countenance.gallery.index import Index, IndexFactory
 from countenance.gallery.sealing import CollectionSeal, from_template
 from countenance.gallery.shelf import Loaded
 from countenance.gallery.values import Collection
+from countenance.store import Connection
 
 AT_ONCE: Final = 4_096
 """Rows opened between two additions to an index: about 1 MB at 128 features."""
 
 
 def references_index(
-    connection: sqlite3.Connection, collection: Collection, seal: CollectionSeal, factory: IndexFactory
+    connection: Connection, collection: Collection, seal: CollectionSeal, factory: IndexFactory
 ) -> Index:
     """Of a collection's references."""
     index = factory(collection.dimension)
@@ -36,9 +36,7 @@ def references_index(
     return index
 
 
-def users_index(
-    connection: sqlite3.Connection, collection: Collection, seal: CollectionSeal, factory: IndexFactory
-) -> Loaded:
+def users_index(connection: Connection, collection: Collection, seal: CollectionSeal, factory: IndexFactory) -> Loaded:
     """Of what a collection's users are compared by, with its revision."""
     (revision,) = connection.execute(
         "SELECT user_revision FROM collections WHERE uid = ?", (collection.uid,)

@@ -7,7 +7,6 @@ FaceIds, users and the order of enrolment stay: a FaceId names a face that someb
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
 from collections.abc import Sequence
 
@@ -24,6 +23,7 @@ from countenance.gallery.values import (
     Collection,
     KeptCrop,
 )
+from countenance.store import Connection
 
 CROP_SHAPE = (112, 112, 3)
 """Of what is kept: the crop that every model here makes its features of (recognition.alignment.CROP)."""
@@ -44,7 +44,7 @@ def packed(crop: NDArray[np.uint8]) -> bytes:
     return zlib.compress(np.diff(down, axis=1, prepend=np.uint8(0)).tobytes(), LEVEL)
 
 
-def keep(connection: sqlite3.Connection, seal: CollectionSeal, ref_id: int, face_id: bytes, crop: bytes) -> None:
+def keep(connection: Connection, seal: CollectionSeal, ref_id: int, face_id: bytes, crop: bytes) -> None:
     """Keep a packed crop of a reference, in the place of another if there is one."""
     connection.execute(
         "INSERT INTO reference_crops (ref_id, crop) VALUES (?, ?)"
@@ -53,12 +53,12 @@ def keep(connection: sqlite3.Connection, seal: CollectionSeal, ref_id: int, face
     )
 
 
-def has_crop(connection: sqlite3.Connection, ref_id: int) -> bool:
+def has_crop(connection: Connection, ref_id: int) -> bool:
     """Whether a reference's crop is kept."""
     return connection.execute("SELECT 1 FROM reference_crops WHERE ref_id = ?", (ref_id,)).fetchone() is not None
 
 
-def forget_crops(connection: sqlite3.Connection, uid: int) -> int:
+def forget_crops(connection: Connection, uid: int) -> int:
     """Remove every crop of a collection, and what was made of crops and is not in force; returns how many crops."""
     bounds = records.ref_id_range(uid)
     connection.execute("DELETE FROM staged_templates WHERE ref_id BETWEEN ? AND ?", bounds)
@@ -66,7 +66,7 @@ def forget_crops(connection: sqlite3.Connection, uid: int) -> int:
 
 
 def unstaged(
-    connection: sqlite3.Connection, collection: Collection, seal: CollectionSeal, model_version: str, limit: int
+    connection: Connection, collection: Collection, seal: CollectionSeal, model_version: str, limit: int
 ) -> list[KeptCrop]:
     """References whose crop is kept and that have no template of this model staged, in the order of enrolment."""
     rows = connection.execute(
@@ -87,7 +87,7 @@ def _opened(seal: CollectionSeal, face_id: bytes, sealed: bytes) -> NDArray[np.u
 
 
 def stage(
-    connection: sqlite3.Connection,
+    connection: Connection,
     collection: Collection,
     seal: CollectionSeal,
     model_version: str,
@@ -113,7 +113,7 @@ def stage(
     return count
 
 
-def without(connection: sqlite3.Connection, uid: int, model_version: str) -> list[bytes]:
+def without(connection: Connection, uid: int, model_version: str) -> list[bytes]:
     """The face ids that have no template of this model staged."""
     rows = connection.execute(
         "SELECT r.face_id FROM enrolled_references r LEFT JOIN staged_templates s"
@@ -124,7 +124,7 @@ def without(connection: sqlite3.Connection, uid: int, model_version: str) -> lis
     return [row[0] for row in rows]
 
 
-def switch(connection: sqlite3.Connection, collection: Collection, model_version: str, dimension: int) -> int:
+def switch(connection: Connection, collection: Collection, model_version: str, dimension: int) -> int:
     """Have the staged templates take the place of the collection's. Returns how many.
 
     Raises:

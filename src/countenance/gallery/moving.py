@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,7 +32,7 @@ from countenance.gallery.values import (
     Collection,
     User,
 )
-from countenance.store import Database, Entry, Keyring
+from countenance.store import Connection, Database, Entry, IntegrityErrors, Keyring
 
 NOBODY: Final = ""
 """The account of a collection that has not arrived yet: no caller's."""
@@ -56,7 +55,7 @@ class Leaving:
 
     collection: Collection
     tags: Mapping[str, str]
-    _connection: sqlite3.Connection
+    _connection: Connection
     _seal: CollectionSeal
 
     def users(self) -> Iterator[User]:
@@ -86,7 +85,7 @@ class Leaving:
             first = rows[-1][0] + 1
 
 
-def leaving(connection: sqlite3.Connection, keyring: Keyring, account_id: str, collection_id: str) -> Leaving:
+def leaving(connection: Connection, keyring: Keyring, account_id: str, collection_id: str) -> Leaving:
     """A collection to be read from the snapshot of this connection. Raises CollectionNotFound."""
     found = collection_rows.find(connection, account_id, collection_id)
     tags = collection_rows.tags_of(connection, found.uid)
@@ -119,17 +118,16 @@ class Arriving:
         self.is_there = False
         """Whether it was given to its account."""
 
-        def begin(connection: sqlite3.Connection) -> int:
+        def begin(connection: Connection) -> int:
             _refuse_existing(connection, account_id, collection_id)
-            uid = connection.execute(
+            (uid,) = connection.execute(
                 "INSERT INTO collections (account_id, collection_id, model_version, dimension, created_at) "
-                "VALUES (?, ?, ?, ?, ?)",
+                "VALUES (?, ?, ?, ?, ?) RETURNING uid",
                 (NOBODY, secrets.token_hex(16), model_version, dimension, records.to_microseconds(created_at)),
-            ).lastrowid
-            assert uid is not None  # SQLite gives an id to every inserted row
+            ).fetchone()
             wrapped = CollectionSeal.new_wrapped_key(keyring, account_id=account_id, uid=uid)
             connection.execute("INSERT INTO collection_keys (uid, wrapped) VALUES (?, ?)", (uid, wrapped))
-            return uid
+            return int(uid)
 
         self._uid = database.maintain(begin)
         with database.reading() as connection:
@@ -182,10 +180,10 @@ class Arriving:
             place = records.ref_id(self._uid, self._count + at + 1)
             rows.append((*columns, self._seal.seal(columns[0], template), self._uid, place, seq))
 
-        def insert(connection: sqlite3.Connection) -> None:
+        def insert(connection: Connection) -> None:
             try:
                 connection.executemany(_INSERT, rows)
-            except sqlite3.IntegrityError:
+            except IntegrityErrors:
                 raise NotAsAnArchiveHasIt("A FaceId is there twice.") from None
 
         self._database.maintain(insert)
@@ -207,7 +205,7 @@ class Arriving:
             TagLimitExceeded: more than `MAX_TAGS` tags.
         """
 
-        def work(connection: sqlite3.Connection) -> Collection:
+        def work(connection: Connection) -> Collection:
             _refuse_existing(connection, self._account_id, self._collection_id)
             connection.execute(
                 "UPDATE collections SET account_id = ?, collection_id = ?, face_count = ?, next_seq = ?, "
@@ -251,7 +249,7 @@ class Arriving:
         return user[0]
 
 
-def discard_all(connection: sqlite3.Connection) -> int:
+def discard_all(connection: Connection) -> int:
     """At the start: takes away what never arrived; how many collections."""
     rows = connection.execute("SELECT uid FROM collections WHERE account_id = ?", (NOBODY,)).fetchall()
     for (uid,) in rows:
@@ -259,7 +257,7 @@ def discard_all(connection: sqlite3.Connection) -> int:
     return len(rows)
 
 
-def erased_from(connection: sqlite3.Connection, account_id: str, collection_id: str) -> erasure.Erased:
+def erased_from(connection: Connection, account_id: str, collection_id: str) -> erasure.Erased:
     """Which references were taken out of an account's collection of this name for good, as far as is noted."""
     found: set[bytes] = set()
     cursor = connection.execute(
@@ -273,7 +271,7 @@ def erased_from(connection: sqlite3.Connection, account_id: str, collection_id: 
     return erasure.Erased(account_id, collection_id, frozenset(found))
 
 
-def _refuse_existing(connection: sqlite3.Connection, account_id: str, collection_id: str) -> None:
+def _refuse_existing(connection: Connection, account_id: str, collection_id: str) -> None:
     query = "SELECT 1 FROM collections WHERE account_id = ? AND collection_id = ?"
     if connection.execute(query, (account_id, collection_id)).fetchone() is not None:
         raise CollectionExists(
@@ -282,7 +280,7 @@ def _refuse_existing(connection: sqlite3.Connection, account_id: str, collection
         )
 
 
-def _discard(connection: sqlite3.Connection, uid: int) -> bool:
+def _discard(connection: Connection, uid: int) -> bool:
     row = connection.execute(
         f"SELECT {records.COLLECTION_COLUMNS} FROM collections WHERE uid = ? AND account_id = ?",  # noqa: S608
         (uid, NOBODY),

@@ -7,7 +7,6 @@ thread right after the commit, before the caller is answered: what was acknowled
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,7 +42,7 @@ from countenance.gallery.values import (
     User,
     UserCandidate,
 )
-from countenance.store import Database, Entry, Keyring
+from countenance.store import Connection, Database, Entry, Keyring
 
 _SCRIPTS = ("0001.sql", "0002.sql", "0003.sql", "0004.sql")
 
@@ -80,6 +79,7 @@ class SqliteGallery:
         scripts = [(folder / name).read_text(encoding="utf-8") for name in _SCRIPTS]
         database.migrate("gallery", scripts)
         collection_rows.check_master_key(database, keyring)
+        database.keeps_keys_in("collection_keys")
         database.when_in_doubt(self._compare)
         database.maintain(moving.discard_all)
         self._sweeper.wake()
@@ -111,7 +111,7 @@ class SqliteGallery:
             return collection_rows.listed(connection, account_id, after_uid, limit)
 
     def delete_collection(self, account_id: str, collection_id: str, *, entry: Entry) -> int:
-        def work(connection: sqlite3.Connection) -> tuple[Collection, bool]:
+        def work(connection: Connection) -> tuple[Collection, bool]:
             found = collection_rows.find(connection, account_id, collection_id)
             self._database.erasures.note(connection, erasure.note_of_collection(found))
             return found, erasure.erase_collection(connection, found)
@@ -131,7 +131,7 @@ class SqliteGallery:
     ) -> list[Reference]:
         prepared = enrolment.prepare(enrolments)
 
-        def work(connection: sqlite3.Connection) -> tuple[list[Reference], Change, Change | None]:
+        def work(connection: Connection) -> tuple[list[Reference], Change, Change | None]:
             found = collection_rows.find(connection, account_id, collection_id)
             enrolment.check_model(found, prepared)
             seal = self._seal(connection, found)
@@ -177,7 +177,7 @@ class SqliteGallery:
     ) -> list[str]:
         wanted = records.known_id_bytes(face_ids)
 
-        def work(connection: sqlite3.Connection) -> tuple[list[bytes], Change, Change | None, int]:
+        def work(connection: Connection) -> tuple[list[bytes], Change, Change | None, int]:
             found = collection_rows.find(connection, account_id, collection_id)
             spared = users.associated(connection, found.uid, wanted) if spares_users else set()
             wanted_here = [each for each in wanted if each not in spared]
@@ -211,7 +211,7 @@ class SqliteGallery:
         once: Once | None,
         most: int | None = None,
     ) -> None:
-        def work(connection: sqlite3.Connection, found: Collection) -> tuple[Associated, None]:
+        def work(connection: Connection, found: Collection) -> tuple[Associated, None]:
             users.create(connection, found, user_id, at)
             if most is not None and found.user_count >= most:  # whoever is there already was told of as such
                 raise TooManyUsers(f"The collection has {most} users, which is its quota.")
@@ -222,7 +222,7 @@ class SqliteGallery:
     def delete_user(
         self, account_id: str, collection_id: str, user_id: str, *, entry: Entry, once: Once | None
     ) -> None:
-        def work(connection: sqlite3.Connection, found: Collection) -> tuple[Associated, Change | None]:
+        def work(connection: Connection, found: Collection) -> tuple[Associated, Change | None]:
             user = users.find(connection, found.uid, user_id)
             users.delete(connection, found.uid, user)
             had = Touched({user.seq: True} if user.faces else {})
@@ -243,7 +243,7 @@ class SqliteGallery:
     ) -> Associated:
         wanted = records.known_id_bytes(face_ids)
 
-        def work(connection: sqlite3.Connection, found: Collection) -> tuple[Associated, Change | None]:
+        def work(connection: Connection, found: Collection) -> tuple[Associated, Change | None]:
             user, seal = users.find(connection, found.uid, user_id), self._seal(connection, found)
             done = users.associate(connection, found, seal, user, wanted, is_same)
             had = Touched({user.seq: bool(user.faces)} if done.face_ids else {})
@@ -263,7 +263,7 @@ class SqliteGallery:
     ) -> Associated:
         wanted = records.known_id_bytes(face_ids)
 
-        def work(connection: sqlite3.Connection, found: Collection) -> tuple[Associated, Change | None]:
+        def work(connection: Connection, found: Collection) -> tuple[Associated, Change | None]:
             user = users.find(connection, found.uid, user_id)
             done = users.disassociate(connection, found, user, wanted)
             had = Touched({user.seq: True} if done.face_ids else {})
@@ -359,7 +359,7 @@ class SqliteGallery:
     ) -> int:
         enrolment.check_length(features)
 
-        def work(connection: sqlite3.Connection) -> int:
+        def work(connection: Connection) -> int:
             found = collection_rows.find(connection, account_id, collection_id)
             seal = self._seal(connection, found)
             return migrating.stage(connection, found, seal, model_version, face_ids, features)
@@ -379,10 +379,10 @@ class SqliteGallery:
         model_version: str,
         dimension: int,
         erases_rest: bool,
-        may_erase: Callable[[sqlite3.Connection], None],
+        may_erase: Callable[[Connection], None],
         entry: Entry,
     ) -> Migrated:
-        def work(connection: sqlite3.Connection) -> tuple[Migrated, int, int]:
+        def work(connection: Connection) -> tuple[Migrated, int, int]:
             found = collection_rows.find(connection, account_id, collection_id)
             erased: list[bytes] = []
             gone = 0
@@ -411,7 +411,7 @@ class SqliteGallery:
         return done
 
     def forget_crops(self, account_id: str, collection_id: str, *, entry: Entry) -> int:
-        def work(connection: sqlite3.Connection) -> int:
+        def work(connection: Connection) -> int:
             found = collection_rows.find(connection, account_id, collection_id)
             count = migrating.forget_crops(connection, found.uid)
             if count:
@@ -428,14 +428,14 @@ class SqliteGallery:
             return collection_rows.tags_of(connection, found.uid)
 
     def tag(self, account_id: str, collection_id: str, tags: Mapping[str, str], *, entry: Entry) -> dict[str, str]:
-        def work(connection: sqlite3.Connection) -> dict[str, str]:
+        def work(connection: Connection) -> dict[str, str]:
             found = collection_rows.find(connection, account_id, collection_id)
             return collection_rows.tag(connection, found.uid, tags)
 
         return self._database.write(entry, work)
 
     def untag(self, account_id: str, collection_id: str, names: Sequence[str], *, entry: Entry) -> dict[str, str]:
-        def work(connection: sqlite3.Connection) -> dict[str, str]:
+        def work(connection: Connection) -> dict[str, str]:
             found = collection_rows.find(connection, account_id, collection_id)
             return collection_rows.untag(connection, found.uid, names)
 
@@ -515,7 +515,7 @@ class SqliteGallery:
         """End the thread that finishes deletions; what it left is taken up by the next start."""
         self._sweeper.stop()
 
-    def _seal(self, connection: sqlite3.Connection, collection: Collection) -> CollectionSeal:
+    def _seal(self, connection: Connection, collection: Collection) -> CollectionSeal:
         return collection_rows.seal_of(connection, self._keyring, collection)
 
     def _once(
@@ -524,11 +524,11 @@ class SqliteGallery:
         collection_id: str,
         entry: Entry,
         once: Once | None,
-        work: Callable[[sqlite3.Connection, Collection], tuple[Associated, Change | None]],
+        work: Callable[[Connection, Collection], tuple[Associated, Change | None]],
     ) -> Associated:
         """Carries a change of users out, unless the client's token was answered before."""
 
-        def all_of_it(connection: sqlite3.Connection) -> tuple[Associated, Change | None, bool]:
+        def all_of_it(connection: Connection) -> tuple[Associated, Change | None, bool]:
             found = collection_rows.find(connection, account_id, collection_id)
             if once is not None and (before := tokens.answered(connection, once)) is not None:
                 return before, None, True

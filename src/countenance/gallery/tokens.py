@@ -6,7 +6,6 @@ SDKs send a token of their own with each call and repeat it when they try again 
 from __future__ import annotations
 
 import json
-import sqlite3
 from datetime import timedelta
 
 from countenance.gallery.faults import (
@@ -19,6 +18,7 @@ from countenance.gallery.values import (
     Once,
     Why,
 )
+from countenance.store import Connection
 
 KEPT = timedelta(hours=24)
 """How long: longer than any SDK goes on trying. Amazon states no time for these operations."""
@@ -26,7 +26,7 @@ _AT_ONCE = 100
 """Old rows removed by each call."""
 
 
-def answered(connection: sqlite3.Connection, once: Once) -> Associated | None:
+def answered(connection: Connection, once: Once) -> Associated | None:
     """The answer that was given under this token, if any.
 
     Raises:
@@ -48,12 +48,14 @@ def answered(connection: sqlite3.Connection, once: Once) -> Associated | None:
     )
 
 
-def keep(connection: sqlite3.Connection, once: Once, done: Associated) -> None:
+def keep(connection: Connection, once: Once, done: Associated) -> None:
     """Remembers an answer, and forgets old ones."""
     refused = [[each.face_id, each.why.value, each.user_id, each.score] for each in done.refused]
     answer = json.dumps([done.face_ids, refused, done.user_faces])
     connection.execute(
-        "INSERT OR REPLACE INTO client_tokens (account_id, token, asked, answer, at) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO client_tokens (account_id, token, asked, answer, at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (account_id, token)"
+        " DO UPDATE SET asked = excluded.asked, answer = excluded.answer, at = excluded.at",
         (once.account_id, once.token, once.asked, answer, to_microseconds(once.at)),
     )
     connection.execute(
@@ -63,6 +65,6 @@ def keep(connection: sqlite3.Connection, once: Once, done: Associated) -> None:
     )
 
 
-def forget(connection: sqlite3.Connection, account_id: str) -> None:
+def forget(connection: Connection, account_id: str) -> None:
     """Forgets all answers of an account: they name references and users, of whom somebody was erased."""
     connection.execute("DELETE FROM client_tokens WHERE account_id = ?", (account_id,))

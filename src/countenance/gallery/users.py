@@ -7,7 +7,6 @@ reference stays in one.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,6 +34,7 @@ from countenance.gallery.values import (
     User,
     Why,
 )
+from countenance.store import Connection, IntegrityErrors
 
 _KEY_BYTES = 16
 _COLUMNS = (
@@ -60,7 +60,7 @@ def seq_of(key: bytes) -> int:
     return int.from_bytes(key)
 
 
-def create(connection: sqlite3.Connection, collection: Collection, user_id: str, at: datetime) -> User:
+def create(connection: Connection, collection: Collection, user_id: str, at: datetime) -> User:
     """Raises UserExists."""
     (seq,) = connection.execute("SELECT next_user FROM collections WHERE uid = ?", (collection.uid,)).fetchone()
     try:
@@ -68,7 +68,7 @@ def create(connection: sqlite3.Connection, collection: Collection, user_id: str,
             "INSERT INTO collection_users (uid, seq, user_id, created_at) VALUES (?, ?, ?, ?)",
             (collection.uid, seq, user_id, records.to_microseconds(at)),
         )
-    except sqlite3.IntegrityError:
+    except IntegrityErrors:
         raise UserExists("The collection has this user already.") from None
     connection.execute(
         "UPDATE collections SET next_user = next_user + 1, user_count = user_count + 1 WHERE uid = ?",
@@ -77,7 +77,7 @@ def create(connection: sqlite3.Connection, collection: Collection, user_id: str,
     return User(seq, user_id, at, 0)
 
 
-def find(connection: sqlite3.Connection, uid: int, user_id: str) -> User:
+def find(connection: Connection, uid: int, user_id: str) -> User:
     """Raises UserNotFound."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM collection_users WHERE uid = ? AND user_id = ?",  # noqa: S608 -- a constant
@@ -88,7 +88,7 @@ def find(connection: sqlite3.Connection, uid: int, user_id: str) -> User:
     return _user(row)
 
 
-def listed(connection: sqlite3.Connection, uid: int, after_seq: int, limit: int) -> list[User]:
+def listed(connection: Connection, uid: int, after_seq: int, limit: int) -> list[User]:
     """In the order of creation, those after `after_seq`."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM collection_users WHERE uid = ? AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
@@ -97,7 +97,7 @@ def listed(connection: sqlite3.Connection, uid: int, after_seq: int, limit: int)
     return [_user(row) for row in rows.fetchall()]
 
 
-def of_seqs(connection: sqlite3.Connection, uid: int, seqs: Sequence[int]) -> dict[int, User]:
+def of_seqs(connection: Connection, uid: int, seqs: Sequence[int]) -> dict[int, User]:
     """Users by their sequence numbers; those that are gone are left out."""
     found: dict[int, User] = {}
     for portion in portions(seqs):  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ def of_seqs(connection: sqlite3.Connection, uid: int, seqs: Sequence[int]) -> di
     return found
 
 
-def delete(connection: sqlite3.Connection, uid: int, user: User) -> None:
+def delete(connection: Connection, uid: int, user: User) -> None:
     """Its references stay, and belong to nobody."""
     connection.execute("UPDATE enrolled_references SET user_seq = NULL WHERE uid = ? AND user_seq = ?", (uid, user.seq))
     connection.execute("DELETE FROM collection_users WHERE uid = ? AND seq = ?", (uid, user.seq))
@@ -118,7 +118,7 @@ def delete(connection: sqlite3.Connection, uid: int, user: User) -> None:
 
 
 def associate(
-    connection: sqlite3.Connection,
+    connection: Connection,
     collection: Collection,
     seal: CollectionSeal,
     user: User,
@@ -161,9 +161,7 @@ def associate(
     return Associated(changed, tuple(refused), user.faces + len(accepted))
 
 
-def disassociate(
-    connection: sqlite3.Connection, collection: Collection, user: User, face_ids: Sequence[bytes]
-) -> Associated:
+def disassociate(connection: Connection, collection: Collection, user: User, face_ids: Sequence[bytes]) -> Associated:
     """Takes references from a user; they stay in the collection."""
     stored = _stored(connection, collection.uid, face_ids)
     taken, refused = [], []
@@ -181,20 +179,18 @@ def disassociate(
     return Associated(tuple(records.id_text(each) for each in taken), tuple(refused), user.faces - len(taken))
 
 
-def associated(connection: sqlite3.Connection, uid: int, face_ids: Sequence[bytes]) -> set[bytes]:
+def associated(connection: Connection, uid: int, face_ids: Sequence[bytes]) -> set[bytes]:
     """Those of the references that belong to a user."""
     return {face_id for face_id, (owner, _) in _stored(connection, uid, face_ids).items() if owner is not None}
 
 
-def touched(connection: sqlite3.Connection, uid: int, face_ids: Sequence[bytes]) -> Touched:
+def touched(connection: Connection, uid: int, face_ids: Sequence[bytes]) -> Touched:
     """The users of these references, before they change."""
     seqs = {owner for owner, _ in _stored(connection, uid, face_ids).values() if owner is not None}
     return Touched(dict.fromkeys(seqs, True))
 
 
-def change(
-    connection: sqlite3.Connection, collection: Collection, seal: CollectionSeal, before: Touched
-) -> Change | None:
+def change(connection: Connection, collection: Collection, seal: CollectionSeal, before: Touched) -> Change | None:
     """What a transaction did to what users are compared by, at its end; None when it did nothing."""
     if not before.had:
         return None
@@ -217,7 +213,7 @@ def change(
     )
 
 
-def forget_empty(connection: sqlite3.Connection, uid: int, before: Touched) -> int:
+def forget_empty(connection: Connection, uid: int, before: Touched) -> int:
     """Removes users whom an erasure left without a reference: their names say whose they were. Returns how many."""
     count = 0
     for seq, user in of_seqs(connection, uid, list(before.had)).items():
@@ -230,7 +226,7 @@ def forget_empty(connection: sqlite3.Connection, uid: int, before: Touched) -> i
 
 
 def vectors(
-    connection: sqlite3.Connection, collection: Collection, seal: CollectionSeal, seqs: Sequence[int] | None = None
+    connection: Connection, collection: Collection, seal: CollectionSeal, seqs: Sequence[int] | None = None
 ) -> dict[int, NDArray[np.float32]]:
     """What users are compared by; those without references are left out.
 
@@ -244,9 +240,7 @@ def vectors(
     return found
 
 
-def _members(
-    connection: sqlite3.Connection, uid: int, seqs: Sequence[int] | None
-) -> Iterable[tuple[int, bytes, bytes]]:
+def _members(connection: Connection, uid: int, seqs: Sequence[int] | None) -> Iterable[tuple[int, bytes, bytes]]:
     columns = "SELECT user_seq, face_id, template FROM enrolled_references WHERE uid = ? AND user_seq"
     if seqs is None:
         yield from connection.execute(f"{columns} IS NOT NULL ORDER BY user_seq, ref_id", (uid,))
@@ -259,9 +253,7 @@ def _members(
         )
 
 
-def _stored(
-    connection: sqlite3.Connection, uid: int, face_ids: Sequence[bytes]
-) -> dict[bytes, tuple[int | None, bytes]]:
+def _stored(connection: Connection, uid: int, face_ids: Sequence[bytes]) -> dict[bytes, tuple[int | None, bytes]]:
     found: dict[bytes, tuple[int | None, bytes]] = {}
     for portion in portions(face_ids):
         marks = placeholders(len(portion))
@@ -273,14 +265,14 @@ def _stored(
     return found
 
 
-def _mark(connection: sqlite3.Connection, uid: int, face_ids: Sequence[bytes], seq: int | None) -> None:
+def _mark(connection: Connection, uid: int, face_ids: Sequence[bytes], seq: int | None) -> None:
     connection.executemany(
         "UPDATE enrolled_references SET user_seq = ? WHERE uid = ? AND face_id = ?",
         [(seq, uid, each) for each in face_ids],
     )
 
 
-def _name(connection: sqlite3.Connection, collection: Collection, seq: int) -> str:
+def _name(connection: Connection, collection: Collection, seq: int) -> str:
     (name,) = connection.execute(
         "SELECT user_id FROM collection_users WHERE uid = ? AND seq = ?", (collection.uid, seq)
     ).fetchone()

@@ -6,7 +6,6 @@ a prefix (`prefixes`).
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,9 +13,10 @@ from typing import Any, Final
 from countenance_audit import canonical
 from countenance_audit.leaf import Opening
 
-from countenance.store import Database
+from countenance.store import Connection, Database
 
 HOUR_US: Final = 3_600_000_000
+_END: Final = "CAST(json_extract(accounting, '$.end') AS INTEGER)"
 PORTION: Final = 65_536
 """Openings looked at in one statement, so that a reader does not hold the write-ahead log for long."""
 
@@ -86,14 +86,14 @@ class Entries:
         for start in range((last or 0) // PORTION * PORTION, -1, -PORTION):
             with self._database.reading() as connection:
                 rows = connection.execute(
-                    f"SELECT json_extract(accounting, '$.account'), json_extract(accounting, '$.end') / {HOUR_US},"  # noqa: S608
-                    " count(*) FROM log_openings WHERE idx >= ? AND idx < ? AND json_extract(accounting, '$.end') >= ?"
+                    f"SELECT json_extract(accounting, '$.account'), {_END} / {HOUR_US},"  # noqa: S608
+                    f" count(*) FROM log_openings WHERE idx >= ? AND idx < ? AND {_END} >= ?"
                     " AND json_extract(accounting, '$.kind') = 'call' AND json_extract(accounting, '$.code') = 'OK'"
                     " GROUP BY 1, 2",
                     (start, start + PORTION, since_us),
                 ).fetchall()
                 first = connection.execute(
-                    "SELECT json_extract(accounting, '$.end') FROM log_openings WHERE idx >= ? ORDER BY idx LIMIT 1",
+                    f"SELECT {_END} FROM log_openings WHERE idx >= ? ORDER BY idx LIMIT 1",  # noqa: S608
                     (start,),
                 ).fetchone()
             yield from ((str(account), int(hour), int(count)) for account, hour, count in rows)
@@ -155,7 +155,7 @@ class Entries:
             return list(enumerate(prefixes(connection)))
 
 
-def prefixes(connection: sqlite3.Connection) -> list[str]:
+def prefixes(connection: Connection) -> list[str]:
     """What the tables' names of each log begin with: those of logs that ended, the oldest first, and of this one."""
     closed = connection.execute("SELECT number FROM log_closed ORDER BY number").fetchall()
     return [*(f"closed{number}_" for (number,) in closed), ""]

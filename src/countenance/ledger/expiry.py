@@ -8,7 +8,6 @@ and what collections hold rests on them (`authority`, `acts`).
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,6 +20,7 @@ from countenance.ledger.log import Log
 from countenance.ledger.periods.rows import forget
 from countenance.ledger.portion import PORTION, Portion, portion
 from countenance.ledger.retention import refuse_if_held
+from countenance.store import Connection
 
 ACCOUNTING: Final = "accounting"
 """Kind of the notes about such erasures: see `store.erasures`."""
@@ -28,7 +28,7 @@ ACCOUNTING: Final = "accounting"
 
 _EXPIRED_OF: Final = (
     "json_extract(accounting, '$.account') = ? AND json_extract(accounting, '$.kind') NOT IN ('act', 'effect')"
-    " AND json_extract(accounting, '$.end') < ?"
+    " AND CAST(json_extract(accounting, '$.end') AS INTEGER) < ?"
 )
 
 
@@ -62,7 +62,7 @@ def expire(log: Log, *, account: str, before: datetime, now: datetime, years: in
         )
     before_us, total = microseconds(before.astimezone(UTC)), 0
 
-    def work(connection: sqlite3.Connection) -> int:
+    def work(connection: Connection) -> int:
         refuse_if_held(connection, account)
         erased = _expire_portion(connection, account, before_us)
         if erased is None:
@@ -79,7 +79,7 @@ def expire(log: Log, *, account: str, before: datetime, now: datetime, years: in
     return total
 
 
-def replay(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+def replay(connection: Connection, notes: Sequence[Mapping[str, Any]]) -> int:
     """Erase again the openings that an older database brought back; returns how many there were."""
     total = 0
     for note in notes:
@@ -89,7 +89,7 @@ def replay(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -
 
 
 def _expire_portion(
-    connection: sqlite3.Connection, account: str, before_us: int, of: Mapping[str, Any] | None = None
+    connection: Connection, account: str, before_us: int, of: Mapping[str, Any] | None = None
 ) -> Portion | None:
     found = portion(connection, _EXPIRED_OF, (account, before_us), PORTION, of)
     if found is not None:

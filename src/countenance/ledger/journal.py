@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -19,6 +18,7 @@ from countenance_audit.leaf import Public, check_opening, parse
 from countenance.ledger.entries import FROM_THE_START
 from countenance.ledger.entry import Opaque, accounting, person
 from countenance.ledger.log import Log
+from countenance.store import Connection
 
 SEAL: Final = "seal"
 """Member of an act's details; see `Log.seal`."""
@@ -114,7 +114,7 @@ class Journal:
         *,
         party: Sequence[tuple[str, str, str]] = (),
         external_image_ids: Sequence[str] = (),
-        also: Callable[[sqlite3.Connection], None] | None = None,
+        also: Callable[[Connection], None] | None = None,
     ) -> None:
         """Make an act durable, and what `also` does to the database with it.
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -31,7 +30,7 @@ from countenance_audit.note import (
 
 from countenance.errors import Error
 from countenance.ledger.storage import KeyRow, Storage
-from countenance.store import Keyring
+from countenance.store import Connection, Keyring, restart_numbers
 
 SIGNING: Final = "signing"
 CLOSING: Final = "closing"
@@ -151,7 +150,7 @@ class Keys:
                 return open_checkpoint(parsed, key.verifier)
         raise Rejected(f"The checkpoint is not signed by a key of {self.origin}.")
 
-    def follow(self, connection: sqlite3.Connection, *, lost: bool) -> VerifierKey:
+    def follow(self, connection: Connection, *, lost: bool) -> VerifierKey:
         """Make the next key, in the writer thread's transaction; `reload` when that is durable.
 
         Args:
@@ -168,7 +167,7 @@ class Keys:
         )
         return VerifierKey.parse(verifier_of(self._keyring, row))
 
-    def retire(self, connection: sqlite3.Connection, key_id: str) -> VerifierKey:
+    def retire(self, connection: Connection, key_id: str) -> VerifierKey:
         """Have an older key sign nothing more, in the writer thread's transaction.
 
         Raises:
@@ -183,7 +182,7 @@ class Keys:
             hint="`countenance ledger key` lists them; the newest is retired by making another",
         )
 
-    def begin(self, connection: sqlite3.Connection) -> None:
+    def begin(self, connection: Connection) -> None:
         """Keep a first key that was made here, in the transaction of its leaf."""
         if self.rows and not connection.execute("SELECT 1 FROM log_keys").fetchall():
             insert(connection, self.rows)
@@ -277,12 +276,13 @@ def made_up_origin() -> str:
     return f"countenance.invalid/{secrets.token_hex(8)}"
 
 
-def insert(connection: sqlite3.Connection, rows: Iterable[KeyRow]) -> None:
+def insert(connection: Connection, rows: Iterable[KeyRow]) -> None:
     """Keep keys, in the writer thread's transaction."""
     connection.executemany(
         "INSERT INTO log_keys (number, origin, wrapped, state) VALUES (?, ?, ?, ?)",
         ((row.number, row.origin, row.wrapped, row.state) for row in rows),
     )
+    restart_numbers(connection, "log_keys", "number")
 
 
 def new_row(keyring: Keyring, origin: str) -> KeyRow:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hmac
 import logging
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,16 +30,18 @@ from countenance_audit.note import SignedNote, Signer, VerifierKey, parse_signat
 
 from countenance.ledger import history, storage
 from countenance.ledger.entry import SALTS_BYTES, Opaque, Place, Public, of_effect
-from countenance.ledger.history import LedgerError
+from countenance.ledger.history import LedgerError, LogBehind
 from countenance.ledger.keys import Keys
 from countenance.ledger.storage import Storage
 from countenance.ledger.tree import WIDTH, Tree, rebuilt
-from countenance.store import Database, Entry, Keyring
+from countenance.store import Connection, Database, Entry, Keyring
 
 SEAL_PURPOSE: Final = "act-seal"
 CLOCK_STEP_US: Final = 1_000_000
 """A jump of the wall clock against the monotonic one that gets a leaf: 1 s. NTP slews what is below 0.128 s (RFC 5905,
 STEPT) and steps what is above."""
+
+_TELLING_TIME: Final = frozenset({"clock", "heartbeat", "start", "stop"})
 
 T = TypeVar("T")
 
@@ -89,6 +90,9 @@ class Log:
         self._last_time = self._time_of_last_leaf()
         self._offset = self._now_us() - self._monotonic_us()
         self._staged: tuple[Tree, int, int] | None = None
+        self._tip = self._last_leaf(self._tree.size)
+        """The last leaf: the same octets are where it was, whatever others wrote behind it."""
+        self._staged_tip = self._tip
         self._latest: tuple[int, bytes] | None = None
         self._check_history()
         if before_writing is not None:
@@ -133,7 +137,7 @@ class Log:
 
     # -- writing
 
-    def append(self, entry: Opaque | Public, also: Callable[[sqlite3.Connection], None] | None = None) -> Place:
+    def append(self, entry: Opaque | Public, also: Callable[[Connection], None] | None = None) -> Place:
         """Make one entry durable on its own; entries of several threads share a commit.
 
         Args:
@@ -151,11 +155,11 @@ class Log:
         assert entry.place is not None  # sequenced before the commit that was waited for
         return entry.place
 
-    def write(self, work: Callable[[sqlite3.Connection], T], entry: Callable[[T], Opaque | Public | None]) -> T:
+    def write(self, work: Callable[[Connection], T], entry: Callable[[T], Opaque | Public | None]) -> T:
         """Do something to the log's own rows, with an entry made from the result when there is something to say."""
         return self._database.write(entry, work)
 
-    def note_erasure(self, connection: sqlite3.Connection, what: Mapping[str, Any]) -> None:
+    def note_erasure(self, connection: Connection, what: Mapping[str, Any]) -> None:
         """Note outside the database what is erased in this transaction of the writer thread."""
         self._database.erasures.note(connection, what)
 
@@ -170,7 +174,7 @@ class Log:
         entry.prepare()
         return entry
 
-    def sequence(self, connection: sqlite3.Connection, records: Sequence[object]) -> None:
+    def sequence(self, connection: Connection, records: Sequence[object]) -> None:
         """Give the prepared records of one transaction their places. Called by the store's writer thread."""
         tree, last = self._tree, self._last_time
         now, monotonic = self._now_us(), self._monotonic_us()
@@ -196,18 +200,56 @@ class Log:
         for number, (entry, hashed) in enumerate(zip(entries, hashes, strict=True)):
             entry.place = Place(tree.size + number, hashed, at)
         self._staged = (grown, at, offset)
+        self._staged_tip = leaves[-1]
+
+    def has_acts(self, records: Sequence[object]) -> bool:
+        """Whether some of the prepared records say what other processes keep in memory: acts, and leaves in clear but
+        for those that only tell the time."""
+        return any(
+            each.content["kind"] not in _TELLING_TIME if isinstance(each, Public) else each.accounting["kind"] == "act"
+            for each in records
+            if isinstance(each, Opaque | Public)
+        )
+
+    def foreign(self, connection: Connection) -> None:
+        """Leaves that another process wrote since the last group become part of the tree. Called by the writer thread,
+        inside the transaction that keeps others out.
+
+        Raises:
+            LogBehind: the database has not what it had: it was put back, or one of its copies took its place that had
+                not all of it. Nothing may be added to it before somebody looked.
+        """
+        size, known = Storage.size_in(connection), self._tree.size
+        if size < known or self._last_leaf(known) != self._tip:
+            raise LogBehind(
+                f"The database had {known} leaves and has {size} now, or others in their place.", hint=history.HINT
+            )
+        if size == known:
+            return
+        tree = self._tree
+        for start in range(known, size, storage.PORTION):
+            leaves = self._storage.leaves(start, min(start + storage.PORTION, size))
+            tree, _ = tree.extended([leaf_hash(leaf) for leaf in leaves])
+        self._tip = self._staged_tip = self._last_leaf(size)
+        self._tree, self._last_time = tree, max(self._last_time, self._time_of_last_leaf())
 
     def committed(self) -> None:
         """The transaction of the last `sequence` is durable. Called by the writer thread."""
         if self._staged is not None:
             self._tree, self._last_time, self._offset = self._staged
+            self._tip = self._staged_tip
             self._staged = None
 
     def in_doubt(self) -> None:
         """A commit failed, and may have taken effect all the same: ask the database. Called by the writer thread."""
         staged, self._staged = self._staged, None
-        if staged is not None and self._storage.last_size() == staged[0].size:
+        if staged is None:
+            return
+        size = staged[0].size
+        # Another process may have as many leaves there by now: the salt in each makes this one no other's.
+        if self._storage.last_size() >= size and self._last_leaf(size) == self._staged_tip:
             self._tree, self._last_time, self._offset = staged
+            self._tip = self._staged_tip
             self.keys.reload()  # the change of a key may be what took effect
 
     def rotate(self, *, lost: bool = False) -> VerifierKey:
@@ -337,6 +379,10 @@ class Log:
         rest = size // WIDTH * WIDTH
         return rebuilt(size, (leaf_hash(leaf) for leaf in self._storage.leaves(rest, size)), self._storage.tile)
 
+    def _last_leaf(self, size: int) -> bytes:
+        """Of the first `size` leaves; empty when there are none."""
+        return (self._storage.leaves(size - 1, size) or [b""])[0] if size else b""
+
     def _time_of(self, index: int) -> int:
         """Microseconds since 1970; 0 for a leaf that says nothing here."""
         found = parse(self._storage.leaves(index, index + 1)[0])
@@ -381,7 +427,7 @@ class Log:
         """What a recovery has to say publicly, in the transaction that strikes it off the list."""
         for number, content in self._storage.owed():
 
-            def strike(connection: sqlite3.Connection, paid: int = number) -> None:
+            def strike(connection: Connection, paid: int = number) -> None:
                 connection.execute("DELETE FROM log_owed WHERE number = ?", (paid,))
 
             self._database.write(Public(content), strike)

@@ -6,12 +6,12 @@ span of its indices, so that a restore erases again what was erased and nothing 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from countenance.ledger.entries import prefixes
+from countenance.store import Connection
 
 PORTION: Final = 1_000
 """Openings erased in one transaction, so that other changes do not wait for thousands of them."""
@@ -32,7 +32,7 @@ class Portion:
 
 
 def portion(
-    connection: sqlite3.Connection,
+    connection: Connection,
     condition: str,
     values: tuple[object, ...],
     limit: int,
@@ -60,7 +60,7 @@ def portion(
     return None
 
 
-def _origin(connection: sqlite3.Connection, prefix: str) -> str:
+def _origin(connection: Connection, prefix: str) -> str:
     if prefix:
         number = int(prefix.removeprefix("closed").removesuffix("_"))
         row = connection.execute("SELECT origin FROM log_closed WHERE number = ?", (number,)).fetchone()

@@ -8,7 +8,6 @@ was an entry, and the entry of the recovery says how many such there are (PROOFS
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from countenance.ledger.keys import Keys
 from countenance.ledger.metering import PriceTable, month_of
 from countenance.ledger.storage import KeyRow, Storage
 from countenance.ledger.tree import WIDTH, Tree, rebuilt
-from countenance.store import Database, Keyring
+from countenance.store import Connection, Database, Keyring, set_aside, tables
 
 REASON_CHARACTERS: Final = 200
 _KEPT: Final = ("log_holds", "log_closed", "log_owed")
@@ -101,7 +100,7 @@ def refill(database: Database, keyring: Keyring, folder: Path, copies: Copies, *
         key = keys_of_log.verifier_of(keyring, last)
         owed.append({"kind": "key", "purpose": "log", "key": key, "reason": "loss"})
 
-    def work(connection: sqlite3.Connection) -> None:
+    def work(connection: Connection) -> None:
         every = opened | filled
         pairs = [(index, _row(each)) for index, each in sorted(every.items())]
         # What a recovery once lost was not charged then; what somebody took away was.
@@ -175,12 +174,12 @@ def close(
         for each in ended
     ]
 
-    def work(connection: sqlite3.Connection) -> None:
-        cursor = connection.execute(
-            "INSERT INTO log_closed (origin, size, root, reason) VALUES (?, ?, ?, ?)",
+    def work(connection: Connection) -> None:
+        (number,) = connection.execute(
+            "INSERT INTO log_closed (origin, size, root, reason) VALUES (?, ?, ?, ?) RETURNING number",
             (last.origin, last.size, last.root, reason),
-        )
-        _set_aside(connection, f"closed{cursor.lastrowid}_")
+        ).fetchone()
+        _set_aside(connection, f"closed{number}_")
         keys_of_log.insert(connection, [key])
         _owe(connection, owed)
 
@@ -207,7 +206,7 @@ def _check_reason(reason: str) -> None:
         )
 
 
-def _owe(connection: sqlite3.Connection, contents: Iterable[dict[str, Any]]) -> None:
+def _owe(connection: Connection, contents: Iterable[dict[str, Any]]) -> None:
     connection.executemany(
         "INSERT INTO log_owed (content) VALUES (?)", ((canonical.encode(each).decode(),) for each in contents)
     )
@@ -274,28 +273,8 @@ def _usage(openings: Iterable[Opening]) -> list[tuple[str, str, str, int]]:
     ]
 
 
-def _set_aside(connection: sqlite3.Connection, prefix: str) -> None:
+def _set_aside(connection: Connection, prefix: str) -> None:
     """Rename the log's tables and make empty ones like them."""
-    tables = [
-        row
-        for row in connection.execute(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name LIKE 'log\\_%' ESCAPE '\\'"
-        ).fetchall()
-        if row[0] not in _KEPT
-    ]
-    names = {name for name, _ in tables}
-    indexes = [
-        (name, sql)
-        for name, table, sql in connection.execute(
-            "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
-        ).fetchall()
-        if table in names
-    ]
-    for name, _ in indexes:
-        connection.execute(f"DROP INDEX {name}")
-    for name, sql in tables:
-        connection.execute(f"ALTER TABLE {name} RENAME TO {prefix}{name}")
-        connection.execute(sql)
-    for name, sql in indexes:
-        connection.execute(sql)
-        connection.execute(sql.replace(name, prefix + name, 1).replace(" ON log_", f" ON {prefix}log_", 1))
+    for name in tables(connection, "log_"):
+        if name not in _KEPT:
+            set_aside(connection, name, prefix)

@@ -8,7 +8,6 @@ count (PROOFS, section 2). Accounting sections are another matter: see `expiry`.
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from countenance.ledger.entries import prefixes
 from countenance.ledger.entry import Opaque, Public, accounting
 from countenance.ledger.log import Log
 from countenance.ledger.portion import PORTION, Portion, portion
+from countenance.store import Connection
 
 GROUND_CHARACTERS: Final = 200
 PERSONS: Final = "persons"
@@ -65,7 +65,7 @@ _NAMING: Final = (
 _HOLD: Final = "INSERT INTO log_holds (account, reason) VALUES (?, ?) ON CONFLICT DO NOTHING"
 _PERSONS_OF: Final = (
     "person IS NOT NULL AND person <> '{}'"
-    " AND json_extract(accounting, '$.account') = ? AND json_extract(accounting, '$.end') < ?"
+    " AND json_extract(accounting, '$.account') = ? AND CAST(json_extract(accounting, '$.end') AS INTEGER) < ?"
 )
 
 
@@ -127,9 +127,7 @@ def erase_person(log: Log, *, account: str, external_image_id: str, face_ids: Se
             return total
 
 
-def calls_naming(
-    connection: sqlite3.Connection, *, account: str, external_image_id: str, face_ids: Sequence[str]
-) -> list[str]:
+def calls_naming(connection: Connection, *, account: str, external_image_id: str, face_ids: Sequence[str]) -> list[str]:
     """Request ids of an account's entries that name somebody, of all logs here: what `erase_person` would erase."""
     values = account, json.dumps([external_image_id]), json.dumps(list(face_ids))
     found: set[str] = set()
@@ -139,7 +137,7 @@ def calls_naming(
     return sorted(found)
 
 
-def replay_named(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+def replay_named(connection: Connection, notes: Sequence[Mapping[str, Any]]) -> int:
     """Erase again the person sections of single entries that an older database brought back; how many there were."""
     count = 0
     for note in notes:
@@ -151,7 +149,7 @@ def replay_named(connection: sqlite3.Connection, notes: Sequence[Mapping[str, An
     return count
 
 
-def _erase_named(log: Log, connection: sqlite3.Connection, account: str, wanted: tuple[str, str]) -> int:
+def _erase_named(log: Log, connection: Connection, account: str, wanted: tuple[str, str]) -> int:
     refuse_if_held(connection, account)
     found = portion(connection, _NAMING, (account, *wanted), PORTION)
     if found is None:
@@ -161,7 +159,7 @@ def _erase_named(log: Log, connection: sqlite3.Connection, account: str, wanted:
     return len(found.indices)
 
 
-def _erase_at(connection: sqlite3.Connection, found: Portion) -> None:
+def _erase_at(connection: Connection, found: Portion) -> None:
     marks = ", ".join("?" * len(found.indices))
     rows = connection.execute(
         f"SELECT idx, person, person_salt FROM {found.prefix}log_openings WHERE idx IN ({marks})",  # noqa: S608
@@ -207,7 +205,7 @@ def hold(log: Log, *, account: str, reason: str, by: Instructed | None = None) -
 def release(log: Log, *, account: str, by: Instructed | None = None) -> None:
     """End a hold. Raises NoSuchHold."""
 
-    def end(connection: sqlite3.Connection) -> None:
+    def end(connection: Connection) -> None:
         if _why_held(connection, account) is None:
             raise NoSuchHold(f"Account {account[:40]} is not under a hold.")
         connection.execute("DELETE FROM log_holds WHERE account = ?", (account,))
@@ -215,7 +213,7 @@ def release(log: Log, *, account: str, by: Instructed | None = None) -> None:
     log.write(end, lambda _: (by or Instructed()).act("ledger.release", account, {}))
 
 
-def replay(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+def replay(connection: Connection, notes: Sequence[Mapping[str, Any]]) -> int:
     """Erase again the person sections that an older database brought back; returns how many there were. A hold that is
     in force does not forbid it: each note is of what was erased in one transaction, before the hold or under none."""
     count = 0
@@ -225,7 +223,7 @@ def replay(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -
     return count
 
 
-def refuse_if_held(connection: sqlite3.Connection, account: str) -> None:
+def refuse_if_held(connection: Connection, account: str) -> None:
     """Raises HoldInForce when nothing of the account may be erased, by the open transaction."""
     reason = _why_held(connection, account)
     if reason is not None:
@@ -235,7 +233,7 @@ def refuse_if_held(connection: sqlite3.Connection, account: str) -> None:
         )
 
 
-def held(connection: sqlite3.Connection) -> list[str]:
+def held(connection: Connection) -> list[str]:
     """The accounts under a legal hold, by the open transaction."""
     found = {row[0] for row in connection.execute("SELECT account FROM log_holds").fetchall()}
     for prefix in prefixes(connection):
@@ -247,7 +245,7 @@ def held(connection: sqlite3.Connection) -> list[str]:
     return sorted(found)
 
 
-def _why_held(connection: sqlite3.Connection, account: str) -> str | None:
+def _why_held(connection: Connection, account: str) -> str | None:
     """Why nothing of an account may be erased: a hold's reason, by its row, or by the latest act about it. Whoever
     takes the row away has not ended the hold."""
     row = connection.execute("SELECT reason FROM log_holds WHERE account = ?", (account,)).fetchone()
@@ -266,20 +264,20 @@ def _why_held(connection: sqlite3.Connection, account: str) -> str | None:
     return None
 
 
-def carry_over(connection: sqlite3.Connection, account: str, reason: str) -> None:
+def carry_over(connection: Connection, account: str, reason: str) -> None:
     """Put a hold in force again that the log says is, and that an older database lacks."""
     connection.execute(
         "INSERT INTO log_holds (account, reason) VALUES (?, ?) ON CONFLICT DO NOTHING", (account, reason)
     )
 
 
-def holds(connection: sqlite3.Connection) -> dict[tuple[str, ...], dict[str, int | str]]:
+def holds(connection: Connection) -> dict[tuple[str, ...], dict[str, int | str]]:
     """The holds as `acts` names things."""
     rows = connection.execute("SELECT account, reason FROM log_holds").fetchall()
     return {("hold", account): {"reason": reason} for account, reason in rows}
 
 
-def _erase(log: Log, connection: sqlite3.Connection, account: str, before_us: int) -> int:
+def _erase(log: Log, connection: Connection, account: str, before_us: int) -> int:
     refuse_if_held(connection, account)
     erased = _erase_portion(connection, account, before_us)
     if erased is None:
@@ -289,7 +287,7 @@ def _erase(log: Log, connection: sqlite3.Connection, account: str, before_us: in
 
 
 def _erase_portion(
-    connection: sqlite3.Connection, account: str, before_us: int, of: Mapping[str, Any] | None = None
+    connection: Connection, account: str, before_us: int, of: Mapping[str, Any] | None = None
 ) -> Portion | None:
     """Of one log; logs that ended are not spared."""
     found = portion(connection, _PERSONS_OF, (account, before_us), PORTION, of)

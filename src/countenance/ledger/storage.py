@@ -6,7 +6,6 @@ connection run in the writer thread, inside its transaction.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from countenance.errors import Error
 from countenance.ledger.entries import Entries, opening_of, prefixes
 from countenance.ledger.entry import OpeningRow
 from countenance.ledger.tree import layers_of
-from countenance.store import Database
+from countenance.store import Connection, Database
 
 TILES_IN_MEMORY: Final = 1_024
 """Complete tiles kept for proofs: 8 MiB of hashes."""
@@ -113,7 +112,7 @@ class Storage:
         return 0 if last is None else int(last) + 1
 
     @staticmethod
-    def size_in(connection: sqlite3.Connection) -> int:
+    def size_in(connection: Connection) -> int:
         """How many leaves there are in what an open connection sees."""
         (last,) = connection.execute("SELECT max(idx) FROM log_leaves").fetchone()
         return 0 if last is None else int(last) + 1
@@ -235,7 +234,7 @@ class Storage:
         """Keeps a checkpoint; one of the same size with more signatures takes its place."""
         self._database.maintain(
             lambda connection: connection.execute(
-                "INSERT INTO log_checkpoints (size, note) VALUES (?1, ?2)"
+                "INSERT INTO log_checkpoints (size, note) VALUES (?, ?)"
                 " ON CONFLICT (size) DO UPDATE SET note = excluded.note",
                 (size, note),
             ).close()
@@ -339,7 +338,7 @@ class Storage:
 
 
 def insert(
-    connection: sqlite3.Connection,
+    connection: Connection,
     first: int,
     leaves: Sequence[bytes],
     openings: Iterable[tuple[int, OpeningRow]],
@@ -353,7 +352,7 @@ def insert(
     openings = list(openings)
     connection.executemany("INSERT INTO log_leaves (idx, leaf) VALUES (?, ?)", enumerate(leaves, first))
     connection.executemany(
-        "INSERT OR IGNORE INTO log_acts (account, idx) VALUES (?, ?)",
+        "INSERT INTO log_acts (account, idx) VALUES (?, ?) ON CONFLICT DO NOTHING",
         [(row.account_of_act, index) for index, row in openings if row.account_of_act is not None],
     )
     connection.executemany(
@@ -364,6 +363,6 @@ def insert(
     connection.executemany("INSERT INTO log_tiles (level, n, hashes) VALUES (?, ?, ?)", tiles)
     connection.executemany(
         "INSERT INTO log_usage (account, price_group, month, units) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET units = units + excluded.units",
+        " ON CONFLICT (account, price_group, month) DO UPDATE SET units = log_usage.units + excluded.units",
         ((*key, units) for key, units in charged.items()),
     )

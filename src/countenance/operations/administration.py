@@ -46,7 +46,7 @@ def backup_create(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
     for left in path.parent.glob(f"{glob.escape(path.name)}.????????.partial"):
         left.unlink()  # of a backup to the same place that was killed: a copy of everything
     leaves = on.ledger.log.size
-    backup.copy(on.database.path, draft)
+    on.database.copy_to(draft)
     try:
         said = {"sha256": backup.sha256(draft), "bytes": draft.stat().st_size, "leaves": leaves}
         on.ledger.log.append(

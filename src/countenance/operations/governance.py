@@ -103,7 +103,7 @@ class Governance:
         """Without `standings`, an account is what two operators say of it: for tests of other things."""
         self._accounts = accounts
         if standings is None:
-            folder = database.path.parent
+            folder = database.folder
             standings = Standings(Documents(database), journal, accounts, folder, gates=False, now_us=now_us)
         self.standings = standings
         self._journal = self.journal = journal

@@ -130,7 +130,8 @@ class Office:
 
         def insert(connection: Any) -> None:
             connection.execute(
-                "INSERT OR REPLACE INTO operator_credential (operator, password, totp) VALUES (?, ?, ?)",
+                "INSERT INTO operator_credential (operator, password, totp) VALUES (?, ?, ?)"
+                " ON CONFLICT (operator) DO UPDATE SET password = excluded.password, totp = excluded.totp",
                 (handle, kept, wrapped),
             )
 

@@ -17,7 +17,10 @@ from countenance.operators.tally import FILE, Tally
 from countenance.operators.values import Act, Journal, OperatorError
 from countenance.store import Database, Keyring
 
-_COUNT: Final = "INSERT OR REPLACE INTO operator_acts (one, number, seal) VALUES (1, ?, ?)"
+_COUNT: Final = (
+    "INSERT INTO operator_acts (one, number, seal) VALUES (1, ?, ?)"
+    " ON CONFLICT (one) DO UPDATE SET number = excluded.number, seal = excluded.seal"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ class Records:
         self._database = database
         self._journal = journal
         self._now_us = now_us
-        self._tally = Tally(database.path.parent, keyring)
+        self._tally = Tally(database.folder, keyring)
         folder = files("countenance.operators").joinpath("schema")
         scripts = sorted((each.name, each) for each in folder.iterdir() if each.name.endswith(".sql"))
         database.migrate("operators", [each.read_text("utf-8") for _, each in scripts])

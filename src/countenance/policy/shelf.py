@@ -6,14 +6,13 @@ and what decides nothing denies.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from hashlib import sha256
 from importlib.resources import files
 
 from countenance.policy.engine import Engine
 from countenance.policy.policyset import PolicyError, PolicySet, read
-from countenance.store import Database
+from countenance.store import Connection, Database
 
 
 class Shelf:
@@ -32,13 +31,13 @@ class Shelf:
         return policy_set.sha256
 
     @staticmethod
-    def insert(connection: sqlite3.Connection, policy_set: PolicySet) -> None:
+    def insert(connection: Connection, policy_set: PolicySet) -> None:
         """Keep a set in an open transaction; `forget` comes after it."""
         connection.execute(
             "INSERT INTO policy_set (sha256, text) VALUES (?, ?)"
             " ON CONFLICT (sha256) DO UPDATE SET text = excluded.text",  # the same, unless it was altered
             (policy_set.sha256, policy_set.text),
-        ).close()
+        )
 
     def forget(self, digest: str) -> None:
         """Read a set again when it is next asked for."""
@@ -53,7 +52,8 @@ class Shelf:
         """
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT sha256, text FROM policy_set WHERE substr(sha256, 1, ?) = ? LIMIT 2", (len(digest), digest)
+                "SELECT sha256, text FROM policy_set WHERE substr(sha256, 1, CAST(? AS INT)) = ? LIMIT 2",
+                (len(digest), digest),
             ).fetchall()
         if len(rows) != 1 or not digest:
             raise PolicyError(

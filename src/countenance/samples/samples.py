@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from typing import Any, Final
 from countenance.errors import Error
 from countenance.samples.files import Files, SampleNotKept
 from countenance.samples.sealing import SEAL_OVERHEAD_BYTES, Binding, SampleCorrupt, SampleError, open_sealed, seal
-from countenance.store import Database, Keyring
+from countenance.store import Connection, Database, Keyring
 from countenance.store.failures import is_io_error
 
 PORTION: Final = 500
@@ -104,6 +103,7 @@ class Samples:
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
         schema = resources.files("countenance.samples") / "schema"
+        database.keeps_keys_in("sample_keys")
         database.migrate("samples", [(schema / "0001.sql").read_text(encoding="utf-8")])
         with database.reading() as connection:
             row = connection.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM samples").fetchone()
@@ -131,14 +131,14 @@ class Samples:
         return Kept(account, request_id, file, wrapped, len(image), at_us)
 
     @staticmethod
-    def insert(connection: sqlite3.Connection, kept: Kept | None) -> None:
+    def insert(connection: Connection, kept: Kept | None) -> None:
         """Name the file, if any, in the open transaction. It is kept when, and only when, that transaction commits."""
         if kept is None:
             return
-        number = connection.execute(
-            "INSERT INTO samples (account, request_id, file, bytes, kept_at) VALUES (?, ?, ?, ?, ?)",
+        (number,) = connection.execute(
+            "INSERT INTO samples (account, request_id, file, bytes, kept_at) VALUES (?, ?, ?, ?, ?) RETURNING number",
             (kept.account, kept.request_id, kept.file, kept.bytes, kept.at_us),
-        ).lastrowid
+        ).fetchone()
         connection.execute("INSERT INTO sample_keys (number, wrapped) VALUES (?, ?)", (number, kept.wrapped))
 
     def settle(self, kept: Kept, failure: BaseException | None = None) -> None:
@@ -258,7 +258,7 @@ class Samples:
 
     @staticmethod
     def erase(
-        connection: sqlite3.Connection,
+        connection: Connection,
         *,
         before_us: int,
         account: str | None = None,
@@ -274,12 +274,11 @@ class Samples:
             request_ids: of these calls only.
         """
         of_calls = None if request_ids is None else json.dumps(list(request_ids))
-        marks = ", ".join("?" * len(spared))
         rows = connection.execute(
-            "SELECT number, file, bytes FROM samples WHERE kept_at < ? AND (? IS NULL OR account = ?)"  # noqa: S608
+            "SELECT number, file, bytes FROM samples WHERE kept_at < ? AND (? IS NULL OR account = ?)"
             " AND (? IS NULL OR request_id IN (SELECT value FROM json_each(?)))"
-            f" AND account NOT IN ({marks}) ORDER BY kept_at LIMIT ?",
-            (before_us, account, account, of_calls, of_calls, *spared, PORTION),
+            " AND account NOT IN (SELECT value FROM json_each(?)) ORDER BY kept_at LIMIT ?",
+            (before_us, account, account, of_calls, of_calls, json.dumps(list(spared)), PORTION),
         ).fetchall()
         numbers = [(row[0],) for row in rows]
         # The same length as before: SQLite then overwrites the bytes where they are.
@@ -293,7 +292,7 @@ class Samples:
         return {"kind": NOTE, "files": [each.file for each in erased]}
 
     @staticmethod
-    def replay(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
+    def replay(connection: Connection, notes: Sequence[Mapping[str, Any]]) -> int:
         """Destroy again the keys that an older database brought back; returns how many there were. Files that are left
         without a row go with the sweep of the start."""
         files = [file for note in notes for file in note["files"]]

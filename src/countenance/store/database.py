@@ -1,6 +1,6 @@
-"""One SQLite file that is the server's only record of truth: one writer, many readers, an outbox.
+"""The server's only record of truth: one writer at a time, many readers, an outbox. What both databases have in common.
 
-    db = Database(folder / "countenance.db")
+    db = SqliteDatabase(folder / "countenance.db")     # or PostgresDatabase(folder, url)
     db.migrate("gallery", scripts)
     db.write(entry, work)          # durable when it returns
     with db.reading() as connection: ...
@@ -8,18 +8,15 @@
 Guarantees: a `write` that returned survives a power cut and is seen by every later read; a write that
 raised left nothing, except for `AfterCommitError`. The outbox row of a change exists exactly when its
 effect does. It knows no table but its own, and nothing of faces or accounts.
-
-Sources: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import threading
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar, cast
@@ -28,81 +25,62 @@ from countenance.store import migration
 from countenance.store.entry import Entry
 from countenance.store.erasures import FILE as ERASURES_FILE
 from countenance.store.erasures import Erasures
-from countenance.store.failures import DatabaseError, translate
-from countenance.store.keyring import sync_folder
+from countenance.store.failures import DatabaseError
+from countenance.store.session import LOOK, Session, State
+from countenance.store.sql import Connection, has_table
 from countenance.store.writer import Job, Sequencer, Truncation, Writer
 
 T = TypeVar("T")
 
-_SYNCHRONOUS = ("FULL", "EXTRA", "NORMAL", "OFF")  # the values of PRAGMA synchronous
-_BUSY_TIMEOUT_MS = 5_000  # how long SQLite itself waits for a lock of another program
-_WRITER_CACHE_KIB = 32_768  # holds the upper levels of the FaceId index of about a million references
-_QUEUE_LIMIT = 1_024  # jobs; each holds at most the faces of one image
-_QUEUE_TIMEOUT_S = 30.0  # then the disk is hopelessly behind and the caller is told so
+QUEUE_LIMIT = 1_024  # jobs; each holds at most the faces of one image
+QUEUE_TIMEOUT_S = 30.0  # then the disk is hopelessly behind and the caller is told so
 
 
-class _Reader(sqlite3.Connection):
-    """A read connection that can be held weakly, so that it goes with its thread."""
+class Database(ABC):
+    """The open database. Safe to use from any thread; `close` it once, at the end.
 
-    def __del__(self) -> None:
-        self.close()
-
-
-class Database:
-    """The open file. Safe to use from any thread; `close` it once, at the end."""
+    Attributes:
+        folder: of the files beside the database.
+        node: this process, for others that have the database open as well.
+        is_shared: whether others may write to it.
+    """
 
     def __init__(
         self,
-        path: Path,
+        folder: Path,
+        session: Session,
         *,
-        synchronous: str = "FULL",
-        queue_limit: int = _QUEUE_LIMIT,
-        queue_timeout_s: float = _QUEUE_TIMEOUT_S,
+        is_shared: bool,
+        node: str,
+        queue_limit: int = QUEUE_LIMIT,
+        queue_timeout_s: float = QUEUE_TIMEOUT_S,
     ) -> None:
-        """Open the file, made with mode 0600 if there is none, and recover what a crash left behind.
-
-        Args:
-            synchronous: anything but FULL and EXTRA gives up durability; for tests and measurements.
-            queue_limit: how many writes may wait; more of them wait outside for `queue_timeout_s`.
-
-        Raises:
-            DatabaseError: no such folder, no permission, not a database, damaged, written by a newer version.
-        """
-        if synchronous not in _SYNCHRONOUS:
-            raise ValueError(f"synchronous is one of {', '.join(_SYNCHRONOUS)}")
-        self.path = path
-        self._is_closed = False
-        self._threads = threading.local()
-        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
-        self._readers_lock = threading.Lock()
-        _ensure_file(path)
-        try:
-            connection = sqlite3.connect(
-                _uri(path), uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
-            )
-        except sqlite3.Error as failure:
-            raise translate(failure) from failure
-        try:
-            _prepare(connection, synchronous)
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            connection.execute("BEGIN IMMEDIATE")
-            migration.apply(connection, "store", _own_scripts())
-            connection.execute("COMMIT")
-        except BaseException as failure:
-            connection.close()
-            if isinstance(failure, sqlite3.Error):
-                raise translate(failure) from failure
-            raise
-        self._connection = connection
-        self.erasures = Erasures(path.with_name(ERASURES_FILE))
-        """What was taken out for good, noted outside the file as well."""
-        self._writer = Writer(connection, queue_limit=queue_limit, queue_timeout_s=queue_timeout_s)
+        """Bring the store's own tables up to date and start the writer thread; `session` is closed when that fails."""
+        self.folder = folder
+        self.node = node
+        self.is_shared = is_shared
+        self.erasures = Erasures(folder / ERASURES_FILE)
+        """What was taken out for good, noted outside the database as well."""
+        self.followers: list[Callable[[], None]] = []
+        """What brings a copy in memory up to the acts of other processes, in this order; see `follow`."""
+        self._following = threading.Lock()
+        self._session = session
+        self._writer = Writer(session, queue_limit=queue_limit, queue_timeout_s=queue_timeout_s)
         self._writer.after_commit.append(self.erasures.flush)
         try:
-            self.erasures.open(connection)
-        except BaseException:
-            connection.close()
-            raise
+            session.begin_first()
+            self.was_empty = not has_table(session.connection, "component_versions")
+            """Whether nothing was there when it was opened."""
+            migration.apply(session.connection, "store", _own_scripts())
+            session.commit()
+            self.erasures.open(session.connection)
+            self._writer.acts_known = state_of(session.connection).acts
+        except BaseException as failure:
+            session.abandon()
+            meaning = session.meaning(failure)
+            if meaning is failure:
+                raise
+            raise meaning from failure
         self._writer.start()
 
     def migrate(self, component: str, scripts: Sequence[str]) -> None:
@@ -116,7 +94,7 @@ class Database:
     def write(
         self,
         entry: Entry | object | Callable[[T], object],
-        work: Callable[[sqlite3.Connection], T],
+        work: Callable[[Connection], T],
         *,
         after_commit: Callable[[T], None] | None = None,
     ) -> T:
@@ -140,7 +118,7 @@ class Database:
         """Make an entry durable that has no effect beside itself, as `write` makes one with its effect."""
         self._writer.submit(Job(entry, None))
 
-    def maintain(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def maintain(self, work: Callable[[Connection], T]) -> T:
         """Like `write`, for housekeeping whose effect was recorded before: no outbox row."""
         return cast("T", self._writer.submit(Job(None, work)))
 
@@ -172,54 +150,50 @@ class Database:
             self._writer.owe_truncation()
             return False
 
-    def read(self) -> sqlite3.Connection:
-        """This thread's read connection. Fetch every row at once: an open cursor holds the log back.
+    @abstractmethod
+    def reading(self, *, snapshot: bool = False) -> AbstractContextManager[Connection]:
+        """This thread's connection for reading, with the driver's errors put into words.
+
+        Fetch every row at once: an open cursor can hold others back. With `snapshot`, all statements inside see one
+        state of the database.
 
         Raises:
-            DatabaseError: the database is closed or cannot be opened.
+            DatabaseError: the database is closed or cannot be read.
         """
-        reader: _Reader | None = getattr(self._threads, "reader", None)
-        if reader is not None and not self._is_closed:
-            return reader
-        with self._readers_lock:
-            if self._is_closed:
-                raise DatabaseError("The database is closed.")
-            try:
-                reader = sqlite3.connect(
-                    _uri(self.path),
-                    uri=True,
-                    isolation_level=None,
-                    check_same_thread=False,
-                    factory=_Reader,
-                )
-                reader.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-                reader.execute("PRAGMA temp_store = MEMORY")
-                reader.execute("PRAGMA query_only = ON")
-            except sqlite3.Error as failure:
-                raise translate(failure) from failure
-            self._readers.add(reader)
-        self._threads.reader = reader
-        return reader
 
-    @contextmanager
-    def reading(self, *, snapshot: bool = False) -> Iterator[sqlite3.Connection]:
-        """This thread's read connection with SQLite's errors put into words.
+    def keeps_keys_in(self, table: str) -> None:
+        """Say that keys are destroyed in a table by overwriting them, for databases that keep what was overwritten."""
+        del table  # SQLite overwrites in place
 
-        With `snapshot`, all statements inside see one state of the database.
+    @abstractmethod
+    def copy_to(self, target: Path) -> None:
+        """Write a copy of the database as it is at one moment to a file, with mode 0600, durable when this returns.
+
+        Raises:
+            DatabaseError: the target exists already or cannot be written, or this database is copied by its own tools.
         """
-        connection = self.read()
-        try:
-            if snapshot:
-                connection.execute("BEGIN")
-            try:
-                yield connection
-            finally:
-                if snapshot and connection.in_transaction:
-                    connection.execute("ROLLBACK")
-        except sqlite3.Error as failure:
-            if self._is_closed:
-                raise DatabaseError("The database is closed.") from failure
-            raise translate(failure) from failure
+
+    def state(self) -> State:
+        """Where the database stands; counted only where several processes write."""
+        with self.reading() as connection:
+            return state_of(connection)
+
+    def follow(self) -> None:
+        """Take in what other processes did that this one keeps in memory. Costs one small read; nothing where nobody
+        else writes.
+
+        Raises:
+            DatabaseError: it cannot be told, so that nothing may be decided.
+        """
+        if not self.is_shared or self.state().acts == self._writer.acts_known:
+            return
+        with self._following:
+            acts = self.state().acts
+            if acts == self._writer.acts_known:
+                return
+            for each in self.followers:
+                each()
+            self._writer.acts_known = acts
 
     def pending_outbox(self, limit: int) -> list[tuple[int, Entry]]:
         """The oldest entries not yet drained, at most `limit`, with their positions in ascending order.
@@ -240,8 +214,8 @@ class Database:
         A consumer that dies before it says so gets the same entries, with the same positions, again.
         """
 
-        def move(connection: sqlite3.Connection) -> None:
-            connection.execute("UPDATE outbox_cursor SET drained = max(drained, ?)", (upto,))
+        def move(connection: Connection) -> None:
+            connection.execute("UPDATE outbox_cursor SET drained = ? WHERE drained < ?", (upto, upto))
             connection.execute("DELETE FROM outbox WHERE position <= ?", (upto,))
 
         self.maintain(move)
@@ -249,7 +223,7 @@ class Database:
     def last_outbox_position(self) -> int:
         """The position given last, whether drained or not; 0 when there was none."""
         with self.reading() as connection:
-            row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+            row = connection.execute("SELECT max(position) FROM outbox").fetchone()
         return int(row[0]) if row else 0
 
     def outbox_position(self) -> int:
@@ -258,59 +232,21 @@ class Database:
             return int(connection.execute("SELECT drained FROM outbox_cursor").fetchone()[0])
 
     def close(self) -> None:
-        """Finish the queued writes, empty the write-ahead log and close every connection."""
+        """Finish the queued writes, let go of what was overwritten and close every connection."""
         self._writer.stop()
-        with self._readers_lock:
-            if self._is_closed:
-                return
-            self._is_closed = True
-            readers = list(self._readers)
-        for reader in readers:
-            reader.close()
-        try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.Error as failure:
-            raise translate(failure) from failure
-        finally:
-            self._connection.close()
+        self._session.close()
 
 
-def _ensure_file(path: Path) -> None:
-    """Make the file with mode 0600 before SQLite would make it with the umask's; its folder is synced."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        sync_folder(path.parent)
-    except FileExistsError:
-        return
-    except OSError as failure:
-        raise DatabaseError(
-            f"The database {path} cannot be created: {failure.strerror}.",
-            hint="Check that the folder exists and that this user may write it.",
-        ) from failure
+def state_of(connection: Connection) -> State:
+    """Where the database stands, as a connection sees it."""
+    return State(*connection.execute(LOOK).fetchone())
 
 
-def _uri(path: Path) -> str:
-    # mode=rw: a file that vanished is an error, never silently an empty database
-    return f"{path.absolute().as_uri()}?mode=rw"
-
-
-def _prepare(connection: sqlite3.Connection, synchronous: str) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    if mode != "wal":
-        raise DatabaseError(
-            "The database cannot use a write-ahead log here.",
-            hint="The file must be writable and on a local file system: network file systems do not work.",
-        )
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-    connection.execute("PRAGMA secure_delete = ON")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
+def new_node() -> str:
+    """A name for this process among those that share a database."""
+    return uuid.uuid4().hex[:12]
 
 
 def _own_scripts() -> list[str]:
     folder = resources.files("countenance.store") / "schema"
-    return [(folder / name).read_text(encoding="utf-8") for name in ("0001.sql", "0002.sql")]
+    return [(folder / name).read_text(encoding="utf-8") for name in ("0001.sql", "0002.sql", "0003.sql")]

@@ -24,10 +24,11 @@ from typing import Any, Final
 
 from countenance.store.failures import DatabaseError
 from countenance.store.keyring import sync_folder
+from countenance.store.sql import Connection, restart_numbers
 
 FILE: Final = "erasures"
 
-Replay = Callable[[sqlite3.Connection, Sequence[Mapping[str, Any]]], int]
+Replay = Callable[[Connection, Sequence[Mapping[str, Any]]], int]
 """Erases again what notes of one kind name, inside the transaction; returns how much of it was there."""
 
 _log = logging.getLogger(__name__)
@@ -42,25 +43,25 @@ class Erasures:
         self._seen: tuple[int, int, int] | None = None
         """Number of the last note in the file, its inode and its size, when it was last written or compared."""
 
-    def note(self, connection: sqlite3.Connection, what: Mapping[str, Any]) -> None:
+    def note(self, connection: Connection, what: Mapping[str, Any]) -> None:
         """Note an erasure, in its transaction; `what` has a member `kind`."""
         connection.execute("INSERT INTO erased (what) VALUES (?)", (_encoded(what),))
         self._has_new = True
 
-    def flush(self, connection: sqlite3.Connection) -> None:
+    def flush(self, connection: Connection) -> None:
         """Bring the file up to the rows, after their commit. A file that cannot be written is tried again with the
         next erasure and at the next start: the erasure itself has happened, and must not be told otherwise."""
         if not self._has_new:
             return
         try:
             self._append(connection)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, DatabaseError) as error:
             self._seen = None
             _log.error("%s cannot be written (%s): a backup restored now would bring back what was erased", FILE, error)
         else:
             self._has_new = False
 
-    def open(self, connection: sqlite3.Connection) -> None:
+    def open(self, connection: Connection) -> None:
         """At the start: bring the file up to the rows, when they are ahead.
 
         Raises:
@@ -74,12 +75,12 @@ class Erasures:
                 hint="Check its owner and mode: without it a restored backup could bring back what was erased.",
             ) from failure
 
-    def unreplayed(self, connection: sqlite3.Connection) -> list[tuple[int, dict[str, Any]]]:
+    def unreplayed(self, connection: Connection) -> list[tuple[int, dict[str, Any]]]:
         """Notes that the file has and the database has not: it is older than they are."""
         known = _latest(_rows(connection))
         return [(number, what) for number, what in self._lines() if known.get(_encoded(what), -1) < number]
 
-    def learn(self, connection: sqlite3.Connection, notes: Iterable[tuple[int, str]]) -> int:
+    def learn(self, connection: Connection, notes: Iterable[tuple[int, str]]) -> int:
         """Put what another copy of the database notes, and this one and the file do not, into the file, to be replayed;
         returns how many that were. For the writer thread."""
         self._append(connection)
@@ -95,7 +96,7 @@ class Erasures:
         self._seen = None  # the file is ahead of the rows now
         return len(new)
 
-    def replay(self, connection: sqlite3.Connection, replays: Mapping[str, Replay]) -> dict[str, int]:
+    def replay(self, connection: Connection, replays: Mapping[str, Replay]) -> dict[str, int]:
         """Erase again what an older database brought back, inside a transaction.
 
         Returns:
@@ -116,13 +117,16 @@ class Erasures:
         done = {kind: replays[kind](connection, whats) for kind, whats in of_kind.items()}
         self._seen = None  # the rows have caught up with lines that are there already
         given = {number for number, _ in _rows(connection)}
+        again = [(_encoded(what),) for number, what in notes if number in given]
         connection.executemany(
             "INSERT INTO erased (number, what) VALUES (?, ?)",
-            ((None if number in given else number, _encoded(what)) for number, what in notes),
+            [(number, _encoded(what)) for number, what in notes if number not in given],
         )
+        restart_numbers(connection, "erased", "number")
+        connection.executemany("INSERT INTO erased (what) VALUES (?)", again)
         return done
 
-    def _append(self, connection: sqlite3.Connection) -> None:
+    def _append(self, connection: Connection) -> None:
         if self._seen is not None and self._seen[1:] == self._identity():
             self._write(_rows(connection, after=self._seen[0]))
             return
@@ -198,7 +202,7 @@ def kept_in(path: Path) -> list[tuple[int, str]]:
         return []
 
 
-def _rows(connection: sqlite3.Connection, after: int = 0) -> list[tuple[int, str]]:
+def _rows(connection: Connection, after: int = 0) -> list[tuple[int, str]]:
     return connection.execute("SELECT number, what FROM erased WHERE number > ? ORDER BY number", (after,)).fetchall()
 
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from countenance.store.failures import DatabaseError
+from countenance.store.sql import Connection
 
 _VERSIONS = """
 CREATE TABLE IF NOT EXISTS component_versions (
@@ -36,7 +37,7 @@ def statements(script: str) -> Iterator[str]:
         raise ValueError("an SQL script ends in the middle of a statement")
 
 
-def apply(connection: sqlite3.Connection, component: str, scripts: Sequence[str]) -> int:
+def apply(connection: Connection, component: str, scripts: Sequence[str]) -> int:
     """Bring one component up to date inside the open transaction; returns how many scripts ran.
 
     Raises:

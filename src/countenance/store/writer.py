@@ -5,36 +5,33 @@ being synced are committed together by the next one (group commit). Each job tha
 savepoint: a job that fails takes back its own changes and nobody else's. One that only brings an entry for the
 sequencer needs none. Nothing here knows what the jobs do.
 
-Order of a group: BEGIN IMMEDIATE; per job SAVEPOINT, work, outbox row, RELEASE; what the sequencer makes of the
-entries; COMMIT; every job's after_commit in order; then the callers are answered. A failed COMMIT fails every job
-of the group, the ones that had already failed included, because their failure may rest on changes that were taken
-back.
+Order of a group: the session begins a transaction that no other writer has beside it; what others wrote meanwhile is
+looked at; per job SAVEPOINT, work, outbox row, RELEASE; what the sequencer makes of the entries; the commit; every
+job's after_commit in order; then the callers are answered. A failed commit fails every job of the group, the ones that
+had already failed included, because their failure may rest on changes that were taken back.
 
-After an input/output error in a commit or a checkpoint the thread refuses to write on: Linux may mark pages
-that it failed to sync as clean, so a later sync can report success for lost data
-(https://www.usenix.org/conference/atc20/presentation/rebello).
+After a failure that leaves open what is on the disk the thread refuses to write on: see `session`.
 """
 
 from __future__ import annotations
 
 import logging
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from countenance.store.entry import Entry
-from countenance.store.failures import AfterCommitError, DatabaseBusy, DatabaseError, is_io_error, translate
+from countenance.store.failures import AfterCommitError, DatabaseBusy, DatabaseError
+from countenance.store.session import NOTE_ACTS, Session, State
+from countenance.store.sql import Connection
 
 _LOG = logging.getLogger(__name__)
 
 GROUP_LIMIT = 128  # jobs: bounds how long the first of a group waits for the last
-CHECKPOINT_AFTER_CHANGES = 500  # rows; about SQLite's own default of 1000 WAL pages for single enrolments
 _RETRY_TRUNCATE_S = 0.25  # when an owed truncation is tried again; twice as long after each time in vain
 _RETRY_TRUNCATE_MOST_S = 8.0  # an online backup may read for minutes
-_WAIT_FOR_READERS_MS = 100  # of a truncation: every other change waits for it as well
 
 _INSERT_ENTRY = (
     "INSERT INTO outbox (operation, account_id, access_key_id, request_id, at, details) VALUES (?, ?, ?, ?, ?, ?)"
@@ -77,7 +74,7 @@ class Job(_Task):
     def __init__(
         self,
         entry: object | Callable[[Any], object] | None,
-        work: Callable[[sqlite3.Connection], Any] | None,
+        work: Callable[[Connection], Any] | None,
         after_commit: Callable[[Any], None] | None = None,
     ) -> None:
         """One change.
@@ -103,10 +100,16 @@ class Truncation(_Task):
 class Sequencer(Protocol):
     """Gives records their order inside the transaction of their effects; called in the writer thread only."""
 
+    def foreign(self, connection: Connection) -> None:
+        """Others wrote since the last group: look at what they left, inside the transaction that keeps them out."""
+
+    def has_acts(self, records: Sequence[object]) -> bool:
+        """Whether some of the prepared records say what processes keep in memory."""
+
     def prepared(self, record: object) -> object:
         """What `sequence` takes for a record. Raising loses the record's own change alone."""
 
-    def sequence(self, connection: sqlite3.Connection, records: Sequence[object]) -> None:
+    def sequence(self, connection: Connection, records: Sequence[object]) -> None:
         """Write the prepared records of a group, in order, before its commit. Raising loses the whole group."""
 
     def committed(self) -> None:
@@ -122,8 +125,8 @@ class Stop:
 class Writer:
     """Owns the writing connection from `start` to `stop`."""
 
-    def __init__(self, connection: sqlite3.Connection, *, queue_limit: int, queue_timeout_s: float) -> None:
-        self._connection = connection
+    def __init__(self, session: Session, *, queue_limit: int, queue_timeout_s: float) -> None:
+        self._session = session
         self._queue_timeout_s = queue_timeout_s
         self._queue_limit = queue_limit
         self._queue: queue.SimpleQueue[Job | Truncation | Stop] = queue.SimpleQueue()
@@ -134,10 +137,13 @@ class Writer:
         self._owes_truncation = False
         self._retry_in_s = _RETRY_TRUNCATE_S
         self._retry_at = 0.0
-        self._checkpointed_changes = connection.total_changes
+        self._left: State | None = None
+        """Where the last group of this process left the database; None while that is not known."""
+        self.acts_known = 0
+        """The last act that this process has taken in; see `Database.follow`."""
         self.sequencer: Sequencer | None = None
         self.when_in_doubt: list[Callable[[], None]] = []
-        self.after_commit: list[Callable[[sqlite3.Connection], None]] = []
+        self.after_commit: list[Callable[[Connection], None]] = []
         """Called after each commit, before anybody is answered; must not raise."""
 
     def start(self) -> None:
@@ -211,7 +217,7 @@ class Writer:
                         break
                     group.append(following)
                 self._serve(group)
-                self._checkpoint_when_due()
+                self._tidy()
             if self._owes_truncation and time.monotonic() >= self._retry_at:
                 self._truncate()
 
@@ -223,21 +229,31 @@ class Writer:
             return None
 
     def _serve(self, group: list[Job]) -> None:
+        connection = self._session.connection
         try:
             if self._broken is not None:
                 raise self._broken
-            self._begin()
+            state = self._begin()
+            connection = self._session.connection  # a lost one is replaced
             for job in group:
-                self._perform(job)
+                self._perform(connection, job)
             records = [job.record for job in group if job.failure is None and job.record is not None]
             if self.sequencer is not None and records:
-                self.sequencer.sequence(self._connection, records)
+                self.sequencer.sequence(connection, records)
+                if state is not None and self.sequencer.has_acts(records):
+                    connection.execute(NOTE_ACTS)
+                    # Whoever had taken in all acts before this one knows this one, too: it is its own.
+                    if self.acts_known == state.acts:
+                        self.acts_known = state.change
+                    state = State(state.change, state.change, state.term)
             self._commit()
+            self._left = state
             if self.sequencer is not None:
                 self.sequencer.committed()
             for act in self.after_commit:
-                act(self._connection)
+                act(connection)
         except Exception as failure:  # noqa: BLE001 - whatever broke the group is each caller's answer
+            self._left = None
             self._abandon(group, failure)
             return
         for job in group:
@@ -253,8 +269,7 @@ class Writer:
         for job in group:
             job.answer()
 
-    def _perform(self, job: Job) -> None:
-        connection = self._connection
+    def _perform(self, connection: Connection, job: Job) -> None:
         if job.work is None and self.sequencer is not None and not callable(job.entry):
             try:
                 job.record = self.sequencer.prepared(job.entry)  # nothing is done that could have to be taken back
@@ -275,26 +290,29 @@ class Writer:
                     raise TypeError("without a sequencer only an Entry can be recorded")
             connection.execute("RELEASE job")
         except BaseException as failure:
-            if not connection.in_transaction:
-                raise  # SQLite took back the whole transaction (disk full, disk error): the group is lost
+            if not self._session.is_open():
+                raise  # the whole transaction was taken back (disk full, disk error, connection lost): so is the group
             connection.execute("ROLLBACK TO job")
             connection.execute("RELEASE job")
-            job.failure = _meaning(failure)
+            job.failure = self._session.meaning(failure)
 
-    def _begin(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+    def _begin(self) -> State | None:
+        state = self._session.begin()
+        if state is not None and (self._left is None or state.change != self._left.change + 1) and self.sequencer:
+            self.sequencer.foreign(self._session.connection)
+        return state
 
     def _commit(self) -> None:
-        self._connection.execute("COMMIT")
+        self._session.commit()
 
     def _abandon(self, group: list[Job], failure: Exception) -> None:
-        if self._connection.in_transaction:
-            try:
-                self._connection.execute("ROLLBACK")
-            except sqlite3.Error as second:
-                self._break(second)
-        self._break_on_io_error(failure)
-        meaning = _meaning(failure)
+        try:
+            self._session.rollback()
+        except Exception as second:  # noqa: BLE001 - what the driver raises
+            self._break(second)
+        if self._session.breaks(failure):
+            self._break(failure)
+        meaning = self._session.meaning(failure)
         if not isinstance(meaning, DatabaseError):
             meaning = DatabaseError("The change could not be confirmed as stored.")
         for check in self.when_in_doubt:
@@ -308,10 +326,6 @@ class Writer:
             job.failure.__cause__ = failure
             job.answer()
 
-    def _break_on_io_error(self, failure: BaseException) -> None:
-        if is_io_error(failure):
-            self._break(failure)
-
     def _break(self, failure: BaseException) -> None:
         self._broken = DatabaseError(
             "The database takes no more changes since the disk reported an error.",
@@ -319,46 +333,31 @@ class Writer:
         )
         self._broken.__cause__ = failure
 
-    def _checkpoint_when_due(self) -> None:
-        """Our own checkpoints: SQLite's automatic ones run inside the commit and drop their errors."""
-        changes = self._connection.total_changes
-        if changes - self._checkpointed_changes < CHECKPOINT_AFTER_CHANGES or self._broken is not None:
+    def _tidy(self) -> None:
+        if self._broken is not None:
             return
-        self._checkpointed_changes = changes
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error as failure:
-            self._break_on_io_error(failure)  # anything else is tried again at the next checkpoint
+            self._session.tidy()
+        except Exception as failure:  # noqa: BLE001 - what the driver raises
+            if self._session.breaks(failure):
+                self._break(failure)  # anything else is tried again the next time
 
     def _truncate(self) -> bool:
-        """Whether the WAL is empty now; when a reader still needs it, it is tried again until it is."""
+        """Whether nothing is left of what was overwritten; when a reader still needs it, it is tried again until it is
+        gone."""
         self._owes_truncation = self._broken is None
         if self._broken is not None:
             return False
-        connection = self._connection
-        (patience_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
         try:
-            connection.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_READERS_MS}")
-            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.Error as failure:
-            self._break_on_io_error(failure)
-            busy = 1
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {patience_ms}")
-        self._owes_truncation = bool(busy) and self._broken is None
-        if busy:
+            is_done = self._session.truncate()
+        except Exception as failure:  # noqa: BLE001 - what the driver raises
+            if self._session.breaks(failure):
+                self._break(failure)
+            is_done = False
+        self._owes_truncation = not is_done and self._broken is None
+        if is_done:
+            self._retry_in_s = _RETRY_TRUNCATE_S
+        else:
             self._retry_at = time.monotonic() + self._retry_in_s
             self._retry_in_s = min(2 * self._retry_in_s, _RETRY_TRUNCATE_MOST_S)
-        else:
-            self._retry_in_s = _RETRY_TRUNCATE_S
-            self._checkpointed_changes = connection.total_changes
-        return not busy
-
-
-def _meaning(failure: BaseException) -> BaseException:
-    """What the caller gets: its own errors and broken constraints as they are, SQLite's troubles in words."""
-    if isinstance(failure, sqlite3.Error) and not isinstance(failure, sqlite3.IntegrityError):
-        meaning = translate(failure)
-        meaning.__cause__ = failure
-        return meaning
-    return failure
+        return is_done

@@ -10,14 +10,14 @@ from tests.unit.accounts.declarations import CUSTOMER, IDENTIFIED
 
 from countenance.accounts import AccessKeyNotFound, AccountError, AccountNotFound, Accounts, Party
 from countenance.ledger import Acts, Log
-from countenance.store import Database, Keyring
+from countenance.store import Database, Keyring, SqliteDatabase
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path / "countenance.db")
+    opened = SqliteDatabase(tmp_path / "countenance.db")
     yield opened
     opened.close()
 

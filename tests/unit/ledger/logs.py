@@ -12,7 +12,7 @@ from countenance_audit.tiles import TILE_WIDTH, encode_bundle, parse_path
 
 from countenance.ledger import Log, Opaque, Public, accounting, person
 from countenance.ledger.history import HIGH_WATER
-from countenance.store import Database, Keyring
+from countenance.store import Keyring, SqliteDatabase
 
 NOW_S = 1_790_000_000
 _STARTED_US = time.monotonic_ns() // 1000
@@ -46,7 +46,7 @@ class Opened:
 
     def open(self) -> Log:
         self.keyring = Keyring.open(self.folder / "master.key", create=True)
-        self.database = Database(self.folder / "countenance.db")
+        self.database = SqliteDatabase(self.folder / "countenance.db")
         try:
             self.log = Log(self.database, self.keyring, self.folder, origin=self.origin, now_us=_now_us)
         except BaseException:

@@ -23,7 +23,7 @@ from countenance.ledger.history import HIGH_WATER
 from countenance.ledger.recover import close
 from countenance.ledger.showing import shown
 from countenance.restoration import Successor, mend, replay_erasures
-from countenance.store import Database
+from countenance.store import SqliteDatabase
 
 NOW = datetime.fromtimestamp(NOW_S + 11 * 366 * 86_400, UTC)
 LONG_AGO = datetime.fromtimestamp(NOW_S + 86_400, UTC)
@@ -47,7 +47,7 @@ def by_hand(opened: Opened, *statements: str) -> None:
 
 def closed(opened: Opened) -> None:
     opened.database.close()
-    database = Database(opened.folder / "countenance.db")
+    database = SqliteDatabase(opened.folder / "countenance.db")
     try:
         close(database, opened.keyring, opened.folder, Copies(), reason="moved", successor="log.example/second")
     finally:

@@ -22,7 +22,7 @@ from countenance.ledger.recover import close
 from countenance.ledger.witness import Witness
 from countenance.ledger.witness_client import WitnessClient
 from countenance.server.witness import witness_app, witness_server
-from countenance.store import Database
+from countenance.store import SqliteDatabase
 
 
 class Served:
@@ -131,7 +131,7 @@ def test_the_mirror_of_a_log_that_ended_is_not_compared_with(
     opened.grow(3)
     mirror(opened.fetch, tmp_path / "mirror", opened.policy())
     opened.database.close()
-    database = Database(opened.folder / "countenance.db")
+    database = SqliteDatabase(opened.folder / "countenance.db")
     close(database, opened.keyring, opened.folder, Copies(), reason="moved", successor="log.example/second")
     database.close()
     opened.origin = None
@@ -146,7 +146,7 @@ def test_nothing_is_signed_or_kept_before_the_comparison(opened: Opened, tmp_pat
     opened.grow(5)
     mirror(opened.fetch, tmp_path / "mirror", opened.policy())
     opened.put_back(unseen=True)
-    database = Database(opened.folder / "countenance.db")
+    database = SqliteDatabase(opened.folder / "countenance.db")
 
     def look(log: Log) -> None:
         history.compare_outside(log, mirrors=[str(tmp_path / "mirror")])

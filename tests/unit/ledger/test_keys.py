@@ -18,7 +18,7 @@ from countenance_audit.policy import TrustPolicy
 
 from countenance.ledger import Log, Public
 from countenance.ledger.keys import LogKeyError
-from countenance.store import Database, DatabaseError, Keyring, KeyringError
+from countenance.store import DatabaseError, Keyring, KeyringError, SqliteDatabase
 
 
 class Opened:
@@ -28,7 +28,7 @@ class Opened:
 
     def open(self) -> Log:
         self.keyring = Keyring.open(self.folder / "master.key", create=True)
-        self.database = Database(self.folder / "countenance.db")
+        self.database = SqliteDatabase(self.folder / "countenance.db")
         self.log = Log(self.database, self.keyring, self.folder, origin="log.example/keys")
         return self.log
 
@@ -287,7 +287,7 @@ def test_a_checkpoint_over_the_same_leaves_is_signed_again_when_other_keys_sign(
 
 @pytest.mark.parametrize("name", ["a b", "a+b", "a\u200bb", "a\x1bb", "x\udcff"])
 def test_what_cannot_be_a_log_s_name_is_refused(tmp_path: Path, name: str) -> None:
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     keyring = Keyring.open(tmp_path / "master.key", create=True)
     with pytest.raises(LogKeyError, match="cannot be the name of a log"):
         Log(database, keyring, tmp_path, origin=name)

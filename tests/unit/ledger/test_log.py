@@ -28,7 +28,7 @@ from countenance.ledger import Log, LogBehind, Opaque, Public, accounting, fsck,
 from countenance.ledger.entry import NotRecordable, canonical_bytes
 from countenance.ledger.history import HIGH_WATER, LedgerError
 from countenance.ledger.tree import Tree, layers_of, rebuilt
-from countenance.store import Database, DatabaseError, Entry, Keyring
+from countenance.store import DatabaseError, Entry, Keyring, SqliteDatabase
 
 ORIGIN = "log.example/unit"
 
@@ -43,7 +43,7 @@ class Opened:
         self.open()
 
     def open(self, **more: Any) -> Log:
-        self.database = Database(self.folder / "countenance.db")
+        self.database = SqliteDatabase(self.folder / "countenance.db")
         try:
             self.log = Log(
                 self.database, self.keyring, self.folder, **{"origin": ORIGIN, "now_us": lambda: self.now, **more}
@@ -280,7 +280,7 @@ def test_an_origin_is_for_good(opened: Opened) -> None:
 
 
 def test_what_an_older_version_left_in_the_outbox_becomes_leaves(tmp_path: Path) -> None:
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     database.write(effect({"faces": 2}), lambda connection: None)
     database.close()
     opened = Opened(tmp_path)

@@ -21,7 +21,7 @@ from tests.unit.ledger.logs import ACCOUNT, Opened, call
 from countenance.ledger import Log, LogBehind, fsck, retention
 from countenance.ledger.copies import Copies, RecoveryFailed
 from countenance.ledger.recover import close, refill
-from countenance.store import Database
+from countenance.store import SqliteDatabase
 
 WHY = "the disk failed"
 
@@ -35,7 +35,7 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
 
 def refilled(opened: Opened, copies: Copies) -> tuple[int, int, int]:
     """Refill, and open the log again."""
-    database = Database(opened.folder / "countenance.db")
+    database = SqliteDatabase(opened.folder / "countenance.db")
     try:
         done = refill(database, opened.keyring, opened.folder, copies, reason=WHY)
     finally:
@@ -124,7 +124,7 @@ def test_openings_that_leaves_of_the_database_lack_come_back_from_another(opened
         )
         assert len(fsck.examine(opened.log).problems) == 2
     opened.database.close()
-    database = Database(opened.folder / "countenance.db")
+    database = SqliteDatabase(opened.folder / "countenance.db")
     size = opened.log.size
     copies = Copies(databases=[opened.folder / "newer.db"])
     done = refill(database, opened.keyring, opened.folder, copies, reason=WHY)
@@ -211,7 +211,7 @@ def test_without_enough_copies_nothing_changes(opened: Opened) -> None:
     mirror(opened.fetch, opened.folder / "mirror", opened.policy())
     opened.grow(2)
     opened.put_back()
-    database = Database(opened.folder / "countenance.db")
+    database = SqliteDatabase(opened.folder / "countenance.db")
     try:
         with pytest.raises(RecoveryFailed, match="over 9 leaves; with the copies there are 7"):
             refill(database, opened.keyring, opened.folder, Copies(mirrors=[str(opened.folder / "mirror")]), reason=WHY)
@@ -307,7 +307,7 @@ def test_the_states_of_keys_are_those_of_the_leaves_whatever_copy_comes_first(op
 def test_a_successor_that_was_named_has_its_name_whenever_it_is_opened(opened: Opened) -> None:
     opened.grow(2)
     opened.database.close()
-    database = Database(opened.folder / "countenance.db")
+    database = SqliteDatabase(opened.folder / "countenance.db")
     close(database, opened.keyring, opened.folder, Copies(), reason=WHY, successor="log.example/second")
     database.close()  # killed here
     opened.origin = None
@@ -342,7 +342,7 @@ def test_another_database_gives_back_the_keys_made_since(opened: Opened) -> None
 
 
 def closed(opened: Opened, origin: str | None = "log.example/second") -> tuple[str, int]:
-    database = Database(opened.folder / "countenance.db")
+    database = SqliteDatabase(opened.folder / "countenance.db")
     try:
         last = close(database, opened.keyring, opened.folder, Copies(), reason=WHY, successor=origin)
     finally:

@@ -16,7 +16,7 @@ import pytest
 from countenance.samples import SampleCorrupt, SampleNotFound, SampleNotKept, Samples, samples
 from countenance.samples.samples import FOLDER
 from countenance.samples.sealing import SEAL_OVERHEAD_BYTES
-from countenance.store import Database, DatabaseBusy, DatabaseError, Keyring, KeyringError
+from countenance.store import DatabaseBusy, DatabaseError, Keyring, KeyringError, SqliteDatabase
 
 ACCOUNT, OTHER = "111122223333", "444455556666"
 IMAGE = b"\xff\xd8\xff\xe0 as a photograph begins " + bytes(range(256)) * 40
@@ -29,7 +29,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.keyring = Keyring.open(folder / "master.key", create=True)
-        self.database = Database(folder / "countenance.db")
+        self.database = SqliteDatabase(folder / "countenance.db")
         self.samples = self.opened()
 
     def opened(self, *, keyring: Keyring | None = None, max_bytes: int = 1 << 20) -> Samples:

@@ -13,12 +13,12 @@ from countenance.errors import Error
 from countenance.standing.documents import DocumentMissing, Documents
 from countenance.standing.record import DAY_US, Record, Terms
 from countenance.standing.snapshots import SnapshotMissing, Snapshots, digest_of
-from countenance.store import Database
+from countenance.store import Database, SqliteDatabase
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(tmp_path / "countenance.db")
+    made = SqliteDatabase(tmp_path / "countenance.db")
     yield made
     made.close()
 

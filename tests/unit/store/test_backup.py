@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from countenance.store import Database, DatabaseError, backup
+from countenance.store import Database, DatabaseError, SqliteDatabase, backup
 
 
 @pytest.fixture
 def full(tmp_path: Path) -> Database:
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     database.maintain(lambda connection: connection.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, x BLOB)").close())
     return database
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from tests.congruence.samples import entry
 
-from countenance.store import AfterCommitError, Database, DatabaseBusy, DatabaseError
+from countenance.store import AfterCommitError, Database, DatabaseBusy, DatabaseError, SqliteDatabase
 
 TABLE = ["CREATE TABLE things (name TEXT PRIMARY KEY, size INTEGER NOT NULL DEFAULT 0);"]
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path / "x.db")
+    opened = SqliteDatabase(tmp_path / "x.db")
     opened.migrate("things", TABLE)
     yield opened
     opened.close()
@@ -206,7 +206,7 @@ def test_a_job_cannot_wait_for_another_job(database: Database) -> None:
 
 
 def test_the_queue_is_bounded_and_says_so(tmp_path: Path) -> None:
-    database = Database(tmp_path / "x.db", queue_limit=2, queue_timeout_s=0.1)
+    database = SqliteDatabase(tmp_path / "x.db", queue_limit=2, queue_timeout_s=0.1)
     database.migrate("things", TABLE)
     held = Held(database)
     threads, outcomes = start_all([insert("a"), insert("b")], database)
@@ -221,7 +221,7 @@ def test_the_queue_is_bounded_and_says_so(tmp_path: Path) -> None:
 
 
 def test_closing_finishes_what_is_queued_and_refuses_the_rest(tmp_path: Path) -> None:
-    database = Database(tmp_path / "x.db")
+    database = SqliteDatabase(tmp_path / "x.db")
     database.migrate("things", TABLE)
     held = Held(database)
     threads, outcomes = start_all([insert("a"), insert("b")], database)
@@ -279,14 +279,14 @@ def test_the_log_is_checkpointed_by_ourselves(database: Database, tmp_path: Path
 
 
 def test_the_outbox_is_drained_in_order_and_remembers_where(tmp_path: Path) -> None:
-    database = Database(tmp_path / "x.db")
+    database = SqliteDatabase(tmp_path / "x.db")
     for at in range(5):
         database.write(entry(request_id=f"r{at}"), lambda _: None)
     pending = database.pending_outbox(3)
     assert [(position, each.request_id) for position, each in pending] == [(1, "r0"), (2, "r1"), (3, "r2")]
     database.outbox_drained(3)
     database.close()
-    database = Database(tmp_path / "x.db")
+    database = SqliteDatabase(tmp_path / "x.db")
     assert database.outbox_position() == 3
     assert [position for position, _ in database.pending_outbox(10)] == [4, 5]
     database.outbox_drained(5)
@@ -299,11 +299,11 @@ def test_the_outbox_is_drained_in_order_and_remembers_where(tmp_path: Path) -> N
 
 def test_an_unknown_synchronous_setting_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="synchronous"):
-        Database(tmp_path / "x.db", synchronous="full; DROP TABLE outbox")
+        SqliteDatabase(tmp_path / "x.db", synchronous="full; DROP TABLE outbox")
 
 
 def test_a_reader_that_holds_the_log_does_not_hold_up_the_writers(tmp_path: Path) -> None:
-    database = Database(tmp_path / "x.db")
+    database = SqliteDatabase(tmp_path / "x.db")
     try:
         database.migrate("t", ["CREATE TABLE t (n INTEGER);"])
 
@@ -330,7 +330,7 @@ def test_a_reader_that_holds_the_log_does_not_hold_up_the_writers(tmp_path: Path
 
 
 def test_a_truncation_that_finds_the_queue_full_is_owed_and_raises_nothing(tmp_path: Path) -> None:
-    database = Database(tmp_path / "x.db", queue_limit=1, queue_timeout_s=0.1)
+    database = SqliteDatabase(tmp_path / "x.db", queue_limit=1, queue_timeout_s=0.1)
     inside, go_on = threading.Event(), threading.Event()
 
     def block(connection: sqlite3.Connection) -> None:

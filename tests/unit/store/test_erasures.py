@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from countenance.store import Database, DatabaseError, erasures
+from countenance.store import Database, DatabaseError, SqliteDatabase, erasures
 from countenance.store.erasures import FILE
 
 
@@ -36,7 +36,7 @@ def replayed(database: Database, kind: str = "thing") -> tuple[list[int], dict[s
 
 
 def test_a_note_is_in_the_file_when_the_erasure_is_answered(tmp_path: Path) -> None:
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     for number in range(3):
         noted(database, number)
         assert [each["what"]["n"] for each in lines(tmp_path)] == list(range(number + 1))
@@ -45,7 +45,7 @@ def test_a_note_is_in_the_file_when_the_erasure_is_answered(tmp_path: Path) -> N
 
 
 def test_an_erasure_that_was_taken_back_is_not_noted(tmp_path: Path) -> None:
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
 
     def fails(connection: sqlite3.Connection) -> None:
         database.erasures.note(connection, {"kind": "thing", "n": 1})
@@ -59,16 +59,16 @@ def test_an_erasure_that_was_taken_back_is_not_noted(tmp_path: Path) -> None:
 
 
 def test_an_older_database_replays_what_it_lacks_once(tmp_path: Path) -> None:
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     noted(database, 1)
     database.close()
     shutil.copy(tmp_path / "countenance.db", tmp_path / "older.db")
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     noted(database, 2)
     noted(database, 3)
     database.close()
     shutil.copy(tmp_path / "older.db", tmp_path / "countenance.db")
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     assert replayed(database) == ([2, 3], {"thing": 2})
     assert replayed(database) == ([], {})
     noted(database, 4)
@@ -77,10 +77,10 @@ def test_an_older_database_replays_what_it_lacks_once(tmp_path: Path) -> None:
 
 
 def test_a_replay_that_fails_is_owed_again(tmp_path: Path) -> None:
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     database.close()
     (tmp_path / FILE).write_text('{"number":1,"what":{"kind":"thing","n":1}}\n')
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
 
     def fails(connection: sqlite3.Connection, notes: Sequence[Mapping[str, Any]]) -> int:
         raise ValueError("no")
@@ -92,22 +92,22 @@ def test_a_replay_that_fails_is_owed_again(tmp_path: Path) -> None:
 
 
 def test_a_line_that_a_crash_cut_off_is_written_again(tmp_path: Path) -> None:
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     noted(database, 1)
     noted(database, 2)
     database.close()
     content = (tmp_path / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(content[:-7])
-    Database(tmp_path / "countenance.db").close()
+    SqliteDatabase(tmp_path / "countenance.db").close()
     assert (tmp_path / FILE).read_bytes() == content
 
 
 def test_a_lost_file_is_written_again_from_the_database(tmp_path: Path) -> None:
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     noted(database, 1)
     database.close()
     (tmp_path / FILE).unlink()
-    Database(tmp_path / "countenance.db").close()
+    SqliteDatabase(tmp_path / "countenance.db").close()
     assert [each["what"]["n"] for each in lines(tmp_path)] == [1]
 
 
@@ -115,19 +115,19 @@ def test_a_lost_file_is_written_again_from_the_database(tmp_path: Path) -> None:
 def test_a_damaged_file_stops_the_start(tmp_path: Path, line: bytes) -> None:
     (tmp_path / FILE).write_bytes(line + b"\n")
     with pytest.raises(DatabaseError, match="Line 1 of the file of erasures"):
-        Database(tmp_path / "countenance.db")
+        SqliteDatabase(tmp_path / "countenance.db")
 
 
 def test_a_note_of_a_newer_program_stops_the_replay(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"number":1,"what":{"kind":"hologram"}}\n')
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     with pytest.raises(DatabaseError, match="unknown kind: hologram"):
         replayed(database)
     database.close()
 
 
 def test_a_file_that_cannot_be_written_does_not_undo_the_erasure_and_is_tried_again(tmp_path: Path) -> None:
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     (tmp_path / FILE).mkdir()  # in the way, for whoever runs the tests
     noted(database, 1)
     (tmp_path / FILE).rmdir()
@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_written_does_not_undo_the_erasure_and_is_tried_ag
 
 
 def test_a_file_that_vanishes_or_loses_a_line_while_running_is_whole_after_the_next_erasure(tmp_path: Path) -> None:
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     for number in range(3):
         noted(database, number)
     (tmp_path / FILE).unlink()
@@ -151,30 +151,30 @@ def test_a_file_that_vanishes_or_loses_a_line_while_running_is_whole_after_the_n
 
 
 def test_a_gap_in_the_file_is_filled_at_the_start(tmp_path: Path) -> None:
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     for number in range(4):
         noted(database, number)
     database.close()
     kept = (tmp_path / FILE).read_text().splitlines(keepends=True)
     (tmp_path / FILE).write_text(kept[0] + kept[3])
-    Database(tmp_path / "countenance.db").close()
+    SqliteDatabase(tmp_path / "countenance.db").close()
     assert sorted(each["what"]["n"] for each in lines(tmp_path)) == [0, 1, 2, 3]
     before = (tmp_path / FILE).read_bytes()
-    Database(tmp_path / "countenance.db").close()
+    SqliteDatabase(tmp_path / "countenance.db").close()
     assert (tmp_path / FILE).read_bytes() == before
 
 
 def test_what_another_database_notes_is_learnt_from_it(tmp_path: Path) -> None:
     """Its file was lost with it, or could not be written; numbers were given out again since."""
-    here = Database(tmp_path / "countenance.db")
+    here = SqliteDatabase(tmp_path / "countenance.db")
     noted(here, 0)
     here.close()
     shutil.copytree(tmp_path, other := tmp_path / "other", ignore=lambda *_: ["other"])
-    newer = Database(other / "countenance.db")
+    newer = SqliteDatabase(other / "countenance.db")
     for number in (1, 2, 1):
         noted(newer, number)
     newer.close()
-    here = Database(tmp_path / "countenance.db")
+    here = SqliteDatabase(tmp_path / "countenance.db")
     noted(here, 7)  # number 2 here, as that of 1 there
     found = erasures.kept_in(other / "countenance.db")
     assert [number for number, _ in found] == [1, 2, 3, 4]
@@ -183,7 +183,7 @@ def test_what_another_database_notes_is_learnt_from_it(tmp_path: Path) -> None:
     assert replayed(here) == ([1, 2, 1], {"thing": 3})
     noted(here, 8)
     here.close()
-    here = Database(tmp_path / "countenance.db")
+    here = SqliteDatabase(tmp_path / "countenance.db")
     assert replayed(here) == ([], {})
     assert sorted(each["what"]["n"] for each in lines(tmp_path)) == [0, 1, 1, 2, 7, 8]
     here.close()
@@ -195,7 +195,7 @@ def test_a_copy_that_is_no_database_notes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_line_that_a_full_disk_cut_short_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database = Database(tmp_path / "countenance.db")
+    database = SqliteDatabase(tmp_path / "countenance.db")
     noted(database, 0)
 
     def full(file: int) -> None:

@@ -6,7 +6,6 @@ transaction.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
@@ -14,7 +13,7 @@ from countenance_audit.periodmap import PeriodMap, Usage
 from countenance_audit.usage import Identifier
 
 from countenance.errors import Error
-from countenance.store import Database
+from countenance.store import Connection, Database
 
 LEAVES_IN_A_STATEMENT = 65_536
 """Rows read at once, so that a reader does not hold the write-ahead log for long."""
@@ -24,7 +23,7 @@ class PeriodError(Error):
     """A day has no map, or one cannot be made or proved from."""
 
 
-def forget(connection: sqlite3.Connection, account: str, before: str) -> None:
+def forget(connection: Connection, account: str, before: str) -> None:
     """Remove what was used under an account before a day, and under identifiers that nobody but it had: its openings
     are gone, and this was derived from them."""
     connection.execute(
@@ -90,17 +89,19 @@ class Rows:
             rows = connection.execute("SELECT day, wrapped FROM period_keys WHERE origin = ?", (self._origin,))
             return {row[0]: bytes(row[1]) for row in rows.fetchall()}
 
-    def keep_secret(self, connection: sqlite3.Connection, day: str, wrapped: bytes) -> None:
+    def keep_secret(self, connection: Connection, day: str, wrapped: bytes) -> None:
         """One more secret; one of a leaf that was never written gives way."""
         connection.execute(
-            "INSERT OR REPLACE INTO period_keys (origin, day, wrapped) VALUES (?, ?, ?)", (self._origin, day, wrapped)
+            "INSERT INTO period_keys (origin, day, wrapped) VALUES (?, ?, ?)"
+            " ON CONFLICT (origin, day) DO UPDATE SET wrapped = excluded.wrapped",
+            (self._origin, day, wrapped),
         )
 
     # -- maps
 
     def keep_map(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         day: str,
         revision: int,
         made: PeriodMap,
@@ -108,7 +109,8 @@ class Rows:
     ) -> None:
         """A map, and the usage that it commits to in the place of what an older one did."""
         connection.execute(
-            "INSERT OR REPLACE INTO period_maps (origin, day, revision, leaves, tree) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO period_maps (origin, day, revision, leaves, tree) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (origin, day, revision) DO UPDATE SET leaves = excluded.leaves, tree = excluded.tree",
             (self._origin, day, revision, made.leaves, made.tree),
         )
         connection.execute("DELETE FROM period_usage WHERE origin = ? AND day = ?", (self._origin, day))
@@ -190,7 +192,7 @@ class Rows:
         digest = sha256(note).hexdigest()
         self._database.maintain(
             lambda connection: connection.execute(
-                "INSERT OR IGNORE INTO period_statements (sha256, origin, day, note) VALUES (?, ?, ?, ?)",
+                "INSERT INTO period_statements (sha256, origin, day, note) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (digest, self._origin, day, note),
             ).close()
         )
