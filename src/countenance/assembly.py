@@ -30,7 +30,7 @@ from countenance import pipeline, relocation, restoration
 from countenance.accounts import Accounts, Credentials, Party, PartyError
 from countenance.config import Settings, SettingsError
 from countenance.errors import Error
-from countenance.gallery import RebuildReport, SqliteGallery
+from countenance.gallery import INDEX_FOLDER, RebuildReport, SqliteGallery, tiered
 from countenance.ledger import Acts, Ledger, Log, Witnessing, history
 from countenance.ledger.copies import Copies
 from countenance.ledger.journal import Journal
@@ -84,6 +84,8 @@ class Register:
     ledger: Ledger
     samples: Samples
     governance: Governance
+    open_gallery: Callable[[], SqliteGallery]
+    """With indexes as these settings want them."""
     make_engine: Callable[[], Engine]
     """Loads the model in use, for work on the host that needs one."""
     model_version: str
@@ -94,7 +96,7 @@ class Register:
         with ExitStack() as stack:
             gallery = engine = None
             if verb in WITH_GALLERY | migration.WITH_GALLERY:
-                gallery = SqliteGallery(self.database, self.keyring)
+                gallery = self.open_gallery()
                 stack.callback(gallery.close)
             if verb in migration.WITH_ENGINE:
                 engine = self.make_engine()
@@ -149,7 +151,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         stack.callback(engine.close)
         if engine.calibration.sha256 not in {each["sha256"] for each in start["models"]}:
             raise ModelPackError("the calibration was replaced while the server started", hint="start it again")
-        gallery = SqliteGallery(register.database, register.keyring)
+        gallery = register.open_gallery()
         stack.callback(gallery.close)
         rebuilt = gallery.warm()
         _tell_of_others(gallery, engine)
@@ -344,9 +346,20 @@ def _register(settings: Settings, start: Mapping[str, Any] | None = None) -> Ite
             ledger=ledger,
             samples=samples,
             governance=governance,
+            open_gallery=partial(_gallery, settings, database, keyring),
             make_engine=partial(_engine, settings),
             model_version=modelpack.load(pack_of(settings), settings.data_dir / "models").version_with(settings.flip),
         )
+
+
+def _gallery(settings: Settings, database: Database, keyring: Keyring) -> SqliteGallery:
+    return SqliteGallery(
+        database,
+        keyring,
+        index_factory=tiered(settings.index_quantised_from),
+        index_folder=settings.data_dir / INDEX_FOLDER,
+        index_files_from=settings.index_files_from,
+    )
 
 
 def _engine(settings: Settings) -> Engine:

@@ -24,6 +24,8 @@ from countenance.gallery.faults import (
 from countenance.gallery.gallery import (
     Gallery,
 )
+from countenance.gallery.index import tiered
+from countenance.gallery.index_files import FOLDER as INDEX_FOLDER
 from countenance.gallery.moving import NotAsAnArchiveHasIt
 from countenance.gallery.sqlite import SqliteGallery
 from countenance.gallery.values import (
@@ -45,6 +47,7 @@ from countenance.gallery.values import (
 )
 
 __all__ = [
+    "INDEX_FOLDER",
     "MAX_CANDIDATES",
     "MAX_FACES_OF_A_USER",
     "MAX_TAGS",
@@ -77,4 +80,5 @@ __all__ = [
     "UserNotFound",
     "Why",
     "held",
+    "tiered",
 ]

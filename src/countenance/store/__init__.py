@@ -11,7 +11,15 @@ from countenance.store.entry import Entry
 from countenance.store.erasures import Replay
 from countenance.store.failures import AfterCommitError, DatabaseBusy, DatabaseError, translate
 from countenance.store.keyring import Keyring, KeyringError, sync_folder
-from countenance.store.sql import Connection, IntegrityErrors, has_table, restart_numbers, set_aside, tables
+from countenance.store.sql import (
+    Connection,
+    IntegrityErrors,
+    has_table,
+    in_portions,
+    restart_numbers,
+    set_aside,
+    tables,
+)
 from countenance.store.sqlite import SqliteDatabase
 
 __all__ = [
@@ -27,6 +35,7 @@ __all__ = [
     "Replay",
     "SqliteDatabase",
     "has_table",
+    "in_portions",
     "restart_numbers",
     "set_aside",
     "sync_folder",

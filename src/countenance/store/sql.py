@@ -8,7 +8,7 @@ meets the contract as it is.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 
@@ -62,6 +62,17 @@ class ConstraintBroken(Exception):
 
 IntegrityErrors: Final = (sqlite3.IntegrityError, ConstraintBroken)
 """What a row that breaks a constraint raises, to be caught by who knows what the constraint means."""
+
+
+def in_portions(connection: Connection, said: str, parameters: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    """The rows of a statement in portions, none of which is empty, without holding all of them; in a transaction."""
+    stream: Callable[[str, Sequence[Any]], Iterator[list[Any]]] | None = getattr(connection, "stream", None)
+    if stream is not None:
+        yield from stream(said, parameters)
+        return
+    cursor = connection.execute(said, parameters)
+    while rows := cursor.fetchmany(size):
+        yield rows
 
 
 def tables(connection: Connection, prefix: str = "") -> list[str]:

@@ -1,0 +1,152 @@
+"""Concurrent searches of one collection share a scan.
+
+The first search of a collection leads: it scans at once. Those that come while it scans are gathered, and one of
+them leads the next scan, for all of them. So nobody waits when nobody else searches, and under load a scan answers
+as many as came during the one before. Whoever is answered sees every change acknowledged before it asked, since
+its scan begins after that.
+
+After a scan for many the next leader waits for those who were just answered to ask again, `LONGEST_WAIT_S` at
+most: without, the scans of a closed circle of callers are large and small by turns.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from countenance.gallery.comparison import Ranking
+from countenance.gallery.exact import Index
+
+LONGEST_WAIT_S: Final = 0.002
+GATHERED_FROM_FEATURES: Final = 4_000_000
+"""Rows times dimension, 31,250 rows of 128: below, a scan takes less than waking those who wait for it."""
+MOST_PROBES: Final = 256
+"""In one scan: its products take 64 MB a thread at the most."""
+_MANY_CANDIDATES: Final = 256
+"""Searches for more are not gathered with those for fewer, which would pay for their selection."""
+_REASONABLE: Final = 2  # callers in the last scan for each that waits now, beyond which more are waited for
+
+Lend = Callable[[int], AbstractContextManager[Index]]
+"""Lends the index of the collection, at a revision or later; raises when there is none."""
+
+
+class _Asked:
+    """One search that waits, or leads."""
+
+    __slots__ = ("answer", "batch", "count", "done", "is_wide", "last_size", "probes", "revision")
+
+    def __init__(self, probes: NDArray[np.float32], count: int, revision: int) -> None:
+        self.probes = probes
+        self.count = count
+        self.revision = revision
+        self.is_wide = count > _MANY_CANDIDATES
+        self.done = threading.Event()
+        self.answer: list[Ranking] | None = None
+        self.batch = False
+        """Set when it has to lead."""
+        self.last_size = 1
+
+
+class _Queue:
+    """Who waits for the collection's running scan."""
+
+    __slots__ = ("arrived", "waiting")
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self.waiting: list[_Asked] = []
+        self.arrived = threading.Condition(lock)
+
+
+class Gathering:
+    """The searches of all collections of a shelf. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._queues: dict[int, _Queue] = {}
+        """Collections, by uid, that are scanned at this moment."""
+
+    def search(self, uid: int, lend: Lend, probes: NDArray[np.float32], count: int, revision: int = 0) -> list[Ranking]:
+        """As `Index.search` of the index lent, together with whoever searches it now.
+
+        Args:
+            revision: that this search saw; the scan that answers it has at least that.
+        """
+        asked = _Asked(probes, count, revision)
+        with self._lock:
+            queue = self._queues.get(uid)
+            if queue is None:
+                self._queues[uid] = queue = _Queue(self._lock)
+                leads = True
+            else:
+                queue.waiting.append(asked)
+                queue.arrived.notify()
+                leads = False
+        if leads:
+            try:
+                with lend(revision) as index:
+                    return index.search(probes, count)
+            finally:
+                self._hand_over(uid, queue, 1)
+        asked.done.wait()
+        if asked.batch:
+            return self._lead(uid, queue, lend, asked)
+        if asked.answer is None:  # the scan failed: its leader has raised why, and this one finds out for itself
+            with lend(revision) as index:
+                return index.search(probes, count)
+        return asked.answer
+
+    def _lead(self, uid: int, queue: _Queue, lend: Lend, asked: _Asked) -> list[Ranking]:
+        batch: list[_Asked] = []
+        try:
+            batch = self._gather(queue, asked)
+            with lend(max(each.revision for each in batch)) as index:
+                rankings = index.search(np.concatenate([each.probes for each in batch]), max(e.count for e in batch))
+            at = 0
+            for each in batch:
+                mine, at = rankings[at : at + len(each.probes)], at + len(each.probes)
+                each.answer = [_first(ranking, each.count) for ranking in mine]
+        finally:
+            self._hand_over(uid, queue, len(batch))
+            for each in batch:
+                each.done.set()
+        assert asked.answer is not None
+        return asked.answer
+
+    def _gather(self, queue: _Queue, asked: _Asked) -> list[_Asked]:
+        """Whom this scan is for: the leader, and who waits and fits."""
+        until = time.monotonic() + LONGEST_WAIT_S
+        with self._lock:
+            while (len(queue.waiting) + 1) * _REASONABLE < asked.last_size:
+                left = until - time.monotonic()
+                if left <= 0 or not queue.arrived.wait(left):
+                    break
+            batch, others, probes = [asked], [], len(asked.probes)
+            for each in queue.waiting:
+                if each.is_wide == asked.is_wide and probes + len(each.probes) <= MOST_PROBES:
+                    batch.append(each)
+                    probes += len(each.probes)
+                else:
+                    others.append(each)
+            queue.waiting = others
+        return batch
+
+    def _hand_over(self, uid: int, queue: _Queue, size: int) -> None:
+        """Who waits longest leads next; where nobody waits, the next to come."""
+        with self._lock:
+            if not queue.waiting:
+                del self._queues[uid]
+                return
+            following = queue.waiting.pop(0)
+        following.batch = True
+        following.last_size = size
+        following.done.set()
+
+
+def _first(ranking: Ranking, count: int) -> Ranking:
+    return Ranking(ranking.face_ids[:count], ranking.scores[:count])
