@@ -25,9 +25,11 @@ FULL: Final = 0.7
 """The most of a machine's memory that is planned for. A choice: the rest is for images in work (3 bytes a pixel), for
 merging segments, the page cache and the system."""
 TAIL_ROWS: Final = 50_000
-"""Rows of a quantised index that are not quantised yet and are scanned exactly (docs/design/decisions/0023)."""
+"""Rows of a quantised index that are not quantised yet and are scanned exactly (gallery/quantised.py)."""
 SEAL_BYTES: Final = 28
 """Nonce and tag of AES-GCM with which each row of an index file is sealed (NIST SP 800-38D: 12 and 16 bytes)."""
+ID_BYTES: Final = 16
+"""A face's id in an index file (gallery/segment_file.py)."""
 MAX_SHARDS: Final = 1024
 MAX_REPLICAS: Final = 65_536
 MONTH_S: Final = 30 * 86_400
@@ -123,7 +125,7 @@ class _Node:
         rows = math.ceil(self.asked.faces / self.shards)
         exact_up_to = self.measured[f"exact_up_to.{self.asked.dimension}"].value
         object.__setattr__(self, "rows", rows)
-        object.__setattr__(self, "tier", self.asked.tier or ("exact" if rows <= exact_up_to else "quantised"))
+        object.__setattr__(self, "tier", self.asked.tier or ("exact" if rows < exact_up_to else "quantised"))
 
     @property
     def scan(self) -> Constant:
@@ -163,9 +165,11 @@ class _Node:
 
     @property
     def file_bytes(self) -> float:
-        """Index files of the share: rows sealed one by one and, in the quantised tier, codes. By their format."""
-        codes = 0.0 if self.tier == "exact" else self.measured[f"code_bytes.{self.asked.dimension}"].value
-        return self.rows * (2 * self.asked.dimension + SEAL_BYTES + codes)
+        """Index files of the share, by their format: codes, ids, and rows sealed one by one. Exact ones have none."""
+        if self.tier == "exact":
+            return 0.0
+        codes = self.measured[f"code_bytes.{self.asked.dimension}"].value
+        return self.rows * (2 * self.asked.dimension + SEAL_BYTES + codes + ID_BYTES)
 
     def fits(self) -> bool:
         return self.memory_bytes <= FULL * self.asked.machine.memory_gib * 1024**3
