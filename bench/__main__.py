@@ -17,6 +17,7 @@ SECTIONS = (
     "batching",
     "wire",
     "search",
+    "scale",
     "durability",
     "ledger",
     "proofs",

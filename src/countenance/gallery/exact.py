@@ -17,10 +17,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from countenance.gallery.chosen_scan import alone
 from countenance.gallery.comparison import Ranking, comparison_scores, rank
 from countenance.gallery.rows import TemplateRows
 from countenance.gallery.segments import Block, MemoryRows
-from countenance.gallery.selection import Part, Probes, Scan, alone, shared
+from countenance.gallery.selection import Part, Probes, Scan
+from countenance.gallery.shared_scan import shared
 
 faiss: Any
 try:

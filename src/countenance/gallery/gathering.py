@@ -30,7 +30,7 @@ MOST_PROBES: Final = 256
 """In one scan: its products take 64 MB a thread at the most."""
 _MANY_CANDIDATES: Final = 256
 """Searches for more are not gathered with those for fewer, which would pay for their selection."""
-_REASONABLE: Final = 2  # callers in the last scan for each that waits now, beyond which more are waited for
+_ENOUGH: Final = 0.9  # of those in the last scan: for the rest nobody waits
 
 Lend = Callable[[int], AbstractContextManager[Index]]
 """Lends the index of the collection, at a revision or later; raises when there is none."""
@@ -39,7 +39,7 @@ Lend = Callable[[int], AbstractContextManager[Index]]
 class _Asked:
     """One search that waits, or leads."""
 
-    __slots__ = ("answer", "batch", "count", "done", "is_wide", "last_size", "probes", "revision")
+    __slots__ = ("answer", "count", "done", "is_wide", "leads", "probes", "revision")
 
     def __init__(self, probes: NDArray[np.float32], count: int, revision: int) -> None:
         self.probes = probes
@@ -47,20 +47,23 @@ class _Asked:
         self.revision = revision
         self.is_wide = count > _MANY_CANDIDATES
         self.done = threading.Event()
+        self.leads = False
         self.answer: list[Ranking] | None = None
-        self.batch = False
-        """Set when it has to lead."""
-        self.last_size = 1
 
 
 class _Queue:
-    """Who waits for the collection's running scan."""
+    """Who waits for a collection's running scan, or that it ended a moment ago."""
 
-    __slots__ = ("arrived", "waiting")
+    __slots__ = ("arrived", "ended_at", "is_running", "last_size", "waiting", "wanted")
 
     def __init__(self, lock: threading.Lock) -> None:
+        self.is_running = True
         self.waiting: list[_Asked] = []
         self.arrived = threading.Condition(lock)
+        """Told when so many wait as the next leader wants."""
+        self.wanted = 0
+        self.last_size = 1
+        self.ended_at = 0.0
 
 
 class Gathering:
@@ -69,7 +72,7 @@ class Gathering:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._queues: dict[int, _Queue] = {}
-        """Collections, by uid, that are scanned at this moment."""
+        """By uid, the collections that are scanned, or were scanned for several callers the last time."""
 
     def search(self, uid: int, lend: Lend, probes: NDArray[np.float32], count: int, revision: int = 0) -> list[Ranking]:
         """As `Index.search` of the index lent, together with whoever searches it now.
@@ -82,19 +85,16 @@ class Gathering:
             queue = self._queues.get(uid)
             if queue is None:
                 self._queues[uid] = queue = _Queue(self._lock)
-                leads = True
+                asked.leads = True
+            elif not queue.is_running:
+                queue.is_running = asked.leads = True
             else:
                 queue.waiting.append(asked)
-                queue.arrived.notify()
-                leads = False
-        if leads:
-            try:
-                with lend(revision) as index:
-                    return index.search(probes, count)
-            finally:
-                self._hand_over(uid, queue, 1)
-        asked.done.wait()
-        if asked.batch:
+                if len(queue.waiting) == queue.wanted:
+                    queue.arrived.notify()
+        if not asked.leads:
+            asked.done.wait()
+        if asked.leads:
             return self._lead(uid, queue, lend, asked)
         if asked.answer is None:  # the scan failed: its leader has raised why, and this one finds out for itself
             with lend(revision) as index:
@@ -102,11 +102,12 @@ class Gathering:
         return asked.answer
 
     def _lead(self, uid: int, queue: _Queue, lend: Lend, asked: _Asked) -> list[Ranking]:
-        batch: list[_Asked] = []
+        batch = [asked]
         try:
             batch = self._gather(queue, asked)
+            probes = asked.probes if len(batch) == 1 else np.concatenate([each.probes for each in batch])
             with lend(max(each.revision for each in batch)) as index:
-                rankings = index.search(np.concatenate([each.probes for each in batch]), max(e.count for e in batch))
+                rankings = index.search(probes, max(each.count for each in batch))
             at = 0
             for each in batch:
                 mine, at = rankings[at : at + len(each.probes)], at + len(each.probes)
@@ -120,12 +121,15 @@ class Gathering:
 
     def _gather(self, queue: _Queue, asked: _Asked) -> list[_Asked]:
         """Whom this scan is for: the leader, and who waits and fits."""
-        until = time.monotonic() + LONGEST_WAIT_S
         with self._lock:
-            while (len(queue.waiting) + 1) * _REASONABLE < asked.last_size:
+            now = time.monotonic()
+            until = now + LONGEST_WAIT_S if now < queue.ended_at + LONGEST_WAIT_S else now
+            queue.wanted = int(queue.last_size * _ENOUGH) - 1
+            while len(queue.waiting) < queue.wanted:
                 left = until - time.monotonic()
                 if left <= 0 or not queue.arrived.wait(left):
                     break
+            queue.wanted = 0
             batch, others, probes = [asked], [], len(asked.probes)
             for each in queue.waiting:
                 if each.is_wide == asked.is_wide and probes + len(each.probes) <= MOST_PROBES:
@@ -139,13 +143,16 @@ class Gathering:
     def _hand_over(self, uid: int, queue: _Queue, size: int) -> None:
         """Who waits longest leads next; where nobody waits, the next to come."""
         with self._lock:
-            if not queue.waiting:
-                del self._queues[uid]
-                return
-            following = queue.waiting.pop(0)
-        following.batch = True
-        following.last_size = size
-        following.done.set()
+            queue.last_size = size
+            queue.ended_at = time.monotonic()
+            if queue.waiting:
+                following = queue.waiting.pop(0)
+                following.leads = True
+                following.done.set()
+            else:
+                queue.is_running = False
+                if size == 1:
+                    del self._queues[uid]
 
 
 def _first(ranking: Ranking, count: int) -> Ranking:

@@ -90,6 +90,12 @@ class ByteProbes:
         return found
 
 
+def prepare() -> None:
+    """Load what the first shared scan would load: some 40 MB and a third of a second, once in a process."""
+    probe_levels()
+    _half_session()
+
+
 @functools.cache
 def probe_levels() -> int:
     """Into how many levels either side of 0 a probe may be rounded on this CPU, so that no product saturates."""

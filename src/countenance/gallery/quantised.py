@@ -20,11 +20,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from countenance.gallery.chosen_scan import alone
 from countenance.gallery.comparison import Ranking
 from countenance.gallery.exact import chooser_of, use_threads
 from countenance.gallery.rows import TemplateRows, positions_of
 from countenance.gallery.segments import BLOCK_ROWS, MemoryRows, Segment, SegmentRows
-from countenance.gallery.selection import Part, Probes, Scan, alone, shared
+from countenance.gallery.selection import Part, Probes, Scan
+from countenance.gallery.shared_scan import shared
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,7 +35,11 @@ DEAD_SHARE: Final = 0.2  # of a segment: scanned in vain, and kept in memory
 SMALL_SEGMENTS: Final = 8  # fewer rows than a block each, before they become one
 _SHARED_FROM_PROBES: Final = 3  # measured: a shared scan of codes costs two of FAISS's, for up to eight probes
 _MOST_CHOSEN: Final = 1_024  # rows a probe and scan, beyond which FAISS's selection costs more than a shared scan
-_SPARE: Final = 48  # rows of a scan beyond those asked for: the bounds of codes reach over about three times as many
+_SPARE: Final = 48
+_SPARE_SHARE: Final = 3 / 8
+"""Rows of a scan beyond those asked for, the greater of a number and a share of the dimension: the bounds of codes
+reach over about four times as many rows as are asked for at 128 features and over sixteen times as many at 512,
+measured; a second look at a scan costs more than these."""
 _AT_ONCE: Final = 8_192
 
 SegmentMaker = Callable[[NDArray[np.uint8], Iterator[NDArray[np.float16]], int], Segment]
@@ -179,7 +185,7 @@ class QuantisedIndex:
         if not has_choosers or len(probes) >= _SHARED_FROM_PROBES or count > _MOST_CHOSEN:
             return shared(parts, ready, count)
         use_threads(1)
-        return alone(parts, ready, count, _SPARE)
+        return alone(parts, ready, count, max(_SPARE, int(_SPARE_SHARE * self._dimension)))
 
     def living(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float16]]]:
         """Face ids and templates of all rows, in portions; nothing may change meanwhile."""

@@ -11,9 +11,10 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from countenance.gallery import exact
+from countenance.gallery import exact, products
 from countenance.gallery.comparison import Ranking
 from countenance.gallery.exact import FaissIndex, Index, IndexFactory, NumpyIndex
+from countenance.gallery.gathering import GATHERED_FROM_FEATURES
 from countenance.gallery.quantised import QuantisedIndex
 
 Tier = Literal["lazy", "exact", "quantised"]
@@ -72,6 +73,8 @@ class TieredIndex:
     def reserve(self, count: int) -> None:
         if count >= self._from:
             self._move_up()
+        if count * self._dimension >= GATHERED_FROM_FEATURES:
+            products.prepare()
         self._index.reserve(count)
 
     def add(self, face_ids: NDArray[np.uint8], templates: NDArray[np.float16]) -> None:

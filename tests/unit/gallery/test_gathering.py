@@ -90,6 +90,7 @@ def test_those_who_come_during_a_scan_share_the_next(crowd: Crowd) -> None:
     assert crowd.index.asked == [(1, 3), (sum(map(len, probes)), 10)]
     assert first.result(30) == crowd.index.search(unit_rows(1, DIMENSION, 2), 3)
     assert answers == [crowd.index.search(*each) for each in zip(probes, counts, strict=True)]
+    crowd.ask(unit_rows(1, DIMENSION, 2), 3).result(30)
     assert crowd.gathering._queues == {}
 
 
@@ -150,7 +151,7 @@ def test_everybody_is_told_when_the_collection_is_gone(crowd: Crowd, monkeypatch
     for each in others:
         with pytest.raises(LookupError):
             each.result(30)
-    assert crowd.gathering._queues == {}
+    assert not any(each.is_running or each.waiting for each in crowd.gathering._queues.values())
 
 
 def _failing(probes: NDArray[np.float32], count: int) -> list[Ranking]:
@@ -176,7 +177,7 @@ def test_many_threads_are_answered_as_one_would_be() -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(work, range(16)))
-    assert gathering._queues == {}
+    assert all(not each.is_running and not each.waiting for each in gathering._queues.values())
 
 
 def test_a_shared_scan_has_what_each_of_its_searches_saw(crowd: Crowd) -> None:

@@ -133,3 +133,16 @@ def test_half_precision_keeps_every_bit_through_faiss_memory() -> None:
     index = FaissIndex(64)
     index.add(ids(*range(len(values))), values)
     np.testing.assert_array_equal(index._rows.templates.view(np.uint16), values.view(np.uint16))
+
+
+def test_faiss_scans_the_rows_where_they_lie() -> None:
+    templates = unit_rows(400, 64, 1).astype(np.float16)
+    chooser = exact.chooser_of(templates, None)
+    assert int(chooser.codes.size()) == templates.nbytes
+    probe = unit_rows(1, 64, 2)
+    templates[123] = probe[0]  # a copy would not see it
+    found = chooser.search(probe, 1)
+    assert found[1].tolist() == [[123]]
+    assert found[0][0, 0] == pytest.approx(1, abs=1e-3)
+    del chooser
+    assert templates[123].tobytes() == probe[0].astype(np.float16).tobytes()

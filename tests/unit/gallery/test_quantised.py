@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.congruence.samples import unit_rows
 
-from countenance.gallery import exact, products, quantised, segments, selection
+from countenance.gallery import exact, products, quantised, segments, selection, shared_scan
 from countenance.gallery.index import Index, NumpyIndex, QuantisedIndex, TieredIndex
 from countenance.gallery.segments import Segment
 from countenance.gallery.shelf import SMALL_COLLECTION
@@ -165,8 +165,8 @@ def test_what_is_not_there_cannot_be_replaced() -> None:
 
 @pytest.mark.usefixtures("idle")
 def test_rows_that_nobody_can_tell_apart_are_scored_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "_HOPELESS", 300)
-    monkeypatch.setattr(selection, "_TIGHTEN_FROM", 16)
+    monkeypatch.setattr(shared_scan, "_HOPELESS", 300)
+    monkeypatch.setattr(shared_scan, "_TIGHTEN_FROM", 16)
     monkeypatch.setattr(selection, "_SETTLED_AT_ONCE", 128)
     templates = rows(2000)
     templates[200:1500] = templates[200]
@@ -184,8 +184,8 @@ def test_rows_that_nobody_can_tell_apart_are_scored_in_little_memory(monkeypatch
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_share_a_scan_without_losing_a_row(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    monkeypatch.setattr(selection, "_SHARED_FROM", 0)
-    monkeypatch.setattr(selection, "_cores", lambda: threads)
+    monkeypatch.setattr(shared_scan, "_SHARED_FROM", 0)
+    monkeypatch.setattr(shared_scan, "_cores", lambda: threads)
     monkeypatch.setattr(segments, "BLOCK_ROWS", 4000)
     index, oracle = QuantisedIndex(DIMENSION, tail_rows=9000), NumpyIndex(DIMENSION)
     for each in (index, oracle):
