@@ -31,6 +31,8 @@ from countenance.accounts import Accounts, Credentials, Party, PartyError
 from countenance.config import Settings, SettingsError
 from countenance.errors import Error
 from countenance.gallery import INDEX_FOLDER, RebuildReport, SqliteGallery, tiered
+from countenance.gallery.answering import Answer as Answer
+from countenance.gallery.answering import Answering as Answering
 from countenance.ledger import Acts, Ledger, Log, Witnessing, history
 from countenance.ledger.copies import Copies
 from countenance.ledger.journal import Journal

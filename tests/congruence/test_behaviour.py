@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+import itertools
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 
 from countenance.gallery import exact
 from countenance.gallery.index import FaissIndex, Index, IndexFactory, NumpyIndex, QuantisedIndex, tiered
+from countenance.gallery.scatter import KNOWN_FOR_S
 
+from .nodes import beside, node
 from .samples import ACCOUNT, enrolments, entry, name_id, unit_rows, world
 
 DIMENSION = 24
@@ -25,12 +28,20 @@ KINDS: dict[str, IndexFactory] = {
 }
 
 
-def script(folder: Path, kind: IndexFactory, url: str | None = None, *, asks_another: bool = False) -> list[Any]:
+def script(
+    folder: Path,
+    kind: IndexFactory,
+    url: str | None = None,
+    *,
+    asks_another: bool = False,
+    parts: Sequence[str] = (),
+) -> list[Any]:
     """What a caller sees of a gallery that is filled, searched, thinned out, changed and opened again.
 
     Args:
         url: of the PostgreSQL that it is kept in; None: an embedded file.
         asks_another: search at a second node of the same database.
+        parts: of the nodes that index a part each and are searched in turn; the first one takes the changes.
     """
     seen: list[Any] = []
     rng = np.random.default_rng(11)
@@ -47,23 +58,32 @@ def script(folder: Path, kind: IndexFactory, url: str | None = None, *, asks_ano
         seen.append([(each.reference.face_id, each.comparison_score) for each in single[0]])
 
     with ExitStack() as stack:
-        opened = searched = stack.enter_context(world(folder, index_factory=kind, postgres_url=url))
+        searchers: list[Any] = []
+        if parts:
+            assert url is not None
+            opened = stack.enter_context(node(folder, url, parts[0], index_factory=kind))
+            searchers = [opened]
+            for number, part in enumerate(parts[1:]):
+                other = beside(folder, f"node{number}")
+                searchers.append(stack.enter_context(node(other, url, part, index_factory=kind)))
+            time.sleep(2 * KNOWN_FOR_S)
+        else:
+            opened = stack.enter_context(world(folder, index_factory=kind, postgres_url=url))
+        turns = itertools.cycle(searchers or [opened])
         if asks_another:
-            other = folder / "other"
-            other.mkdir()
-            shutil.copy2(folder / "master.key", other)
-            searched = stack.enter_context(world(other, index_factory=kind, postgres_url=url))
+            other = beside(folder, "other")
+            turns = itertools.repeat(stack.enter_context(world(other, index_factory=kind, postgres_url=url)))
         opened.create(dimension=DIMENSION)
         for start in range(0, 900, 90):
             names = list(range(start, start + 90))
             opened.gallery.enrol(ACCOUNT, "c", enrolments(names, rows[start : start + 90]), entry=entry())
-            search(searched)
+            search(next(turns))
         for portion in np.array_split(rng.permutation(900), 6)[:4]:
             seen.append(opened.gallery.erase(ACCOUNT, "c", [name_id(int(at)) for at in portion], entry=entry()))
-            search(searched)
+            search(next(turns))
         again = unit_rows(40, DIMENSION, 3)
         opened.gallery.enrol(ACCOUNT, "c", enrolments(range(860, 900), again), entry=entry())
-        search(searched)
+        search(next(turns))
     with world(folder, index_factory=kind, postgres_url=url) as opened:
         search(opened)
     return seen
@@ -87,6 +107,16 @@ def test_postgresql_gives_the_same_answers(
     tmp_path: Path, expected: list[Any], name: str, asks_another: bool, postgres_url: str
 ) -> None:
     found = script(tmp_path, KINDS[name], postgres_url, asks_another=asks_another)
+    for at, (wanted, given) in enumerate(zip(expected, found, strict=True)):
+        assert given == wanted, f"observation {at}"
+
+
+@pytest.mark.parametrize("parts", [("1/2", "2/2"), ("1/3", "2/3", "3/3"), ("1/2", "")], ids=", ".join)
+@pytest.mark.parametrize("name", ["exact", "moves up and down"])
+def test_parts_give_the_same_answers(
+    tmp_path: Path, expected: list[Any], name: str, parts: Sequence[str], postgres_url: str
+) -> None:
+    found = script(tmp_path, KINDS[name], postgres_url, parts=parts)
     for at, (wanted, given) in enumerate(zip(expected, found, strict=True)):
         assert given == wanted, f"observation {at}"
 

@@ -28,6 +28,8 @@ from countenance.gallery.index import tiered
 from countenance.gallery.index_files import FOLDER as INDEX_FOLDER
 from countenance.gallery.inspection import IndexBusy, IndexState, Verified
 from countenance.gallery.moving import NotAsAnArchiveHasIt
+from countenance.gallery.scatter import PartUnavailable
+from countenance.gallery.share import WHOLE, Share, ShareError, are_covered
 from countenance.gallery.sqlite import SqliteGallery
 from countenance.gallery.values import (
     MAX_CANDIDATES,
@@ -37,6 +39,7 @@ from countenance.gallery.values import (
     Collection,
     Enrolment,
     GalleryStats,
+    Holding,
     KeptCrop,
     Migrated,
     NotAssociated,
@@ -52,6 +55,7 @@ __all__ = [
     "MAX_CANDIDATES",
     "MAX_FACES_OF_A_USER",
     "MAX_TAGS",
+    "WHOLE",
     "Associated",
     "Collection",
     "CollectionExists",
@@ -61,6 +65,7 @@ __all__ = [
     "Gallery",
     "GalleryError",
     "GalleryStats",
+    "Holding",
     "IndexBusy",
     "IndexState",
     "KeptCrop",
@@ -69,8 +74,11 @@ __all__ = [
     "NotAsAnArchiveHasIt",
     "NotAssociated",
     "Once",
+    "PartUnavailable",
     "RebuildReport",
     "ReferenceNotFound",
+    "Share",
+    "ShareError",
     "SqliteGallery",
     "TagLimitExceeded",
     "TemplateCorrupt",
@@ -83,6 +91,7 @@ __all__ = [
     "UserNotFound",
     "Verified",
     "Why",
+    "are_covered",
     "held",
     "tiered",
 ]

@@ -1,10 +1,13 @@
 """One-to-many search: probes against a collection's index, answered with references and scores.
 
-The index finds and scores face ids; the record of each comes from the database. A reference that is erased
-between the two steps is left out of the answer: its erasure was not acknowledged when the search began.
+The index finds and scores face ids, here or at the nodes that have its other parts (`scatter`); the record of each
+comes from the database. A reference that is erased between the two steps is left out of the answer: its erasure was
+not acknowledged when the search began.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,7 @@ from countenance.gallery.faults import (
     ModelMismatch,
 )
 from countenance.gallery.gathering import GATHERED_FROM_FEATURES, MOST_PROBES
+from countenance.gallery.scatter import Scatter
 from countenance.gallery.shelf import Shelf
 from countenance.gallery.values import (
     MAX_CANDIDATES,
@@ -35,16 +39,25 @@ def identify(
     max_candidates: int,
     minimum_score: float,
     excluded: list[bytes],
+    scatter: Scatter | None = None,
 ) -> list[list[Candidate]]:
     """The candidates of each probe; see `Gallery.identify`.
 
     Args:
         excluded: face ids that are not candidates, such as the probe's own.
+        scatter: asks other nodes for what is not on the shelf; None: all is.
     """
+    uid, revision = collection.uid, collection.revision
+
+    def everywhere(probes: NDArray[np.float32], count: int) -> list[Ranking]:
+        def here() -> list[Ranking]:
+            return searched(shelf, uid, revision, probes, count)
+
+        return here() if scatter is None else scatter.search(uid, revision, probes, count, here)
+
     chosen = ranked(
-        shelf,
+        everywhere,
         collection,
-        collection.revision,
         probes,
         max_candidates=max_candidates,
         minimum_score=minimum_score,
@@ -74,9 +87,8 @@ def identify_users(
         excluded: keys of users that are not candidates.
     """
     chosen = ranked(
-        shelf,
+        lambda probes, count: searched(shelf, collection.uid, collection.user_revision, probes, count),
         collection,
-        collection.user_revision,
         probes,
         max_candidates=max_candidates,
         minimum_score=minimum_score,
@@ -92,9 +104,8 @@ def identify_users(
 
 
 def ranked(
-    shelf: Shelf,
+    search: Callable[[NDArray[np.float32], int], list[Ranking]],
     collection: Collection,
-    revision: int,
     probes: NDArray[np.float32],
     *,
     max_candidates: int,
@@ -104,7 +115,7 @@ def ranked(
     """Keys and scores of the best of an index for each probe.
 
     Args:
-        revision: what was committed when the search began, by whatever process: the index has at least this.
+        search: probes and how many candidates of each -> the best of the index.
     """
     if not 0 <= max_candidates <= MAX_CANDIDATES:
         raise ValueError(f"max_candidates is between 0 and {MAX_CANDIDATES}")
@@ -116,20 +127,25 @@ def ranked(
         raise ValueError("probes are finite and of length 1")
     # one more than asked for each key that will be dropped
     count = max_candidates + len(excluded) if max_candidates else 0
-    rankings = _searched(shelf, collection, revision, probes, count)
+    rankings = search(probes, count)
     # The threshold comes after the best were taken: FAISS's own range search is over twenty times slower.
     return [_chosen(ranking, max_candidates, minimum_score, set(excluded)) for ranking in rankings]
 
 
-def _searched(
-    shelf: Shelf, collection: Collection, revision: int, probes: NDArray[np.float32], count: int
-) -> list[Ranking]:
-    """Of a large collection, together with who searches it at the same moment."""
-    if collection.face_count * collection.dimension >= GATHERED_FROM_FEATURES and 0 < len(probes) <= MOST_PROBES:
-        return shelf.gathering.search(
-            collection.uid, lambda least: shelf.lent(collection.uid, least), probes, count, revision
-        )
-    with shelf.lent(collection.uid, revision) as index:
+def searched(shelf: Shelf, uid: int, revision: int, probes: NDArray[np.float32], count: int) -> list[Ranking]:
+    """The best of an index on the shelf; of a large one, together with who searches it at the same moment.
+
+    Args:
+        revision: what was committed when the search began, by whatever process: the index has at least this.
+
+    Raises:
+        CollectionNotFound: it has to be loaded, and is gone.
+    """
+    with shelf.holding(uid) as loaded:
+        rows = 0 if loaded is None else len(loaded.index)
+    if rows * probes.shape[1] >= GATHERED_FROM_FEATURES and 0 < len(probes) <= MOST_PROBES:
+        return shelf.gathering.search(uid, lambda least: shelf.lent(uid, least), probes, count, revision)
+    with shelf.lent(uid, revision) as index:
         return index.search(probes, count)
 
 

@@ -37,6 +37,7 @@ from countenance.gallery.rows import positions_of
 from countenance.gallery.sealing import CollectionSeal
 from countenance.gallery.segment_file import Header, SealedRows, SegmentFile, SegmentFileUnusable, Stored
 from countenance.gallery.segments import Segment
+from countenance.gallery.share import WHOLE, Share
 from countenance.gallery.values import Collection
 from countenance.store import sync_folder
 
@@ -87,14 +88,20 @@ class _Manifest:
     revision: int
     mark: bytes
     names: tuple[str, ...]
+    share: str
 
 
 class IndexFiles:
-    """The files of all collections under a folder. Safe from any thread and beside other processes."""
+    """The files of all collections under a folder. Safe from any thread and beside other processes.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        share: which references they are of; those of others are made anew.
+    """
+
+    def __init__(self, folder: Path, share: Share = WHOLE) -> None:
         """Nothing is made until something is kept."""
         self._folder = folder
+        self._share = str(share)
         self._keeper: int | None = None
 
     def may_keep(self) -> bool:
@@ -128,6 +135,8 @@ class IndexFiles:
                     return None
                 if (manifest.model_version, manifest.dimension) != (collection.model_version, collection.dimension):
                     raise SegmentFileUnusable("The index files are of another model.")
+                if manifest.share != self._share:
+                    raise SegmentFileUnusable("The index files are of another part of the collection.")
                 parts = [_open_part(folder / name, collection, seal, stored) for name in manifest.names]
                 return Opened(parts, manifest.revision, manifest.mark)
         except (SegmentFileUnusable, OSError) as unusable:
@@ -187,7 +196,7 @@ class IndexFiles:
                 for file, _ in drafts:
                     file.publish()
                 names = tuple(each.name for each in (*files, *(file for file, _ in drafts)))
-                manifest = _Manifest(collection.model_version, collection.dimension, revision, mark, names)
+                manifest = _Manifest(collection.model_version, collection.dimension, revision, mark, names, self._share)
                 _write_manifest(folder, uid, seal, manifest)
         except BaseException:
             for file, _ in drafts:
@@ -370,6 +379,7 @@ def _write_manifest(folder: Path, uid: int, seal: CollectionSeal, manifest: _Man
         "revision": manifest.revision,
         "mark": manifest.mark.hex(),
         "names": manifest.names,
+        "share": manifest.share,
     }
     nonce = os.urandom(_NONCE_BYTES)
     sealed = nonce + AESGCM(seal.derive(_PURPOSE)).encrypt(nonce, json.dumps(said).encode(), _bound(uid))
@@ -401,6 +411,7 @@ def _read_manifest(folder: Path, uid: int, seal: CollectionSeal) -> _Manifest | 
             said["revision"],
             bytes.fromhex(said["mark"]),
             tuple(str(each) for each in said["names"]),
+            str(said.get("share", WHOLE)),
         )
     except (InvalidTag, ValueError, TypeError, KeyError):
         raise SegmentFileUnusable("The manifest of index files does not open.") from None

@@ -20,6 +20,7 @@ from countenance.gallery.comparison import Ranking, comparison_scores, rank
 from countenance.gallery.faults import GalleryError
 from countenance.gallery.index import FaissIndex, Index, NumpyIndex, QuantisedIndex, TieredIndex
 from countenance.gallery.sealing import CollectionSeal, from_template
+from countenance.gallery.share import Share
 from countenance.gallery.shelves import Shelves
 from countenance.gallery.values import Collection
 from countenance.store import Connection, Database, Keyring, in_portions
@@ -57,6 +58,8 @@ class IndexState:
     disk_bytes: int
     files_revision: int | None
     """Revision that the files are of; None: there are none, or none of use."""
+    part: str
+    """Which references this node indexes, as N/OF; 1/1: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +107,12 @@ def describe(database: Database, keyring: Keyring, shelves: Shelves, account_id:
             files=0 if kept is None else kept.files,
             disk_bytes=0 if kept is None else kept.size,
             files_revision=None if kept is None else kept.revision,
+            part=str(shelves.share),
         )
 
 
 def verify(database: Database, keyring: Keyring, shelves: Shelves, account_id: str, collection_id: str) -> Verified:
-    """Compare the served index with an exact search over the database's rows.
+    """Compare the served index with an exact search over the database's rows, or those of this node's part.
 
     Raises:
         CollectionNotFound: also when it is deleted meanwhile.
@@ -130,7 +134,7 @@ def verify(database: Database, keyring: Keyring, shelves: Shelves, account_id: s
             if between is None or present.model_version != found.model_version:
                 continue
             touched = {bytes(each) for each in between.removed}
-            stored, oracle = _scan(connection, present, seal, probes, touched)
+            stored, oracle = _scan(connection, present, seal, probes, touched, shelves.share)
         mine = {bytes(each) for each in face_ids} - touched
         theirs = {bytes(each) for each in stored}
         missing, surplus = theirs - mine, mine - theirs
@@ -198,13 +202,18 @@ def _scan(
     seal: CollectionSeal,
     probes: NDArray[np.float32],
     touched: set[bytes],
+    share: Share,
 ) -> tuple[NDArray[np.uint8], list[Ranking]]:
-    """All face ids but the touched ones, and the best of them for each probe."""
+    """All face ids of a part but the touched ones, and the best of them for each probe."""
     best = [Ranking([], []) for _ in probes]
     everything: list[NDArray[np.uint8]] = [np.empty((0, 16), np.uint8)]
     everything_stored = "SELECT face_id, template FROM enrolled_references WHERE ref_id BETWEEN ? AND ?"
     for rows in in_portions(connection, everything_stored, records.ref_id_range(collection.uid), _AT_ONCE):
-        kept = [(face_id, seal.open(face_id, sealed)) for face_id, sealed in rows if face_id not in touched]
+        kept = [
+            (face_id, seal.open(face_id, sealed))
+            for face_id, sealed in rows
+            if share.has(face_id) and face_id not in touched
+        ]
         if not kept:
             continue
         ids = records.id_rows(face_id for face_id, _ in kept)

@@ -9,6 +9,7 @@ import numpy as np
 from countenance.gallery import records, users
 from countenance.gallery.index import IndexFactory
 from countenance.gallery.sealing import CollectionSeal, from_template
+from countenance.gallery.share import WHOLE, Share
 from countenance.gallery.shelf import Loaded
 from countenance.gallery.values import Collection
 from countenance.store import Connection, in_portions
@@ -18,17 +19,23 @@ AT_ONCE: Final = 4_096
 
 
 def references_index(
-    connection: Connection, collection: Collection, seal: CollectionSeal, factory: IndexFactory
+    connection: Connection,
+    collection: Collection,
+    seal: CollectionSeal,
+    factory: IndexFactory,
+    share: Share = WHOLE,
 ) -> Loaded:
-    """Of a collection's references, read from the snapshot that `collection` was read from."""
+    """Of a collection's references, or of the part of them that this node has, read from the snapshot that
+    `collection` was read from."""
     index = factory(collection.dimension)
-    index.reserve(collection.face_count)
+    index.reserve(-(-collection.face_count // share.of))
     said = "SELECT face_id, template FROM enrolled_references WHERE ref_id BETWEEN ? AND ?"
     for rows in in_portions(connection, said, records.ref_id_range(collection.uid), AT_ONCE):
-        templates = b"".join(seal.open(face_id, sealed) for face_id, sealed in rows)
+        mine = rows if share.is_whole else [row for row in rows if share.has(row[0])]
+        templates = b"".join(seal.open(face_id, sealed) for face_id, sealed in mine)
         index.add(
-            records.id_rows(face_id for face_id, _ in rows),
-            from_template(templates).reshape(len(rows), collection.dimension),
+            records.id_rows(face_id for face_id, _ in mine),
+            from_template(templates).reshape(len(mine), collection.dimension),
         )
     return Loaded(index, collection.revision)
 

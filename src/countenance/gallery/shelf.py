@@ -31,6 +31,7 @@ from countenance.gallery.index import Index
 _LOG = logging.getLogger(__name__)
 
 SMALL_COLLECTION = 2_000  # references: loads in about ten milliseconds, so it may leave memory when idle
+_FOLLOWS = 4  # tries, of which each loses to a commit of this process at the most
 KEEP_SMALL = 2_048  # small collections kept in memory, the least recently searched leave first
 
 
@@ -231,6 +232,34 @@ class Shelf:
                 place.meanwhile.append(change)
             else:
                 place.take(change)
+
+    def follow(self, uid: int, revision: int) -> None:
+        """Bring what is in memory of a collection up to a revision; nothing where nothing is. What cannot be caught up
+        is loaded again, unless it is small."""
+        with self._lock:
+            place = self._places.get(uid)
+        for _ in range(_FOLLOWS):
+            if place is None:
+                return
+            with place.gate.reading():
+                loaded = place.loaded
+            if loaded is None or loaded.revision >= revision:
+                return
+            is_large = len(loaded.index) > SMALL_COLLECTION
+            try:
+                self._refresh(place, uid, revision)
+            except BaseException:
+                self.forget(uid)
+                raise
+            if place.loaded is None and is_large:
+                with self.lent(uid, revision):
+                    return
+
+    def revisions(self) -> dict[int, int]:
+        """The revision of each loaded index; a moment's picture."""
+        with self._lock:
+            loaded = {uid: place.loaded for uid, place in self._places.items()}
+        return {uid: each.revision for uid, each in loaded.items() if each is not None}
 
     def forget(self, uid: int) -> None:
         """Drop a collection's index once the searches that use it have ended."""

@@ -20,18 +20,21 @@ from numpy.typing import NDArray
 
 from countenance.gallery import changes, loading
 from countenance.gallery import collections as collection_rows
+from countenance.gallery.enrolment import placeholders
 from countenance.gallery.faults import CollectionNotFound, GalleryError
 from countenance.gallery.index import IndexFactory, QuantisedIndex, TieredIndex
 from countenance.gallery.index_files import IndexFiles, Part
 from countenance.gallery.keeper import Keeper
 from countenance.gallery.sealing import CollectionSeal, from_template
 from countenance.gallery.segment_file import SealedRows
+from countenance.gallery.share import WHOLE, Share
 from countenance.gallery.shelf import Change, Loaded, Shelf
 from countenance.gallery.values import Collection
 from countenance.store import AfterCommitError, Database, Keyring
 
 FILES_FROM: Final = 200_000
 """References from which on an index is kept on disk: reading as many rows from the database takes seconds."""
+_AT_ONCE: Final = 500  # collections in one statement
 KEPT_FOR_S: Final = 12 * 3600
 """Files are brought up to date at least so often while their collection changes, well before the list of changes no
 longer reaches back to them (changes.KEEP_ERASED_S)."""
@@ -45,6 +48,7 @@ class Shelves:
     Args:
         folder: where indexes are kept; made when the first one is.
         files_from: references from which on; 0: none is.
+        share: which references of each collection this node indexes.
     """
 
     def __init__(
@@ -56,23 +60,27 @@ class Shelves:
         keep_small: int,
         folder: Path,
         files_from: int = FILES_FROM,
+        share: Share = WHOLE,
     ) -> None:
+        self.share = share
         self._database = database
         self._keyring = keyring
         self._factory = factory
         self._files_from = files_from
-        self.files = IndexFiles(folder)
+        self.files = IndexFiles(folder, share)
         self.references = Shelf(self._load, self._catch_up, keep_small=keep_small)
         self.users = Shelf(self._load_users, self._catch_up_users, keep_small=keep_small)
         self._kept: dict[int, tuple[int, float]] = {}
         """uid -> revision that its files are of, and when that was found out."""
+        self._erased_to: dict[int, int] = {}
+        """uid -> revision up to which erasures are overwritten in files of a collection that is not in memory."""
         self._keeping = threading.Lock()
         self._keeper = Keeper(self._keep_all)
 
     def apply(self, change: Change | None, of_users: Change | None) -> None:
         """Bring what is loaded up to a commit. In the writer thread of the store, commit by commit."""
         if change is not None:
-            self.references.apply(change)
+            self.references.apply(self.share.of_change(change))
         if of_users is not None:
             self.users.apply(of_users)
 
@@ -134,6 +142,73 @@ class Shelves:
         for uid in uids:
             if uid not in large:
                 self.drop_files(uid)
+
+    def follow(self, uids: frozenset[int] | None) -> None:
+        """Take in what other processes did, where something of the collection is in memory or in files.
+
+        Args:
+            uids: of which collections something was heard; None: look at all.
+
+        Raises:
+            DatabaseError: the database cannot be read.
+        """
+        here = {*self.references.uids(), *self.users.uids(), *self.files.uids()}
+        wanted = sorted(here if uids is None else here & uids)
+        stored = self._stored_revisions(wanted)
+        for uid in wanted:
+            try:
+                self._follow(uid, stored.get(uid))
+            except (CollectionNotFound, AfterCommitError) as failure:
+                _LOG.warning("collection %d could not be followed: %s", uid, failure)
+
+    def _follow(self, uid: int, revisions: tuple[int, int] | None) -> None:
+        if revisions is None:  # it was deleted
+            self.forget(uid)
+            self.drop_files(uid)
+            return
+        self.references.follow(uid, revisions[0])
+        self.users.follow(uid, revisions[1])
+        if self._erased_to.get(uid) == revisions[0] or uid in self.references.uids():
+            return
+        if self.files.has(uid) and self.files.may_keep():  # or another process is about to make them
+            self._erase_behind(uid)
+
+    def _erase_behind(self, uid: int) -> None:
+        """Overwrite in the files of a collection that is not in memory what others erased since they were made."""
+        with self._database.reading(snapshot=True) as connection:
+            found = collection_rows.find_by_uid(connection, uid)
+            seal = collection_rows.seal_of(connection, self._keyring, found)
+            kept = self.files.kept(found, seal)
+            since = None if kept is None else max(kept.revision, self._erased_to.get(uid, 0))
+            change = None if since is None else changes.since(connection, found, seal, since)
+        if change is None:
+            self.drop_files(uid)  # they are of no use any more
+        else:
+            self.erase_from_files(uid, _gone(change))
+        self._erased_to[uid] = found.revision
+
+    def behind(self) -> int:
+        """How many revisions loaded indexes are behind what is stored, altogether."""
+        total = 0
+        for at, shelf in enumerate((self.references, self.users)):
+            loaded = shelf.revisions()
+            stored = self._stored_revisions(sorted(loaded))
+            total += sum(max(0, stored[uid][at] - revision) for uid, revision in loaded.items() if uid in stored)
+        return total
+
+    def _stored_revisions(self, uids: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Of references and of users, of those of the collections that there are."""
+        found: dict[int, tuple[int, int]] = {}
+        with self._database.reading() as connection:
+            for start in range(0, len(uids), _AT_ONCE):
+                portion = uids[start : start + _AT_ONCE]
+                rows = connection.execute(
+                    "SELECT uid, revision, user_revision FROM collections"  # noqa: S608 -- only placeholders
+                    f" WHERE uid IN ({placeholders(len(portion))})",
+                    tuple(portion),
+                ).fetchall()
+                found.update((row[0], (row[1], row[2])) for row in rows)
+        return found
 
     def compare(self) -> None:
         """Drop what is not at the store's revision, after a commit that may or may not have taken effect."""
@@ -247,22 +322,25 @@ class Shelves:
                     change = changes.since(connection, found, seal, kept.revision)
                 index = None
                 if kept is not None and change is not None:
-                    index = self._index_of(found, kept.parts, change)
+                    expected = self.share.count(connection, uid, found.face_count)
+                    index = self._index_of(found, kept.parts, self.share.of_change(change), expected)
                 if kept is not None and change is not None and index is not None:
                     self.files.erase(found, seal, _gone(change))  # of erasures that a crash interrupted
                     self._kept[uid] = kept.revision, time.monotonic()
                     return Loaded(index, found.revision)
                 _LOG.warning("index files of collection %d are of another past or too old; they are made anew", uid)
                 self.files.drop(uid)
-            loaded = loading.references_index(connection, found, seal, self._factory)
+            loaded = loading.references_index(connection, found, seal, self._factory, self.share)
         if is_large:
             self._keeper.wake()
         return loaded
 
-    def _index_of(self, collection: Collection, parts: Sequence[Part], change: Change) -> TieredIndex | None:
-        """An index of the parts, caught up; None when it would be none of files, or not what the collection has."""
+    def _index_of(
+        self, collection: Collection, parts: Sequence[Part], change: Change, expected: int
+    ) -> TieredIndex | None:
+        """An index of the parts, caught up; None when it would be none of files, or not of as many as expected."""
         index = self._factory(collection.dimension)
-        index.reserve(collection.face_count)
+        index.reserve(expected)
         quantised = _quantised(index)
         if not isinstance(index, TieredIndex) or quantised is None:
             return None
@@ -272,7 +350,7 @@ class Shelves:
             index.remove(change.removed)
         if len(change.added):
             index.add(change.added, change.added_templates)
-        return index if len(index) == collection.face_count else None
+        return index if len(index) == expected else None
 
     def _load_users(self, uid: int) -> Loaded:
         with self._database.reading(snapshot=True) as connection:
@@ -285,7 +363,7 @@ class Shelves:
         if change is not None:
             with suppress(AfterCommitError):  # told in the server's log: a search does not fail for it
                 self.erase_from_files(uid, _gone(change))  # of another process: this one's are done with its answer
-        return change
+        return None if change is None else self.share.of_change(change)
 
     def _catch_up_users(self, uid: int, revision: int) -> Change | None:
         return self._since(uid, revision, changes.Of.USERS)

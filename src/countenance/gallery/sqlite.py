@@ -32,13 +32,19 @@ from countenance.gallery import (
     users,
 )
 from countenance.gallery import collections as collection_rows
+from countenance.gallery.answering import Answering
+from countenance.gallery.asking import Secrets
 from countenance.gallery.erasure import Erased
 from countenance.gallery.faults import ReferenceNotFound
+from countenance.gallery.following import Following
 from countenance.gallery.identify import identify
 from countenance.gallery.index import IndexFactory, default_index
 from countenance.gallery.inspection import IndexState, Verified
 from countenance.gallery.moving import Arriving, Leaving
+from countenance.gallery.node_client import NodeClient
+from countenance.gallery.scatter import Directory, Scatter
 from countenance.gallery.sealing import from_template
+from countenance.gallery.share import WHOLE, Share
 from countenance.gallery.shelf import KEEP_SMALL, SMALL_COLLECTION, Change
 from countenance.gallery.shelves import FILES_FROM, Shelves
 from countenance.gallery.stored_users import StoredUsers
@@ -46,6 +52,7 @@ from countenance.gallery.values import (
     Collection,
     Enrolment,
     GalleryStats,
+    Holding,
     KeptCrop,
     Migrated,
     RebuildReport,
@@ -63,6 +70,8 @@ class SqliteGallery(StoredUsers):
         keep_small: how many small collections' indexes stay in memory.
         index_folder: where indexes of large collections are kept; None: beside the database.
         index_files_from: references from which on they are; 0: none is.
+        share: which references this process indexes; it asks other nodes for the rest.
+        client: how it asks them; needed where the share is not everything and anything is searched.
     """
 
     def __init__(
@@ -74,6 +83,8 @@ class SqliteGallery(StoredUsers):
         keep_small: int = KEEP_SMALL,
         index_folder: Path | None = None,
         index_files_from: int = FILES_FROM,
+        share: Share = WHOLE,
+        client: NodeClient | None = None,
     ) -> None:
         """Bring the schema up to date and take up unfinished deletions.
 
@@ -88,6 +99,7 @@ class SqliteGallery(StoredUsers):
             keep_small=keep_small,
             folder=index_folder or database.folder / index_files.FOLDER,
             files_from=index_files_from,
+            share=share,
         )
         super().__init__(database, keyring, shelves)
         self._sweeper = erasure.Sweeper(database)
@@ -101,6 +113,16 @@ class SqliteGallery(StoredUsers):
         database.maintain(changes.begin_all)
         shelves.clear_files()
         self._sweeper.wake()
+        secrets = Secrets(keyring)
+        self.directory = Directory(database, share)
+        """Who else searches."""
+        self.answering = Answering(secrets, database.node, shelves.references, share)
+        """What other nodes get of this one."""
+        self._scatter: Scatter | None = None
+        if not share.is_whole:
+            self._scatter = Scatter(self.directory, share, secrets, client or NodeClient())
+        self._following = Following(database, shelves.follow)
+        self._following.start()
 
     def create_collection(
         self,
@@ -132,6 +154,7 @@ class SqliteGallery(StoredUsers):
         def work(connection: Connection) -> tuple[Collection, bool]:
             found = collection_rows.find(connection, account_id, collection_id)
             self._database.erasures.note(connection, erasure.note_of_collection(found))
+            self._database.tell(connection, str(found.uid))
             return found, erasure.erase_collection(connection, found)
 
         collection, is_unfinished = self._database.write(
@@ -156,6 +179,7 @@ class SqliteGallery(StoredUsers):
             seal = self._seal(connection, found)
             references, change = enrolment.enrol(connection, found, seal, prepared)
             changes.note(connection, found, seal, change)
+            self._database.tell(connection, str(found.uid))
             before = users.touched(connection, found.uid, [bytes(each) for each in change.replaced])
             return references, change, self._change_of_users(connection, found, before)
 
@@ -213,6 +237,7 @@ class SqliteGallery(StoredUsers):
             change = Change(found.uid, revision, none, nothing, none, nothing, records.id_rows(erased))
             if erased:
                 changes.note(connection, found, self._seal(connection, found), change)
+                self._database.tell(connection, str(found.uid))
             return erased, change, of_users, gone
 
         erased, change, _, _ = self._database.write(
@@ -255,6 +280,7 @@ class SqliteGallery(StoredUsers):
             max_candidates=max_candidates,
             minimum_score=minimum_score,
             excluded=records.known_id_bytes([] if exclude_face_id is None else [exclude_face_id]),
+            scatter=self._scatter,
         )
 
     def unstaged(self, account_id: str, collection_id: str, model_version: str, *, limit: int) -> list[KeptCrop]:
@@ -310,6 +336,7 @@ class SqliteGallery(StoredUsers):
             found = collection_rows.find_by_uid(connection, found.uid)
             for of in changes.Of:
                 changes.begin(connection, found.uid, changes.revision_of(found, of), of)
+            self._database.tell(connection, str(found.uid))
             return Migrated(count, tuple(records.id_text(each) for each in erased)), gone, found.uid
 
         done, _, uid = self._database.write(
@@ -408,6 +435,22 @@ class SqliteGallery(StoredUsers):
             index_bytes=size,
         )
 
+    def holding(self) -> Holding:
+        """What this process has of the collections, and how far it is behind. Reads the database."""
+        collections, rows, size = self._shelves.totals()
+        return Holding(
+            part="" if self._shelves.share.is_whole else str(self._shelves.share),
+            collections=collections,
+            rows=rows,
+            index_bytes=size,
+            behind=self._shelves.behind(),
+            is_listening=self._following.is_listening,
+        )
+
+    def is_covered(self) -> bool:
+        """Whether live nodes have all that this one has not. Reads the database."""
+        return self.directory.is_covered()
+
     def warm(self) -> RebuildReport:
         started = time.perf_counter()
         with self._database.reading() as connection:
@@ -436,5 +479,8 @@ class SqliteGallery(StoredUsers):
 
     def close(self) -> None:
         """End the threads that finish deletions and keep indexes; what they left is taken up by the next start."""
+        self._following.stop()
+        if self._scatter is not None:
+            self._scatter.close()
         self._shelves.close()
         self._sweeper.stop()

@@ -151,6 +151,7 @@ class StoredUsers:
         change = users.change(connection, collection, seal, before)
         if change is not None:
             changes.note(connection, collection, seal, change, changes.Of.USERS)
+            self._database.tell(connection, str(collection.uid))
         return change
 
     def _once(

@@ -138,6 +138,22 @@ class Migrated:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """What one process has of the collections in memory."""
+
+    part: str
+    """N/OF of the references; empty: all."""
+    collections: int
+    """Indexes in memory, those of users included."""
+    rows: int
+    index_bytes: int
+    behind: int
+    """Revisions of loaded collections that are stored and not in their indexes yet."""
+    is_listening: bool
+    """Whether it hears of others' changes by itself; false where nobody else writes."""
+
+
+@dataclass(frozen=True, slots=True)
 class GalleryStats:
     """How much there is, over all accounts."""
 

@@ -27,6 +27,7 @@ from countenance.store.entry import Entry
 from countenance.store.erasures import FILE as ERASURES_FILE
 from countenance.store.erasures import Erasures
 from countenance.store.failures import DatabaseError, DecidedMeanwhile
+from countenance.store.listening import Ears, Polling
 from countenance.store.session import LOOK, Session, State
 from countenance.store.sql import Connection, has_table
 from countenance.store.writer import Job, Sequencer, Truncation, Writer
@@ -248,6 +249,18 @@ class Database(ABC):
                     raise
                 self.follow()
         return work()
+
+    def tell(self, connection: Connection, what: str) -> None:
+        """Have others hear, after the commit of the open transaction, that it changed something; see `listen`."""
+        del connection, what  # they look by themselves
+
+    def listen(self) -> Ears:
+        """What hears the changes of others from now on. For one thread, which closes it.
+
+        Raises:
+            DatabaseError: the database cannot be reached.
+        """
+        return Polling(lambda: self.state().change)
 
     def clock_us(self, connection: Connection) -> int:
         """The time by which processes that share the database agree on who does what, microseconds since 1970."""

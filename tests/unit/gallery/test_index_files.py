@@ -76,9 +76,9 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     load = loading.references_index
 
-    def counted(connection, collection, seal, factory) -> Loaded:  # type: ignore[no-untyped-def]
+    def counted(connection, collection, seal, factory, *share) -> Loaded:  # type: ignore[no-untyped-def]
         seen.append(collection.uid)
-        return load(connection, collection, seal, factory)
+        return load(connection, collection, seal, factory, *share)
 
     monkeypatch.setattr(loading, "references_index", counted)
     return seen

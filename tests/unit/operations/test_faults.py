@@ -18,9 +18,12 @@ from countenance.gallery import (
     CollectionNotFound,
     FacesWithoutCrops,
     GalleryError,
+    IndexBusy,
     ModelMismatch,
     NotAsAnArchiveHasIt,
+    PartUnavailable,
     ReferenceNotFound,
+    ShareError,
     TagLimitExceeded,
     TemplateCorrupt,
     TokenInUse,
@@ -29,6 +32,9 @@ from countenance.gallery import (
     UserExists,
     UserNotFound,
 )
+from countenance.gallery.asking import NotAnswered
+from countenance.gallery.segment_file import SegmentFileUnusable
+from countenance.gallery.shelves import _TooOldError
 from countenance.ledger.copies import RecoveryFailed
 from countenance.ledger.counting import StatementError
 from countenance.ledger.entry import NotRecordable
@@ -110,9 +116,15 @@ INTERNAL: set[type[Error]] = {
     NotMigrated,
     SourceUnavailable,
     SampleNotKept,
+    PartUnavailable,
+    NotAnswered,
+    IndexBusy,
+    SegmentFileUnusable,
+    _TooOldError,
     # Raised at start-up, on the host or before an operation: no call gets that far with one.
     FolderOwned,
     FolderUnusable,
+    ShareError,
     LedgerError,
     LogBehind,
     LogKeyError,

@@ -22,6 +22,7 @@ from countenance.store.database import QUEUE_LIMIT, QUEUE_TIMEOUT_S, Database, n
 from countenance.store.failures import DatabaseError
 from countenance.store.postgres.connection import UTF8, PostgresConnection, connect
 from countenance.store.postgres.dialect import FUNCTIONS
+from countenance.store.postgres.listening import TELL, Listening
 from countenance.store.session import TAKE, State
 from countenance.store.sql import Connection
 
@@ -178,6 +179,12 @@ class PostgresDatabase(Database):
             "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS INTEGER)"
         ).fetchall()
         return int(now)
+
+    def tell(self, connection: Connection, what: str) -> None:
+        connection.execute(TELL, (f"{self.node} {what}",))
+
+    def listen(self) -> Listening:
+        return Listening(lambda: connect(self._url, settings={}, name=f"countenance {self.node} listens"), self.node)
 
     def copy_to(self, target: Path) -> None:
         raise DatabaseError(
