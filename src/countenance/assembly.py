@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,9 +30,10 @@ from countenance import pipeline, relocation, restoration
 from countenance.accounts import Accounts, Credentials, Party, PartyError
 from countenance.config import Settings, SettingsError
 from countenance.errors import Error
-from countenance.gallery import INDEX_FOLDER, RebuildReport, SqliteGallery, tiered
+from countenance.gallery import INDEX_FOLDER, RebuildReport, Share, SqliteGallery, tiered
 from countenance.gallery.answering import Answer as Answer
 from countenance.gallery.answering import Answering as Answering
+from countenance.gallery.node_client import NodeClient
 from countenance.ledger import Acts, Ledger, Log, Witnessing, history
 from countenance.ledger.copies import Copies
 from countenance.ledger.journal import Journal
@@ -129,6 +130,21 @@ class Assembled:
     register: Register
     gallery: SqliteGallery
     rebuilt: RebuildReport
+
+    @property
+    def answering(self) -> Answering | None:
+        """What other nodes are answered; None where there are none."""
+        return self.gallery.answering if self.register.database.is_shared else None
+
+    def announce(self, url: str) -> None:
+        """Tell other nodes that this one answers searches, at this address; none if it is empty."""
+        self.register.presence.tell(
+            lambda: {"version": countenance.__version__, "url": url, **asdict(self.gallery.holding())}
+        )
+
+    def retire(self) -> None:
+        """Tell them that it does not any more."""
+        self.register.presence.tell(dict)
 
 
 @contextmanager
@@ -378,6 +394,8 @@ def _gallery(settings: Settings, database: Database, keyring: Keyring) -> Sqlite
         index_factory=tiered(settings.index_quantised_from),
         index_folder=settings.data_dir / INDEX_FOLDER,
         index_files_from=settings.index_files_from,
+        share=Share.parse(settings.search_shard or ""),
+        client=NodeClient(ca_file=settings.node_ca_file, allows_plain=settings.insecure_http),
     )
 
 

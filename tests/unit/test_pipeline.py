@@ -392,6 +392,7 @@ TEXTS = {
     "sample.erase": ("account_id", "before", "ground"),
     "sample.export": ("request_id", "reason"),
     "sample.list": ("account_id", "after"),
+    "topology.show": (),
 }
 """What each verb takes as text, beside declarations."""
 

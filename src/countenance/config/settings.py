@@ -43,6 +43,8 @@ ATTRIBUTES: Final = (
     "landmarks",
 )
 """Everything that can be estimated: `recognition.attributes.NAMES`, which this package does not import."""
+MOST_PARTS: Final = 256
+"""`gallery.share.MOST_PARTS`, which this package does not import."""
 MAX_EXPORT_BYTES: Final = 45 * MIB
 """The largest image whose base64 (4/3 of its length) fits an answer of the admin socket, which takes 64 MiB."""
 
@@ -61,6 +63,21 @@ class Settings:
         "libpq takes behind it: `?passfile=/run/secrets/pgpass&sslmode=verify-full`. Without one, the embedded SQLite "
         "file in the data folder. docs/operations/postgresql.md.",
         secret=True,
+    )
+    search_shard: str | None = setting(
+        None,
+        TEXT,
+        "Which part of every collection this node indexes, as N/OF: 1/2 is the first of two. It asks other nodes of "
+        "the same `database` for the rest of each search. Without it, everything. docs/operations/sharding.md.",
+    )
+    node_url: str | None = setting(
+        None,
+        TEXT,
+        "How other nodes of the same `database` reach this one: scheme, host and port of its own listener, such as "
+        "https://10.0.0.5:8080. Without it, what `host` and `port` say, where that is one address.",
+    )
+    node_ca_file: Path | None = setting(
+        None, PATH, "PEM file with the authorities that vouch for other nodes' certificates; the system's by default."
     )
     master_key_file: Path | None = setting(
         None,
@@ -383,7 +400,33 @@ class Settings:
             )
         if self.database is not None and not re.match(r"postgres(ql)?://.", self.database):
             yield "database is no address of PostgreSQL", "postgresql://user@host/name; without it, SQLite is used"
+        yield from self._node_problems()
         yield from self._s3_problems()
+
+    def _node_problems(self) -> Iterator[tuple[str, str]]:
+        if self.search_shard is not None:
+            found = re.fullmatch(r"([1-9][0-9]{0,2})/([1-9][0-9]{0,2})", self.search_shard)
+            if found is None or not int(found[1]) <= int(found[2]) <= MOST_PARTS:
+                yield f"search_shard {self.search_shard[:20]!r} is no part", f"1/2, 2/2; at most {MOST_PARTS} parts"
+            if self.database is None:
+                yield "search_shard is given without database", "parts are for nodes that share a PostgreSQL"
+            if self.node_url is None and _is_any(self.host):
+                yield f"host {self.host} is no address that other nodes could call", "set node_url"
+        if self.node_url is not None:
+            if not _is_plain_url(self.node_url):
+                yield "node_url is not a plain URL", "scheme, host and port only: https://10.0.0.5:8080"
+            elif self.database is None:
+                yield "node_url is given without database", "it is for nodes that share a PostgreSQL"
+            elif not self.insecure_http and self.node_url.startswith("http:") and not _is_loopback_url(self.node_url):
+                yield (
+                    "node_url is plain HTTP, and other machines use it",
+                    "https, or --insecure-http where the network between the nodes is encrypted",
+                )
+        if self.node_ca_file is not None:
+            try:
+                ssl.create_default_context(cafile=self.node_ca_file)
+            except (ssl.SSLError, OSError) as error:
+                yield f"node_ca_file {self.node_ca_file} cannot be used: {type(error).__name__}", "certificates in PEM"
 
     def _s3_problems(self) -> Iterator[tuple[str, str]]:
         if self.s3_secret_key is not None and self.s3_secret_key_file is not None:
@@ -393,12 +436,7 @@ class Settings:
             if self.s3_access_key is not None or has_secret:
                 yield "S3 keys are given without s3_endpoint", "set s3_endpoint as well"
             return
-        try:
-            url = urlsplit(self.s3_endpoint)
-            usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-        except ValueError:
-            usable = False
-        if not usable or url.path.strip("/") or url.query or url.fragment or "@" in url.netloc:
+        if not _is_plain_url(self.s3_endpoint):
             yield "s3_endpoint is not a plain URL", "scheme, host and port only: https://s3.example.org:9000"
         if self.s3_access_key is None or not has_secret:
             yield "s3_endpoint is given without its keys", "set s3_access_key and s3_secret_key_file"
@@ -415,6 +453,28 @@ def _certificate_problems(cert: Path, key: Path) -> Iterator[tuple[str, str]]:
             f"tls_cert {cert} and tls_key {key} cannot be used together: {reason}",
             "both in PEM, the key without a passphrase and made for the certificate",
         )
+
+
+def _is_plain_url(text: str) -> bool:
+    """Whether it is scheme, host and perhaps port of HTTP, and nothing else."""
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
+    return usable and not (url.path.strip("/") or url.query or url.fragment or "@" in url.netloc)
+
+
+def _is_loopback_url(url: str) -> bool:
+    return is_loopback(urlsplit(url).hostname or "")
+
+
+def _is_any(host: str) -> bool:
+    """Whether it is every address of the machine."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def is_network(text: str) -> bool:

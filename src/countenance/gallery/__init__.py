@@ -28,8 +28,8 @@ from countenance.gallery.index import tiered
 from countenance.gallery.index_files import FOLDER as INDEX_FOLDER
 from countenance.gallery.inspection import IndexBusy, IndexState, Verified
 from countenance.gallery.moving import NotAsAnArchiveHasIt
-from countenance.gallery.scatter import PartUnavailable
-from countenance.gallery.share import WHOLE, Share, ShareError, are_covered
+from countenance.gallery.scatter import PartUnavailable, share_of
+from countenance.gallery.share import WHOLE, Share, ShareError, are_covered, lacking
 from countenance.gallery.sqlite import SqliteGallery
 from countenance.gallery.values import (
     MAX_CANDIDATES,
@@ -93,5 +93,7 @@ __all__ = [
     "Why",
     "are_covered",
     "held",
+    "lacking",
+    "share_of",
     "tiered",
 ]

@@ -20,6 +20,7 @@ from countenance.gallery.values import (
     Collection,
     Enrolment,
     GalleryStats,
+    Holding,
     KeptCrop,
     Migrated,
     Once,
@@ -373,6 +374,10 @@ class Gallery(Protocol):
 
     def erased_from(self, account_id: str, collection_id: str) -> Erased:
         """Which references were taken out of the account's collection of this name, as far as is noted."""
+        ...
+
+    def holding(self) -> Holding:
+        """What this process has of the collections in memory, and how far it is behind."""
         ...
 
     def stats(self) -> GalleryStats:

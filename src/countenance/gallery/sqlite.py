@@ -58,6 +58,7 @@ from countenance.gallery.values import (
     RebuildReport,
 )
 from countenance.store import Connection, Database, Entry, Keyring
+from countenance.store.leases import LEASE_S, nodes
 
 _SCRIPTS = ("0001.sql", "0002.sql", "0003.sql", "0004.sql", "0005.sql")
 
@@ -446,6 +447,12 @@ class SqliteGallery(StoredUsers):
             behind=self._shelves.behind(),
             is_listening=self._following.is_listening,
         )
+
+    def live_nodes(self) -> int:
+        """How many processes that answer searches share the database. Reads it."""
+        if not self._database.is_shared:
+            return 1
+        return sum(each.seen_us < LEASE_S * 1_000_000 and "part" in each.told for each in nodes(self._database))
 
     def is_covered(self) -> bool:
         """Whether live nodes have all that this one has not. Reads the database."""

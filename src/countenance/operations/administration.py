@@ -27,6 +27,7 @@ from countenance.operations import (
     policies,
     registration,
     screening,
+    topology,
     verifying,
 )
 from countenance.operations import samples as kept
@@ -274,6 +275,7 @@ INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]]
     **verifying.VERBS,
     **screening.VERBS,
     **policies.VERBS,
+    **topology.VERBS,
     **certificates.VERBS,
 }
 """Every administrative verb."""

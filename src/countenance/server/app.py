@@ -24,6 +24,7 @@ from countenance.ledger.timestamp import REPLY_TYPE
 from countenance.pipeline import Pipeline
 from countenance.server.aws import REQUEST_ID_HEADER, AwsDoor
 from countenance.server.metrics import Metrics
+from countenance.server.nodes import NodeDoor
 
 MAX_ADMIN_BODY_BYTES = 16 * 1024 * 1024
 """An administrative request is a few names, or the statements of ownership of a file: 10,000 of them are some 7 MB."""
@@ -48,12 +49,19 @@ class Readiness:
             "ledger_writable": ledger.healthy,
             "ledger_unrefused": not ledger.witnessing.refusals,
             "policy_decides": self._assembled.register.governance.decides(),
+            "parts_covered": self._parts_are_covered(),
         }
 
     def warnings(self) -> list[str]:
         """What does not stop calls, and should be looked at."""
         register = self._assembled.register
         return [*register.ledger.witnessing.warnings(), *register.governance.warnings()]
+
+    def _parts_are_covered(self) -> bool:
+        try:
+            return self._assembled.gallery.is_covered()
+        except Error:
+            return False
 
     def _store_answers(self) -> bool:
         try:
@@ -64,9 +72,14 @@ class Readiness:
 
 
 def public_app(
-    settings: Settings, assembled: Assembled, door: AwsDoor, metrics: Metrics, readiness: Readiness
+    settings: Settings,
+    assembled: Assembled,
+    door: AwsDoor,
+    metrics: Metrics,
+    readiness: Readiness,
+    nodes: NodeDoor | None = None,
 ) -> Starlette:
-    """`POST /` for AWS clients, `/receipts/ID`, `/log/`, `/healthz`, `/readyz`, `/metrics`."""
+    """`POST /` for AWS clients, `/receipts/ID`, `/log/`, `/healthz`, `/readyz`, `/metrics`, `/nodes/search`."""
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("alive\n")
@@ -151,6 +164,7 @@ def public_app(
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics_page),
+            *([] if nodes is None else [Route(nodes.path, nodes.answer, methods=["POST"])]),
         ],
         middleware=middleware,
     )

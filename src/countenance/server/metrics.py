@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from countenance import __version__
 from countenance.assembly import Assembled
+from countenance.errors import Error
 from countenance.pipeline import Outcome
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -33,6 +34,37 @@ class _GalleryCollector(Collector):
             "countenance_index_rows", "References loaded into memory for searching.", value=stats.loaded_references
         )
         yield GaugeMetricFamily("countenance_index_bytes", "Memory the search indexes take.", value=stats.index_bytes)
+
+
+class _NodesCollector(Collector):
+    """Who else is here, and how far this node's indexes are behind what is stored."""
+
+    def __init__(self, assembled: Assembled) -> None:
+        self._gallery = assembled.gallery
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            nodes, holding, is_covered = (
+                self._gallery.live_nodes(),
+                self._gallery.holding(),
+                self._gallery.is_covered(),
+            )
+        except Error:
+            return  # the database is away, and the rest of the page is told all the same
+        yield GaugeMetricFamily("countenance_nodes", "Nodes that answer searches, this one included.", value=nodes)
+        yield GaugeMetricFamily(
+            "countenance_index_behind_revisions",
+            "Stored changes of collections that are not in this node's loaded indexes yet.",
+            value=holding.behind,
+        )
+        yield GaugeMetricFamily(
+            "countenance_index_following",
+            "Whether this node hears of other nodes' changes by itself (0 where there are none).",
+            value=int(holding.is_listening),
+        )
+        yield GaugeMetricFamily(
+            "countenance_parts_covered", "Whether live nodes have every part of the collections.", value=int(is_covered)
+        )
 
 
 class _SamplesCollector(Collector):
@@ -78,6 +110,7 @@ class Metrics:
         info = Info("countenance_build", "Versions in use.", registry=self._registry)
         info.info({"version": __version__, "face_model": assembled.service.engine.model_version})
         self._registry.register(_GalleryCollector(assembled))
+        self._registry.register(_NodesCollector(assembled))
         self._registry.register(_SamplesCollector(assembled))
 
     def observe(self, outcome: Outcome) -> None:

@@ -27,6 +27,7 @@ class NodeDoor:
     """
 
     def __init__(self, answering: Answering, *, workers: int, body_timeout_s: float) -> None:
+        self.path = answering.path
         self._answering = answering
         self._body_timeout_s = body_timeout_s
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="answer")

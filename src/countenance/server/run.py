@@ -27,6 +27,7 @@ from countenance.server.app import Readiness, admin_app, public_app
 from countenance.server.aws import AwsDoor
 from countenance.server.connection import within
 from countenance.server.metrics import Metrics
+from countenance.server.nodes import NodeDoor
 
 KEEP_ALIVE_S = 65
 """AWS SDKs keep idle connections for a minute; closing earlier than they do makes their next call fail."""
@@ -127,8 +128,11 @@ async def _answer(settings: Settings, assembled: Assembled, listener: socket.soc
         trusted_proxies=settings.trusted_proxies,
     )
     readiness = Readiness(assembled)
+    nodes = None
+    if assembled.answering is not None:
+        nodes = NodeDoor(assembled.answering, workers=settings.worker_threads, body_timeout_s=settings.body_timeout_s)
     server = _server(
-        public_app(settings, assembled, door, metrics, readiness),
+        public_app(settings, assembled, door, metrics, readiness, nodes),
         settings,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
@@ -139,6 +143,7 @@ async def _answer(settings: Settings, assembled: Assembled, listener: socket.soc
 
     def stop() -> None:
         readiness.stopping = True
+        assembled.retire()
         server.should_exit = admin.should_exit = True
 
     loop = asyncio.get_running_loop()
@@ -150,9 +155,13 @@ async def _answer(settings: Settings, assembled: Assembled, listener: socket.soc
             tasks.create_task(admin.serve([admin_listener]))
             while not (server.started and admin.started) and not readiness.stopping:
                 await asyncio.sleep(STARTED_POLL_S)
+            if not readiness.stopping:
+                assembled.announce(settings.node_url or _address(settings, listener))
             _announce(settings, assembled, listener, time.monotonic() - started)
     finally:
         await asyncio.to_thread(door.close)
+        if nodes is not None:
+            await asyncio.to_thread(nodes.close)
         admin_listener.close()
         socket_path.unlink(missing_ok=True)
 
@@ -220,13 +229,23 @@ def _listen_admin(path: Path) -> socket.socket:
     return listener
 
 
-def _announce(settings: Settings, assembled: Assembled, listener: socket.socket, seconds: float) -> None:
-    host, port = listener.getsockname()[:2]
-    # A wildcard address is one to listen on, not one to call.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- compared, not bound
-    scheme = "https" if settings.tls_cert else "http"
+_FROM_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not bound
+"""A wildcard address is one to listen on, not one to call."""
+
+
+def _address(settings: Settings, listener: socket.socket, host: str | None = None) -> str:
+    """Where a listener is called, at its own address or another; empty where it has none that others could call."""
+    bound, port = listener.getsockname()[:2]
+    if host is None and bound in _FROM_HERE:
+        return ""
+    host = host or bound
     shown = f"[{host}]" if ":" in host else host
-    endpoint = f"{scheme}://{shown}:{port}"
+    return f"{'https' if settings.tls_cert else 'http'}://{shown}:{port}"
+
+
+def _announce(settings: Settings, assembled: Assembled, listener: socket.socket, seconds: float) -> None:
+    host = listener.getsockname()[0]
+    endpoint = _address(settings, listener, _FROM_HERE.get(host, host))
     data = settings.data_dir
     quoted = shlex.quote(str(data))
     write_client_config(data, region=settings.region, endpoint_url=endpoint)

@@ -159,6 +159,7 @@ class Presence:
         self._database = database
         self._renew_s, self._gone_us = renew_s, int(gone_s * 1_000_000)
         self._stopping = threading.Event()
+        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
         self._failed = False
 
@@ -168,11 +169,17 @@ class Presence:
             self._look()
             self._thread.start()
 
+    def tell(self, told: Callable[[], Mapping[str, Any]]) -> None:
+        """Say something else of this process, soon and from then on."""
+        self.told = told
+        self._woken.set()
+
     def stop(self) -> None:
         """Leave; others take over at once."""
         if not self._database.is_shared or self._stopping.is_set():
             return
         self._stopping.set()
+        self._woken.set()
         self._thread.join()
 
         def leave(connection: Connection) -> None:
@@ -185,8 +192,11 @@ class Presence:
             _log.warning("the others were not told that this process ends: %s", error)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._renew_s):
-            self._look()
+        while not self._stopping.is_set():
+            self._woken.wait(self._renew_s)
+            self._woken.clear()
+            if not self._stopping.is_set():
+                self._look()
 
     def _look(self) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from countenance.gallery import GalleryStats
+from countenance.gallery import GalleryStats, Holding
 from countenance.samples import Totals
 from countenance.server.metrics import Metrics
 from countenance.wire.http import HttpRequest, HttpResponse
@@ -90,7 +90,12 @@ def assembled() -> Any:
     stats = GalleryStats(collections=3, references=40, loaded_collections=1, loaded_references=20, index_bytes=5120)
     return SimpleNamespace(
         service=SimpleNamespace(engine=SimpleNamespace(model_version="scripted-1")),
-        gallery=SimpleNamespace(stats=lambda: stats),
+        gallery=SimpleNamespace(
+            stats=lambda: stats,
+            holding=lambda: Holding(part="1/2", collections=1, rows=20, index_bytes=5120, behind=2, is_listening=True),
+            live_nodes=lambda: 2,
+            is_covered=lambda: True,
+        ),
         register=SimpleNamespace(
             ledger=SimpleNamespace(healthy=True, log=None, witnessing=SimpleNamespace(refusals={}, warnings=list)),
             governance=SimpleNamespace(decides=lambda: True, warnings=list),
