@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -138,9 +138,7 @@ class Assembled:
 
     def announce(self, url: str) -> None:
         """Tell other nodes that this one answers searches, at this address; none if it is empty."""
-        self.register.presence.tell(
-            lambda: {"version": countenance.__version__, "url": url, **asdict(self.gallery.holding())}
-        )
+        self.register.presence.tell(lambda: {"version": countenance.__version__, **self.gallery.announcement(url)})
 
     def retire(self) -> None:
         """Tell them that it does not any more."""

@@ -46,7 +46,7 @@ def node(folder: Path, url: str, part: str = "", **options: Any) -> Iterator[Wor
     with ExitStack() as stack:
         opened = stack.enter_context(world(folder, postgres_url=url, share=Share.parse(part), **options))
         address = stack.enter_context(listening(opened))
-        presence = Presence(opened.database, lambda: {"part": part, "url": address})
+        presence = Presence(opened.database, lambda: opened.gallery.announcement(address))
         presence.start()
         stack.callback(presence.stop)
         yield opened

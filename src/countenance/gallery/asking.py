@@ -2,7 +2,8 @@
 
 An asking node sends, in two headers, what it asks for and a MAC over that, and the probes as the body, whose hash is in
 what the MAC covers. The answer is face ids and scores, with a MAC over the question's MAC and itself. Both keys are
-derived from the master key, so that whoever answers, and whoever is answered, has it. No template of a stored face is
+derived from the master key, so that whoever answers, and whoever is answered, has it. So is that of the addresses that
+nodes leave in the database: no probe goes where nobody with the key said to be. No template of a stored face is
 in either. Whoever has no key is refused before a byte of the body is read.
 
 A question names the process that it is for, says when it was asked, and has a number that is never used again: each is
@@ -35,7 +36,7 @@ from countenance.store import Keyring
 PATH: Final = "/nodes/search"
 QUESTION: Final = "x-countenance-question"
 MAC: Final = "x-countenance-mac"
-WINDOW_S: Final = 60.0
+WINDOW_S: Final = 30.0
 """How far the clocks of two nodes may differ, the time on the wire included."""
 MOST_PROBES: Final = 1_024
 """In one question: 2 MB of 512 features."""
@@ -86,14 +87,20 @@ class Question:
 
 
 class Secrets:
-    """The keys of both directions."""
+    """The keys of both directions, and of addresses."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._question = keyring.derive("search nodes v1: questions")
         self._answer = keyring.derive("search nodes v1: answers")
+        self._address = keyring.derive("search nodes v1: addresses")
 
     def __repr__(self) -> str:
         return "Secrets(...)"
+
+    def of_address(self, node: str, url: str, part: str) -> str:
+        """The MAC of where a node says it is: probes go to nobody else, whatever is written into the database."""
+        words = json.dumps([node, url, part]).encode()
+        return hmac.new(self._address, words, hashlib.sha256).hexdigest()
 
     def of_question(self, words: bytes) -> str:
         """The MAC of a question's header, hexadecimal."""
@@ -159,7 +166,7 @@ class Gatekeeper:
                 self._seen.pop(next(iter(self._seen)))
             if question.nonce in self._seen:
                 raise NotAnswered("the question was asked before", REPEATED)
-            self._seen[question.nonce] = now + 2 * WINDOW_S
+            self._seen[question.nonce] = question.at_us / 1_000_000 + WINDOW_S
         return question
 
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +28,7 @@ from countenance.gallery.comparison import Ranking
 from countenance.gallery.faults import CollectionNotFound, GalleryError
 from countenance.gallery.node_client import NodeClient
 from countenance.gallery.share import Share, ShareError, are_covered, lacking
+from countenance.gallery.values import Holding
 from countenance.store import Database
 from countenance.store.leases import LEASE_S, nodes
 
@@ -60,12 +61,20 @@ class SearchNode:
     """Whether it said so within the length of a lease."""
 
 
-def search_nodes(database: Database) -> list[SearchNode]:
-    """Those that say that they answer searches, this process included."""
+def announcement(secrets: Secrets, node: str, url: str, holding: Holding) -> dict[str, Any]:
+    """What a node says of itself to be asked; `search_nodes` reads it."""
+    return {"url": url, "mac": secrets.of_address(node, url, holding.part), **asdict(holding)}
+
+
+def search_nodes(database: Database, secrets: Secrets) -> list[SearchNode]:
+    """Those that say that they answer searches, and have the master key; this process included."""
     found = []
     for each in nodes(database):
-        share, url = share_of(each.told), each.told.get("url")
-        if share is not None and isinstance(url, str) and url:
+        share, url, mac = share_of(each.told), str(each.told.get("url") or ""), str(each.told.get("mac"))
+        if share is None or not url:
+            continue
+        wanted = secrets.of_address(each.node, url, str(each.told["part"]))
+        if hmac.compare_digest(wanted.encode(), mac.encode()):
             found.append(SearchNode(each.node, url, share, is_live=each.seen_us < LEASE_S * 1_000_000))
     return found
 
@@ -81,8 +90,9 @@ def share_of(told: Any) -> Share | None:
 class Directory:
     """Who else is here to be asked, read again when it is older than `KNOWN_FOR_S`. Safe from any thread."""
 
-    def __init__(self, database: Database, share: Share) -> None:
+    def __init__(self, database: Database, share: Share, secrets: Secrets) -> None:
         self._database = database
+        self._secrets = secrets
         self._share = share
         self._lock = threading.Lock()
         self._known: tuple[float, list[SearchNode]] = (-1.0, [])
@@ -111,7 +121,7 @@ class Directory:
         """Whether live nodes have every part; this one has its own. Reads the database."""
         if self._share.is_whole:
             return True
-        shares = [each.share for each in search_nodes(self._database) if each.is_live]
+        shares = [each.share for each in search_nodes(self._database, self._secrets) if each.is_live]
         return are_covered([*shares, self._share])
 
     def failed(self, node: str) -> bool:
@@ -127,7 +137,7 @@ class Directory:
             at, found = self._known
         now = time.monotonic()
         if now - at > KNOWN_FOR_S or at < 0:
-            found = [each for each in search_nodes(self._database) if each.node != self._database.node]
+            found = [each for each in search_nodes(self._database, self._secrets) if each.node != self._database.node]
             with self._lock:
                 self._known = now, found
                 self._failed = {node: until for node, until in self._failed.items() if until > now}

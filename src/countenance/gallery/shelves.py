@@ -30,7 +30,7 @@ from countenance.gallery.segment_file import SealedRows
 from countenance.gallery.share import WHOLE, Share
 from countenance.gallery.shelf import Change, Loaded, Shelf
 from countenance.gallery.values import Collection
-from countenance.store import AfterCommitError, Database, Keyring
+from countenance.store import AfterCommitError, Database, Keyring, KeyringError
 
 FILES_FROM: Final = 200_000
 """References from which on an index is kept on disk: reading as many rows from the database takes seconds."""
@@ -158,7 +158,7 @@ class Shelves:
         for uid in wanted:
             try:
                 self._follow(uid, stored.get(uid))
-            except (CollectionNotFound, AfterCommitError) as failure:
+            except (GalleryError, KeyringError, AfterCommitError) as failure:
                 _LOG.warning("collection %d could not be followed: %s", uid, failure)
 
     def _follow(self, uid: int, revisions: tuple[int, int] | None) -> None:

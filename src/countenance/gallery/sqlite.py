@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ from countenance.gallery.index import IndexFactory, default_index
 from countenance.gallery.inspection import IndexState, Verified
 from countenance.gallery.moving import Arriving, Leaving
 from countenance.gallery.node_client import NodeClient
-from countenance.gallery.scatter import Directory, Scatter
+from countenance.gallery.scatter import Directory, Scatter, announcement
 from countenance.gallery.sealing import from_template
 from countenance.gallery.share import WHOLE, Share
 from countenance.gallery.shelf import KEEP_SMALL, SMALL_COLLECTION, Change
@@ -115,7 +116,8 @@ class SqliteGallery(StoredUsers):
         shelves.clear_files()
         self._sweeper.wake()
         secrets = Secrets(keyring)
-        self.directory = Directory(database, share)
+        self._secrets = secrets
+        self.directory = Directory(database, share, secrets)
         """Who else searches."""
         self.answering = Answering(secrets, database.node, shelves.references, share)
         """What other nodes get of this one."""
@@ -447,6 +449,10 @@ class SqliteGallery(StoredUsers):
             behind=self._shelves.behind(),
             is_listening=self._following.is_listening,
         )
+
+    def announcement(self, url: str) -> Mapping[str, Any]:
+        """What this process tells others of itself, to be asked at this address. Reads the database."""
+        return announcement(self._secrets, self._database.node, url, self.holding())
 
     def live_nodes(self) -> int:
         """How many processes that answer searches share the database. Reads it."""

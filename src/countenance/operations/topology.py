@@ -21,15 +21,16 @@ SHOWN: Final = "topology.show"
 
 
 def topology_show(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
-    """Tells who is here and whether every part of the collections is held by somebody who is."""
+    """Tells who is here, and whether each of them finds every part of the collections at somebody who is."""
     here = nodes(on.database) if on.database.is_shared else _alone(on)
-    live = [each for each in here if _is_live(each)]
-    shares = [share for each in live if (share := share_of(each.told)) is not None]
+    searching = [(each, share) for each in here if _is_live(each) and (share := share_of(each.told)) is not None]
+    asked = [share for each, share in searching if each.told.get("url")]
+    failing = [share for _, share in searching if not are_covered([*asked, share])]
     return {
         "nodes": [_told(each, microseconds(on.at)) for each in here],
         "leases": [{"duty": duty, "node": each.node} for each in here for duty in each.duties],
-        "covered": are_covered(shares),
-        "missing": [str(each) for each in lacking(shares)],
+        "covered": bool(searching) and not failing,
+        "missing": [str(each) for each in lacking([*asked, *failing[:1]])] if failing else [],
     }
 
 
