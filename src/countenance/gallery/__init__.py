@@ -26,6 +26,7 @@ from countenance.gallery.gallery import (
 )
 from countenance.gallery.index import tiered
 from countenance.gallery.index_files import FOLDER as INDEX_FOLDER
+from countenance.gallery.inspection import IndexBusy, IndexState, Verified
 from countenance.gallery.moving import NotAsAnArchiveHasIt
 from countenance.gallery.sqlite import SqliteGallery
 from countenance.gallery.values import (
@@ -60,6 +61,8 @@ __all__ = [
     "Gallery",
     "GalleryError",
     "GalleryStats",
+    "IndexBusy",
+    "IndexState",
     "KeptCrop",
     "Migrated",
     "ModelMismatch",
@@ -78,6 +81,7 @@ __all__ = [
     "UserCandidate",
     "UserExists",
     "UserNotFound",
+    "Verified",
     "Why",
     "held",
     "tiered",

@@ -207,10 +207,15 @@ class IndexFiles:
         except OSError as failure:
             _LOG.warning("old index files of collection %d could not be removed: %s", uid, failure.strerror)
 
-    def erase(self, collection: Collection, seal: CollectionSeal, face_ids: Sequence[bytes]) -> int:
+    def erase(
+        self, collection: Collection, seal: CollectionSeal, face_ids: Sequence[bytes], known: Sequence[SealedRows] = ()
+    ) -> int:
         """Overwrite references wherever the files have them, durably; returns how many rows that were.
 
         Files that cannot be overwritten are given up.
+
+        Args:
+            known: rows of files that are in memory already, so that their ids need not be read for it.
 
         Raises:
             OSError: they could not be given up, either.
@@ -222,10 +227,15 @@ class IndexFiles:
                 if folder is None or (manifest := _read_manifest(folder, collection.uid, seal)) is None:
                     return 0
                 _remove_others(folder, manifest.names, with_drafts=False)
-                count = 0
+                in_memory = {each.file.name: each for each in known}
+                wanted, count = records.id_rows(face_ids), 0
                 for name in manifest.names:
-                    file = segment_file.open_file(folder / name, seal)
-                    positions = positions_of(file.face_ids(), records.id_rows(face_ids)).tolist()
+                    if name in in_memory:
+                        file, ids = in_memory[name].file, in_memory[name].face_ids
+                    else:
+                        file = segment_file.open_file(folder / name, seal)
+                        ids = file.face_ids()
+                    positions = positions_of(ids, wanted).tolist()
                     file.erase(positions)
                     count += len(positions)
                 return count

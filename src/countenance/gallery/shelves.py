@@ -93,7 +93,7 @@ class Shelves:
             with self._database.reading(snapshot=True) as connection:
                 found = collection_rows.find_by_uid(connection, uid)
                 seal = collection_rows.seal_of(connection, self._keyring, found)
-            self.files.erase(found, seal, face_ids)
+            self.files.erase(found, seal, face_ids, self._rows_in_files(uid))
         except CollectionNotFound:
             self.drop_files(uid)
         except OSError as failure:
@@ -102,6 +102,11 @@ class Shelves:
                 "The faces are erased, but a file that has them, sealed, could not be overwritten.",
                 hint=f"Remove the folder index/{uid} of the data folder; it is made anew.",
             ) from failure
+
+    def _rows_in_files(self, uid: int) -> list[SealedRows]:
+        with self.references.holding(uid) as loaded:
+            index = None if loaded is None else _quantised(loaded.index)
+            return [] if index is None else [s.rows for s, _ in index.segments if isinstance(s.rows, SealedRows)]
 
     def drop_files(self, uid: int) -> None:
         """Give up a collection's files.

@@ -23,6 +23,7 @@ from countenance.gallery import (
     enrolment,
     erasure,
     index_files,
+    inspection,
     listing,
     migrating,
     moving,
@@ -35,6 +36,7 @@ from countenance.gallery.erasure import Erased
 from countenance.gallery.faults import ReferenceNotFound
 from countenance.gallery.identify import identify
 from countenance.gallery.index import IndexFactory, default_index
+from countenance.gallery.inspection import IndexState, Verified
 from countenance.gallery.moving import Arriving, Leaving
 from countenance.gallery.sealing import from_template
 from countenance.gallery.shelf import KEEP_SMALL, SMALL_COLLECTION, Change
@@ -420,6 +422,12 @@ class SqliteGallery(StoredUsers):
             seconds=time.perf_counter() - started,
             left_for_first_use=len(rows) - len(large),
         )
+
+    def describe_index(self, account_id: str, collection_id: str) -> IndexState:
+        return inspection.describe(self._database, self._keyring, self._shelves, account_id, collection_id)
+
+    def verify_index(self, account_id: str, collection_id: str) -> Verified:
+        return inspection.verify(self._database, self._keyring, self._shelves, account_id, collection_id)
 
     def finish_deletions(self) -> None:
         """Block until the rows of deleted collections are gone from the file."""
