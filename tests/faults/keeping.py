@@ -34,6 +34,7 @@ LATER = range(COUNT, COUNT + 20)
 @contextmanager
 def kept_world(folder: Path) -> Iterator[World]:
     with world(folder, index_factory=tiered(100), index_files_from=100) as opened:
+        opened.gallery._shelves._keeper.stop()
         yield opened
 
 

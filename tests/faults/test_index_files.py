@@ -137,6 +137,7 @@ def test_a_full_disk_costs_the_files_and_no_answer(small_disk: Path, tmp_path: P
     from tests.congruence.samples import world
 
     with world(tmp_path, index_factory=tiered(100), index_files_from=100, index_folder=small_disk / "index") as opened:
+        opened.gallery._shelves._keeper.stop()
         opened.create()
         keeping.enrol(opened, range(keeping.COUNT))
         before = full_world(opened)
