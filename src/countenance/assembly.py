@@ -61,6 +61,7 @@ from countenance.standing.documents import Documents
 from countenance.standing.places import Places
 from countenance.standing.record import DAY_US, Terms
 from countenance.store import Database, Entry, IntegrityErrors, Keyring, SqliteDatabase, sync_folder
+from countenance.store.leases import Presence
 from countenance.store.ownership import FolderOwned, Ownership
 
 PERIODS_EVERY_S = 300.0
@@ -86,6 +87,8 @@ class Register:
     governance: Governance
     open_gallery: Callable[[], SqliteGallery]
     """With indexes as these settings want them."""
+    presence: Presence
+    """Of this process among those that share the store, and what it looks after."""
     make_engine: Callable[[], Engine]
     """Loads the model in use, for work on the host that needs one."""
     model_version: str
@@ -164,7 +167,7 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         register.governance.standings.looking.labels_of = partial(_labels, gallery)
         stack.callback(_periods(register).stop)
         if settings.ledger_timestamp_url is not None:
-            stamping = _timestamping(settings, register.ledger.log)
+            stamping = _timestamping(settings, register)
             stamping.start()
             stack.callback(stamping.stop)
         service = Service(
@@ -266,7 +269,7 @@ def _named(settings: Settings, successor: restoration.Successor | None) -> resto
 
 
 @contextmanager
-def _store(settings: Settings) -> Iterator[tuple[Database, Keyring]]:
+def _store(settings: Settings, *, is_shared: bool = False) -> Iterator[tuple[Database, Keyring]]:
     """The database of record and the keys to it.
 
     A master key is made only together with the database: a missing key beside existing data is a loss that a fresh key
@@ -277,7 +280,7 @@ def _store(settings: Settings) -> Iterator[tuple[Database, Keyring]]:
     if settings.database is None:
         file = settings.data_dir / "countenance.db"
         keyring = Keyring.open(master, create=not file.exists())
-        database = SqliteDatabase(file)
+        database = SqliteDatabase(file, is_shared=is_shared)
     else:
         _refuse_without_driver()
         from countenance.store.postgres import PostgresDatabase
@@ -295,13 +298,22 @@ def _store(settings: Settings) -> Iterator[tuple[Database, Keyring]]:
 
 
 @contextmanager
-def _register(settings: Settings, start: Mapping[str, Any] | None = None) -> Iterator[Register]:
+def _register(
+    settings: Settings, start: Mapping[str, Any] | None = None, *, is_shared: bool = False
+) -> Iterator[Register]:
     data = settings.data_dir
     with ExitStack() as stack:
         restoration.sweep(data)
-        database, keyring = stack.enter_context(_store(settings))
+        database, keyring = stack.enter_context(_store(settings, is_shared=is_shared))
+        presence = Presence(database)
+        stack.callback(presence.stop)
         log = Log(database, keyring, data, origin=settings.ledger_origin, before_writing=_outside(settings))
-        witnessing = Witnessing(log, _witnesses(settings.ledger_witnesses), patience_h=settings.ledger_quorum_hours)
+        witnessing = Witnessing(
+            log,
+            _witnesses(settings.ledger_witnesses),
+            patience_h=settings.ledger_quorum_hours,
+            lease=presence.upkeep,
+        )
         if start is not None:
             witnessing.seen(log.checkpoint()[1])
         periods = Periods(log, database, keyring)
@@ -312,6 +324,7 @@ def _register(settings: Settings, start: Mapping[str, Any] | None = None) -> Ite
             witnessing=witnessing,
             floor_years=settings.ledger_floor_years,
             periods=periods,
+            lease=presence.upkeep,
         )
         stack.callback(ledger.close)
         accounts = Accounts(database, keyring, Acts(log.storage).granted)
@@ -339,6 +352,9 @@ def _register(settings: Settings, start: Mapping[str, Any] | None = None) -> Ite
         behind = Behind(accounts, standings)
         periods.asking(behind, behind.refresh)
         governance = Governance(database, keyring, journal, accounts, standings=standings)
+        database.begin_following()
+        if start is not None:
+            presence.start()
         yield Register(
             database=database,
             keyring=keyring,
@@ -347,6 +363,7 @@ def _register(settings: Settings, start: Mapping[str, Any] | None = None) -> Ite
             samples=samples,
             governance=governance,
             open_gallery=partial(_gallery, settings, database, keyring),
+            presence=presence,
             make_engine=partial(_engine, settings),
             model_version=modelpack.load(pack_of(settings), settings.data_dir / "models").version_with(settings.flip),
         )
@@ -397,13 +414,18 @@ def _tell_of_others(gallery: SqliteGallery, engine: Engine) -> None:
         )
 
 
-def _timestamping(settings: Settings, log: Log) -> Timestamping:
+def _timestamping(settings: Settings, register: Register) -> Timestamping:
     try:
         roots = settings.ledger_timestamp_roots.read_bytes() if settings.ledger_timestamp_roots else b""
     except OSError as error:
         raise SettingsError(f"ledger_timestamp_roots cannot be read: {error.strerror}") from None
     authority = Authority(settings.ledger_timestamp_url or "", roots)
-    return Timestamping(log, authority, every_s=settings.ledger_timestamp_every_s)
+    return Timestamping(
+        register.ledger.log,
+        authority,
+        every_s=settings.ledger_timestamp_every_s,
+        lease=register.presence.upkeep,
+    )
 
 
 def _retention(settings: Settings, register: Register) -> Daily:
@@ -417,6 +439,7 @@ def _retention(settings: Settings, register: Register) -> Daily:
             stopping=stopping,
         ),
         name="sample retention",
+        lease=register.presence.upkeep,
     )
 
 
@@ -440,7 +463,7 @@ def _expiry(register: Register, gallery: SqliteGallery) -> Daily:
         days_of = register.governance.retention_days
         return persons.expire(gallery, register.database, days_of, accounts, entry_of, now=at, stopping=stopping)
 
-    return Daily(expire, name="collection retention")
+    return Daily(expire, name="collection retention", lease=register.presence.upkeep)
 
 
 def _places(settings: Settings) -> Places:
@@ -473,7 +496,7 @@ def _screening(register: Register) -> Daily:
                 _log.error("the list %s was not updated: %s", source.list_id or source.form, error)
         return len(standings.screen_due()) if standings.due() else 0
 
-    return Daily(look_again, name="screening")
+    return Daily(look_again, name="screening", lease=register.presence.upkeep)
 
 
 def _periods(register: Register) -> Daily:
@@ -486,7 +509,7 @@ def _periods(register: Register) -> Daily:
         accounts = [each.account_id for each in register.accounts.accounts()]
         return len(certificates.keep_up(periods, register.governance.requests, accounts, stopping))
 
-    return Daily(keep_up, name="period maps", every_s=PERIODS_EVERY_S)
+    return Daily(keep_up, name="period maps", every_s=PERIODS_EVERY_S, lease=register.presence.upkeep)
 
 
 def _witnesses(file: Path | None) -> TrustPolicy | None:

@@ -267,6 +267,7 @@ class Pipeline:
         call = Call(http=http, request_id=request_id, at=self._clock())
         code = "OK"
         try:
+            self._service.database.follow()
             for step in STEPS:
                 step(self._service, call)
             answer = response.encode(call.operation, call.result, request_id)
@@ -284,6 +285,7 @@ class Pipeline:
         call = Call(http=http, request_id=request_id, at=self._clock())
         code = "OK"
         try:
+            self._service.database.follow()
             authenticate(self._service, call)
             answer = self._kept_receipt(call, wanted)
         except Exception as error:  # noqa: BLE001 -- as in `handle`
@@ -451,26 +453,31 @@ def administer(
     request_id = str(uuid.uuid4())
     params = dict(params)
     token = params.pop("session_token", None)
-    by = HOST
-    # While acts of operators are missing nobody is logged in, and everybody may look at what is missing.
-    if token is not None and (governance.office.state.is_whole or verb not in entrusted.READS):
-        operator = governance.office.who(str(token))
-        entrusted.refuse(verb, operator)
-        by = operator.handle
-    on = Instruction(
-        accounts=accounts,
-        ledger=ledger,
-        database=database,
-        samples=samples,
-        governance=governance,
-        request_id=request_id,
-        at=at,
-        gallery=gallery,
-        engine=engine,
-        model_version=model_version,
-        by=by,
-    )
-    return instruction(on, params)
+
+    def carry_out() -> dict[str, Any]:
+        by = HOST
+        # While acts of operators are missing nobody is logged in, and everybody may look at what is missing.
+        if token is not None and (governance.office.state.is_whole or verb not in entrusted.READS):
+            operator = governance.office.who(str(token))
+            entrusted.refuse(verb, operator)
+            by = operator.handle
+        on = Instruction(
+            accounts=accounts,
+            ledger=ledger,
+            database=database,
+            samples=samples,
+            governance=governance,
+            request_id=request_id,
+            at=at,
+            gallery=gallery,
+            engine=engine,
+            model_version=model_version,
+            by=by,
+        )
+        return instruction(on, dict(params))
+
+    database.follow()
+    return database.again(carry_out)
 
 
 def _decision(decided: tuple[Decision, Request] | None) -> dict[str, Any] | None:

@@ -148,19 +148,28 @@ class ScriptedEngine:
 class InProcess:
     """One service with one account and a client that signs as boto3 does."""
 
-    def __init__(self, service: Service, database: Database, now: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self,
+        service: Service,
+        database: Database,
+        now: Callable[[], datetime] = _now,
+        beside: InProcess | None = None,
+    ) -> None:
         self.service, self.database, self.now = service, database, now
         self.outcomes: list[Outcome] = []
         self.pipeline = Pipeline(service, observe=self.outcomes.append, clock=now)
         at = now()
-        self.account = service.accounts.create_account("tests", owner=True, request_id="r", at=at)
-        issued = service.accounts.create_key(self.account.account_id, purpose="tests", request_id="r", at=at)
-        self.credentials = (issued.key.access_key_id, issued.secret)
         self.model = service_model()
         self.request_id = "00000000-0000-4000-8000-000000000000"
         """Of every call; a test that wants to tell them apart sets it in between."""
         self.peer = ""
         """Address that calls come from."""
+        if beside is not None:
+            self.account, self.credentials = beside.account, beside.credentials
+            return
+        self.account = service.accounts.create_account("tests", owner=True, request_id="r", at=at)
+        issued = service.accounts.create_key(self.account.account_id, purpose="tests", request_id="r", at=at)
+        self.credentials = (issued.key.access_key_id, issued.secret)
 
     def decided(self, kind: str, account: str, details: dict[str, int | str]) -> Act:
         """Something that two operators decide."""
@@ -243,16 +252,19 @@ def service_in(
     now: Callable[[], datetime] = _now,
     admits: Callable[[str, str], bool] = lambda account, operation: True,
     most: Callable[[str, str], int | None] = lambda account, what: None,
+    is_shared: bool = False,
+    beside: InProcess | None = None,
 ) -> Iterator[InProcess]:
     """A service with its store in `folder` whose engine is `engine`; with `samples`, those of matches are kept; with
     `screens`, nobody is cleared without having been screened, by `match` if it is given, and by the program's rules.
-    `now` is the time for all of it."""
+    `now` is the time for all of it. With `is_shared`, others may be over the same folder, as in other processes;
+    `beside` is one whose account and key are used."""
 
     def now_us() -> int:
         return microseconds(now())
 
     keyring = Keyring.open(folder / "master.key", create=True)
-    database = SqliteDatabase(folder / "countenance.db")
+    database = SqliteDatabase(folder / "countenance.db", is_shared=is_shared)
     gallery = None
     try:
         log = Log(database, keyring, folder, origin="log.example/test", now_us=now_us)
@@ -292,7 +304,8 @@ def service_in(
             admits=admits,
             most=most,
         )
-        yield InProcess(service, database, now)
+        database.begin_following()
+        yield InProcess(service, database, now, *([beside] if beside else []))
     finally:
         if gallery is not None:
             gallery.close()

@@ -1,8 +1,10 @@
-"""One behaviour script, run on every index: same ids, same order, same scores, bit for bit."""
+"""One behaviour script, run on every index and every database: same ids, same order, same scores, bit for bit."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,13 @@ KINDS: dict[str, IndexFactory] = {
 }
 
 
-def script(folder: Path, kind: IndexFactory) -> list[Any]:
-    """What a caller sees of a gallery that is filled, searched, thinned out, changed and opened again."""
+def script(folder: Path, kind: IndexFactory, url: str | None = None, *, asks_another: bool = False) -> list[Any]:
+    """What a caller sees of a gallery that is filled, searched, thinned out, changed and opened again.
+
+    Args:
+        url: of the PostgreSQL that it is kept in; None: an embedded file.
+        asks_another: search at a second node of the same database.
+    """
     seen: list[Any] = []
     rng = np.random.default_rng(11)
     rows = unit_rows(900, DIMENSION, 1)
@@ -39,19 +46,25 @@ def script(folder: Path, kind: IndexFactory) -> list[Any]:
         single = opened.gallery.identify(ACCOUNT, "c", probes[:1], max_candidates=50, minimum_score=0.2)
         seen.append([(each.reference.face_id, each.comparison_score) for each in single[0]])
 
-    with world(folder, index_factory=kind) as opened:
+    with ExitStack() as stack:
+        opened = searched = stack.enter_context(world(folder, index_factory=kind, postgres_url=url))
+        if asks_another:
+            other = folder / "other"
+            other.mkdir()
+            shutil.copy2(folder / "master.key", other)
+            searched = stack.enter_context(world(other, index_factory=kind, postgres_url=url))
         opened.create(dimension=DIMENSION)
         for start in range(0, 900, 90):
             names = list(range(start, start + 90))
             opened.gallery.enrol(ACCOUNT, "c", enrolments(names, rows[start : start + 90]), entry=entry())
-            search(opened)
+            search(searched)
         for portion in np.array_split(rng.permutation(900), 6)[:4]:
             seen.append(opened.gallery.erase(ACCOUNT, "c", [name_id(int(at)) for at in portion], entry=entry()))
-            search(opened)
+            search(searched)
         again = unit_rows(40, DIMENSION, 3)
         opened.gallery.enrol(ACCOUNT, "c", enrolments(range(860, 900), again), entry=entry())
-        search(opened)
-    with world(folder, index_factory=kind) as opened:
+        search(searched)
+    with world(folder, index_factory=kind, postgres_url=url) as opened:
         search(opened)
     return seen
 
@@ -66,6 +79,16 @@ def test_every_index_gives_the_same_answers(tmp_path: Path, expected: list[Any],
     assert len(expected) > 80
     for at, (wanted, found) in enumerate(zip(expected, script(tmp_path, KINDS[name]), strict=True)):
         assert found == wanted, f"observation {at}"
+
+
+@pytest.mark.parametrize("asks_another", [False, True], ids=["one node", "two nodes"])
+@pytest.mark.parametrize("name", KINDS)
+def test_postgresql_gives_the_same_answers(
+    tmp_path: Path, expected: list[Any], name: str, asks_another: bool, postgres_url: str
+) -> None:
+    found = script(tmp_path, KINDS[name], postgres_url, asks_another=asks_another)
+    for at, (wanted, given) in enumerate(zip(expected, found, strict=True)):
+        assert given == wanted, f"observation {at}"
 
 
 def test_the_tiers_without_faiss_give_the_same_answers(

@@ -57,9 +57,16 @@ class Accounts:
         self._lock = threading.Lock()
         folder = files("countenance.accounts").joinpath("schema")
         scripts = sorted((each.name, each) for each in folder.iterdir() if each.name.endswith(".sql"))
+        database.followers.append(self.follow)
         database.migrate("accounts", [each.read_text("utf-8") for _, each in scripts])
         self.ungranted = adoption.adopt(database, self._granted)
         """What was in the register at the start without an act that explains it, for people; it grants nothing."""
+
+    def follow(self) -> None:
+        """Take in what other processes did: whatever is remembered is read again when it is next asked for."""
+        self._keys.forget()
+        with self._lock:
+            self._shown.clear()
 
     # -- accounts
 
@@ -99,7 +106,9 @@ class Accounts:
 
         said: dict[str, int | str] = {"name": name, "owner": int(owner), **_by(by)}
         self._database.write(
-            lambda declared: _entry("account.create", account.account_id, request_id, at, said, declared), insert
+            lambda declared: _entry("account.create", account.account_id, request_id, at, said, declared),
+            insert,
+            once=True,
         )
         return account
 
@@ -142,6 +151,7 @@ class Accounts:
             lambda declared: _entry("account.declare", account_id, request_id, at, _by(by), declared),
             lambda connection: parties.insert(connection, account_id, party, request_id=request_id, at=at),
             after_commit=lambda _: self._keys.forget_account(account_id),
+            once=True,
         )
 
     def party(self, account_id: str) -> Declared | None:
@@ -220,6 +230,7 @@ class Accounts:
                 " ON CONFLICT DO NOTHING",
                 (account_id, bucket, micros(at), request_id),
             ),
+            once=True,
         )
 
     def revoke_bucket(self, account_id: str, bucket: str, *, request_id: str, at: datetime, by: str = "") -> None:
@@ -234,7 +245,8 @@ class Accounts:
             self._database.erasures.note(connection, revocations.note_of_bucket(account_id, bucket))
             connection.execute("DELETE FROM bucket_grant WHERE account_id = ? AND bucket = ?", (account_id, bucket))
 
-        self._database.write(self._act("bucket.revoke", account_id, request_id, at, {"bucket": bucket, **_by(by)}), end)
+        entry = self._act("bucket.revoke", account_id, request_id, at, {"bucket": bucket, **_by(by)})
+        self._database.write(entry, end, once=True)
         with self._lock:
             self._shown.clear()
 

@@ -83,7 +83,7 @@ class Keys:
                 (key.access_key_id, account_id, key.purpose, key.holder, wrapped, micros(entry.at), entry.request_id),
             )
 
-        self._database.write(_about(entry, key), insert)
+        self._database.write(_about(entry, key), insert, once=True)
         return Credentials(key, secret, entry.party)
 
     def all(self, account_id: str | None) -> list[AccessKey]:
@@ -117,7 +117,7 @@ class Keys:
             with self._lock:
                 self._in_force.pop(access_key_id, None)
 
-        self._database.write(_about(said, key), end, after_commit=forget)
+        self._database.write(_about(said, key), end, after_commit=forget, once=True)
         return AccessKey(key.access_key_id, key.account_id, key.purpose, key.holder, key.created_at, said.at)
 
     def credentials(self, access_key_id: str) -> Credentials:
@@ -151,6 +151,11 @@ class Keys:
         with self._lock:
             for access_key_id in [each for each, known in self._in_force.items() if known.key.account_id == account_id]:
                 del self._in_force[access_key_id]
+
+    def forget(self) -> None:
+        """Have all keys read again."""
+        with self._lock:
+            self._in_force.clear()
 
     def _whose(self, key: AccessKey, granted_by: str | None) -> tuple[Account, Declared | None]:
         """Account and party behind a key whose row, account and declaration all come from entries."""

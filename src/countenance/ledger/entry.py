@@ -9,7 +9,7 @@ needs no time is done before, in the thread that asks: every change of the serve
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -74,6 +74,10 @@ class Opaque:
     person: Mapping[str, Any] = field(default_factory=dict)
     usage: tuple[str, str, str, int] | None = None
     """Account, price group, UTC month and units, for a call that was charged."""
+    price: Callable[[int], int] | None = None
+    """What its units cost after so many of the same month, where other processes charge, too."""
+    already: int | None = None
+    """How many units of the month came before it, once it was sequenced where others charge, too."""
     place: Place | None = None
     _draft: _Draft | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -88,6 +92,14 @@ class Opaque:
                 self._draft = _drafted(self.accounting, self.person)
             except orjson.JSONEncodeError as error:
                 raise NotRecordable(error) from None
+
+    def charge(self, already: int) -> None:
+        """Say what it costs after so many units of the month."""
+        assert self.price is not None
+        self.already, amount = already, self.price(already)
+        if amount != self.accounting["amount"]:
+            self.accounting["amount"], self._draft = amount, None
+            self.prepare()
 
     def finish(self, time: int, salts: bytes | None = None) -> tuple[bytes, OpeningRow]:
         """The leaf and its opening, made at `time` (microseconds since 1970).

@@ -8,7 +8,6 @@ to has to get past mirrors and witnesses that are not his (PROOFS, section 4).
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from countenance_audit.tiles import CHECKPOINT
 from countenance.errors import Error
 from countenance.ledger.keys import Keys
 from countenance.ledger.witness_client import WitnessClient, WitnessRefused
-from countenance.store import sync_folder
+from countenance.store import durable
 
 if TYPE_CHECKING:
     from countenance.ledger.log import Log
@@ -88,16 +87,18 @@ def high_water(folder: Path) -> bytes | None:
 
 
 def keep_high_water(folder: Path, note: bytes) -> None:
-    """Puts a checkpoint there, whole and durable."""
-    path = folder / HIGH_WATER
-    draft = path.with_name(path.name + ".new")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "wb") as out:
-        out.write(note)
-        out.flush()
-        os.fsync(out.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
+    """Puts a checkpoint there, whole and durable, unless there is a larger one of the same log: another process was
+    faster."""
+    mine = parse(SignedNote.parse(note).text)
+
+    def is_larger(there: bytes) -> bool:
+        try:
+            found = parse(SignedNote.parse(there).text)
+        except AuditError:
+            return False
+        return found.origin == mine.origin and found.size > mine.size
+
+    durable.replace(folder / HIGH_WATER, note, unless=is_larger)
 
 
 def mirrored_checkpoint(location: str) -> bytes:

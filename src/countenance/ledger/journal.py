@@ -10,7 +10,7 @@ import hmac
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from countenance_audit.errors import AuditError
 from countenance_audit.leaf import Public, check_opening, parse
@@ -24,6 +24,8 @@ SEAL: Final = "seal"
 """Member of an act's details; see `Log.seal`."""
 UNSEALED: Final = frozenset({"account.create", "account.declare"})
 """Acts that the register writes with its rows; `authority` holds the two against each other."""
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Journal:
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self._number = len(log.storage.closed())
 
     def acts(self, operations: Sequence[str], after: tuple[int, int] = FROM_THE_START) -> Iterator[Said]:
         """Those of some operations in all logs here, the oldest first; only those after one with this place."""
@@ -115,13 +118,14 @@ class Journal:
         party: Sequence[tuple[str, str, str]] = (),
         external_image_ids: Sequence[str] = (),
         also: Callable[[Connection], None] | None = None,
-    ) -> None:
-        """Make an act durable, and what `also` does to the database with it.
+    ) -> tuple[int, int]:
+        """Make an act durable, and what `also` does to the database with it; its place.
 
         Args:
             external_image_ids: of persons whom it is about; they can be erased from it.
 
         Raises:
+            DecidedMeanwhile: another process wrote an act that this one has not taken in; see `again`.
             DatabaseError: it is not in the log.
         """
         details = {**details, SEAL: self._sealed(operation, account, request_id, at_us, details)}
@@ -134,4 +138,14 @@ class Journal:
             party=party,
             details=details,
         )
-        self._log.append(Opaque(said, person(external_image_ids=external_image_ids)), also)
+        place = self._log.append(Opaque(said, person(external_image_ids=external_image_ids)), also, once=True)
+        return self._number, place.index
+
+    def note(self, operation: str, account: str, request_id: str, at_us: int, details: Mapping[str, int | str]) -> None:
+        """Like `append`, of what rests on nothing that other processes decide. Not for who holds a lock that a follower
+        takes."""
+        self.again(lambda: self.append(operation, account, request_id, at_us, details))
+
+    def again(self, work: Callable[[], T], *, repeats: bool = False) -> T:
+        """What `work` returns, tried again when another process decided something meanwhile; see `Database.again`."""
+        return self._log.again(work, repeats=repeats)

@@ -28,6 +28,8 @@ from countenance.ledger.metering import MonthCounters, PriceTable, metered_units
 from countenance.ledger.periods import Periods
 from countenance.ledger.statement import Statement
 from countenance.ledger.witnessing import Witnessing
+from countenance.store import FenceBroken
+from countenance.store.leases import Lease, held
 
 CHECKPOINT_S: Final = 10.0
 """A new leaf is in a checkpoint after this many seconds at most; PROOFS section 4 allows 60."""
@@ -76,6 +78,7 @@ class Ledger:
         witnessing: Witnessing | None = None,
         floor_years: int = 10,
         periods: Periods | None = None,
+        lease: Lease | None = None,
     ) -> None:
         """Begin to keep the ledger.
 
@@ -85,10 +88,13 @@ class Ledger:
             floor_years: for how long accounting sections are kept whatever is asked.
             witnessing: brings each checkpoint to its witnesses; None: there are none.
             periods: makes the maps of days; None: none are made.
+            lease: where several processes share the log, checkpoints and heartbeats are its holder's; what each of them
+                has to sum up is its own.
         """
         self.log = log
         self.floor_years = floor_years
         self.periods = periods
+        self._lease = lease
         self.prices = PriceTable.load()
         self._counters = MonthCounters()
         self._counters.restore(log.storage.usage())
@@ -129,12 +135,15 @@ class Ledger:
         said.update(units=units, amount=amount, currency=self.prices.currency, price=self.prices.version)
         if units:
             entry.usage = (account, self.prices.group(operation), month_of(began), units)
+            entry.price = lambda already: self.prices.price(operation, units, already)
         try:
             place = self.log.append(entry, also)
         except Exception:
             self._counters.withdraw(self.prices, account, operation, began, units)
             self._failed = True
             raise
+        if entry.already is not None and entry.usage is not None:
+            self._counters.reach(*entry.usage[:3], entry.already + units)
         self._failed = False
         signed = receipt.signed(self.log.signer, place, said["request_id"], said["request"], said["response"])
         return Recorded(place, signed)
@@ -205,14 +214,29 @@ class Ledger:
                 self._attempt(self._write_unauthenticated)
             if now >= due["beat"]:
                 due["beat"] = now + HEARTBEAT_S
-                self._attempt(self._beat)
+                self._attempt(lambda: self._if_held(self._beat))
             if now >= due["check"]:
                 due["check"] = now + CHECKPOINT_S
-                self._attempt(self._publish)
+                self._attempt(lambda: self._if_held(self._publish))
             if now >= due["probe"]:
                 due["probe"] = now + PROBE_S
                 if self._failed:
-                    self._attempt(self._beat)
+                    self._attempt(self._probe)
+
+    def _if_held(self, act: Callable[[], bool]) -> bool:
+        try:
+            with held(self._lease) as is_ours:
+                return act() if is_ours else False
+        except FenceBroken as error:
+            _log.info("%s", error)
+            return False
+
+    def _probe(self) -> bool:
+        """Writes something: a heartbeat, or where those are another process's, nothing that stays."""
+        if self._lease is None or self._lease.is_held():
+            return self._beat()
+        self.log.write(lambda _: None, lambda _: None)
+        return True
 
     def _attempt(self, act: Callable[[], bool]) -> None:
         """Do something that says whether it wrote; only what was written shows that writing works."""

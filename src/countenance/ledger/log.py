@@ -31,7 +31,7 @@ from countenance_audit.note import SignedNote, Signer, VerifierKey, parse_signat
 from countenance.ledger import history, storage
 from countenance.ledger.entry import SALTS_BYTES, Opaque, Place, Public, of_effect
 from countenance.ledger.history import LedgerError, LogBehind
-from countenance.ledger.keys import Keys
+from countenance.ledger.keys import KEY_LEAF, Keys
 from countenance.ledger.storage import Storage
 from countenance.ledger.tree import WIDTH, Tree, rebuilt
 from countenance.store import Connection, Database, Entry, Keyring
@@ -88,6 +88,8 @@ class Log:
         self._publishing = threading.Lock()
         self._tree = self._loaded()
         self._last_time = self._time_of_last_leaf()
+        self._read_tree, self._read_time, self._reading = self._tree, self._last_time, threading.Lock()
+        """The tree and the time as others wrote them, for reading: this process writes to its own, in its order."""
         self._offset = self._now_us() - self._monotonic_us()
         self._staged: tuple[Tree, int, int] | None = None
         self._tip = self._last_leaf(self._tree.size)
@@ -99,6 +101,7 @@ class Log:
             before_writing(self)
         database.when_in_doubt(self.in_doubt)
         database.sequence_with(self)
+        database.followers.append(self.follow)
         if not self.size:
             self.append(_key_leaf(self.signer.verifier, "first"), self.keys.begin)
         self._pay_what_is_owed()
@@ -119,16 +122,21 @@ class Log:
     @property
     def last_time(self) -> int:
         """Of the last leaf, microseconds since 1970."""
-        return self._last_time
+        return max(self._last_time, self._read_time)
 
     def now_us(self) -> int:
         """The wall clock as the log reads it, microseconds since 1970; never before its last leaf."""
-        return max(self._now_us(), self._last_time)
+        return max(self._now_us(), self.last_time)
 
     @property
     def size(self) -> int:
         """Leaves that are durable."""
-        return self._tree.size
+        return self._storage.last_size() if self._database.is_shared else self._tree.size
+
+    def follow(self) -> None:
+        """Take in what other processes wrote, as far as it is kept in memory: keys that sign, and the time."""
+        self.keys.reload()
+        self._read_time = max(self._read_time, self._time_of_last_leaf())
 
     def seal(self, said: object) -> str:
         """What vouches that this server wrote something: HMAC-SHA256 under a key of the master key's, in hexadecimal.
@@ -137,11 +145,14 @@ class Log:
 
     # -- writing
 
-    def append(self, entry: Opaque | Public, also: Callable[[Connection], None] | None = None) -> Place:
+    def append(
+        self, entry: Opaque | Public, also: Callable[[Connection], None] | None = None, *, once: bool = False
+    ) -> Place:
         """Make one entry durable on its own; entries of several threads share a commit.
 
         Args:
             also: what is to be durable with it, and not without it.
+            once: see `Database.write`.
 
         Raises:
             NotRecordable: no leaf can say it.
@@ -149,15 +160,19 @@ class Log:
         """
         entry.prepare()  # here, and not in the one thread that everybody waits for
         if also is None:
-            self._database.record(entry)
+            self._database.record(entry, once=once)
         else:
-            self._database.write(entry, also)
+            self._database.write(entry, also, once=once)
         assert entry.place is not None  # sequenced before the commit that was waited for
         return entry.place
 
     def write(self, work: Callable[[Connection], T], entry: Callable[[T], Opaque | Public | None]) -> T:
         """Do something to the log's own rows, with an entry made from the result when there is something to say."""
         return self._database.write(entry, work)
+
+    def again(self, work: Callable[[], T], *, repeats: bool = False) -> T:
+        """What `work` returns, tried again when another process decided something meanwhile; see `Database.again`."""
+        return self._database.again(work, repeats=repeats)
 
     def note_erasure(self, connection: Connection, what: Mapping[str, Any]) -> None:
         """Note outside the database what is erased in this transaction of the writer thread."""
@@ -180,6 +195,9 @@ class Log:
         now, monotonic = self._now_us(), self._monotonic_us()
         offset = self._offset
         entries = [each for each in records if isinstance(each, Opaque | Public)]
+        if self._database.is_shared:
+            self._price(connection, entries)
+        usage = [entry.usage for entry in entries if isinstance(entry, Opaque) and entry.usage is not None]
         step = (now - monotonic) - offset
         if abs(step) >= CLOCK_STEP_US:
             entries.insert(0, Public({"kind": "clock", "step_us": step}))
@@ -195,12 +213,24 @@ class Log:
             leaves.append(leaf)
         hashes = [leaf_hash(leaf) for leaf in leaves]
         grown, tiles = tree.extended(hashes)
-        usage = [entry.usage for entry in entries if isinstance(entry, Opaque) and entry.usage is not None]
         storage.insert(connection, tree.size, leaves, openings, tiles, usage)
         for number, (entry, hashed) in enumerate(zip(entries, hashes, strict=True)):
             entry.place = Place(tree.size + number, hashed, at)
         self._staged = (grown, at, offset)
         self._staged_tip = leaves[-1]
+
+    def _price(self, connection: Connection, entries: Sequence[Opaque | Public]) -> None:
+        """What calls cost depends on how many came before them in the month, through whichever process: what a process
+        guessed gives way to what the database has counted."""
+        counted: dict[tuple[str, str, str], int] = {}
+        for entry in entries:
+            if isinstance(entry, Opaque) and entry.usage is not None and entry.price is not None:
+                *key, units = entry.usage
+                of = (key[0], key[1], key[2])
+                if of not in counted:
+                    counted[of] = storage.units_in(connection, *of)
+                entry.charge(counted[of])
+                counted[of] += units
 
     def has_acts(self, records: Sequence[object]) -> bool:
         """Whether some of the prepared records say what other processes keep in memory: acts, and leaves in clear but
@@ -230,6 +260,8 @@ class Log:
         for start in range(known, size, storage.PORTION):
             leaves = self._storage.leaves(start, min(start + storage.PORTION, size))
             tree, _ = tree.extended([leaf_hash(leaf) for leaf in leaves])
+            if any(KEY_LEAF in leaf for leaf in leaves if leaf[:1] == b"{"):
+                self.keys.expect_change()  # nothing is signed by a key that another process has ended
         self._tip = self._staged_tip = self._last_leaf(size)
         self._tree, self._last_time = tree, max(self._last_time, self._time_of_last_leaf())
 
@@ -281,27 +313,44 @@ class Log:
 
     def checkpoint(self) -> tuple[int, bytes]:
         """The latest published checkpoint: its size and the signed note."""
-        return self._latest or self.publish()
+        return self._published() or self.publish()
 
     def checkpoint_as_found(self) -> tuple[int, bytes]:
         """The latest published checkpoint; of a log that never published one, a checkpoint that is not kept."""
-        tree = self._tree
-        return self._latest or (tree.size, self._signed(tree))
+        tree = self.tree
+        return self._published() or (tree.size, self._signed(tree))
 
     def publish(self) -> tuple[int, bytes]:
         """Sign the tree as it is now, keep the checkpoint and its copy outside the database. One over the same leaves
-        is signed again, and keeps its cosignatures, when other keys sign now than those on it."""
+        is signed again, and keeps its cosignatures, when other keys sign now than those on it.
+
+        It is signed inside the transaction that keeps it, which no other process has beside it: who was stopped, and
+        goes on when others have written long since, signs what there is then.
+        """
         with self._publishing:
-            tree, others = self._tree, b""
-            if self._latest is not None and tree.size == self._latest[0]:
-                if self.keys.is_signed(self._latest[1]):
-                    return self._latest
-                others = self.keys.lines_of_others(self._latest[1])
-            note = self._signed(tree) + others
-            self._storage.keep_checkpoint(tree.size, note)
-            history.keep_high_water(self._folder, note)
-            self._latest = (tree.size, note)
+            latest, size = self._published(), self.size
+            if latest is not None and size == latest[0] and self.keys.is_signed(latest[1]):
+                return latest
+            self._latest = self._database.maintain(self._publish)
+            history.keep_high_water(self._folder, self._latest[1])
             return self._latest
+
+    def _publish(self, connection: Connection) -> tuple[int, bytes]:
+        tree, others = self._tree, b""
+        known = storage.checkpoint_in(connection, tree.size)
+        if known is not None:
+            if self.keys.is_signed(known):
+                return tree.size, known
+            others = self.keys.lines_of_others(known)
+        note = self._signed(tree) + others
+        storage.keep_checkpoint(connection, tree.size, note)
+        return tree.size, note
+
+    def _published(self) -> tuple[int, bytes] | None:
+        """The checkpoint published last, by whichever process."""
+        if self._database.is_shared:
+            return self._storage.latest_published()
+        return self._latest
 
     def _signed(self, tree: Tree) -> bytes:
         return self.keys.sign(Checkpoint(self.origin, tree.size, tree.root(tree.size, self._storage.tile)))
@@ -314,41 +363,45 @@ class Log:
             Malformed: the checkpoint with that line would be none; it stays as it is.
         """
         added = parse_signature_line(line.removesuffix("\n"))
-        with self._publishing:
-            is_latest = self._latest is not None and self._latest[0] == size
-            note = self._latest[1] if is_latest and self._latest else self._storage.checkpoint_over(size)
-            if note is None:
-                return None
-            if any(
+
+        def add(connection: Connection) -> bytes | None:
+            note = storage.checkpoint_in(connection, size)
+            if note is None or any(
                 (each.name, each.key_id) == (added.name, added.key_id) for each in SignedNote.parse(note).signatures
             ):
                 return note
             note += line.encode()
             SignedNote.parse(note)
-            self._storage.keep_checkpoint(size, note)
-            if is_latest:
+            storage.keep_checkpoint(connection, size, note)
+            return note
+
+        with self._publishing:
+            latest = self._published()
+            note = self._database.maintain(add)
+            if note is not None and latest is not None and latest[0] == size and latest[1] != note:
                 history.keep_high_water(self._folder, note)
                 self._latest = (size, note)
             return note
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """The proof that leaf `index` is among the first `size`."""
-        return self._tree.inclusion(index, size, self._storage.tile, self._storage.layers)
+        return self._over(size).inclusion(index, size, self._storage.tile, self._storage.layers)
 
     def consistency(self, size1: int, size2: int) -> list[bytes]:
         """The proof that the first `size2` leaves begin with the first `size1`."""
-        return self._tree.consistency(size1, size2, self._storage.tile)
+        return self._over(size2).consistency(size1, size2, self._storage.tile)
 
     def root(self, size: int) -> bytes:
         """The root over the first `size` leaves."""
-        return self._tree.root(size, self._storage.tile)
+        return self._over(size).root(size, self._storage.tile)
 
     def tile(self, level: int, n: int, width: int) -> bytes | None:
         """The first `width` hashes of a tile, as far as a published checkpoint covers them; else None."""
-        published = self._latest[0] if self._latest else 0
+        latest = self._published()
+        published = latest[0] if latest else 0
         if min(WIDTH, (published >> (8 * level)) - n * WIDTH) < width:
             return None
-        return b"".join(self._tree.hashes(level, n, self._storage.tile)[:width])
+        return b"".join(self._over(published).hashes(level, n, self._storage.tile)[:width])
 
     def first_time_s(self) -> float | None:
         """When the log began, seconds since 1970; None while it is empty."""
@@ -356,7 +409,8 @@ class Log:
 
     def leaves(self, start: int, end: int) -> list[bytes] | None:
         """The leaves of a range, as far as a published checkpoint covers it; else None."""
-        return self._storage.leaves(start, end) if self._latest and end <= self._latest[0] else None
+        latest = self._published()
+        return self._storage.leaves(start, end) if latest and end <= latest[0] else None
 
     def opening(self, index: int) -> Opening | None:
         """What opens a leaf."""
@@ -365,7 +419,19 @@ class Log:
     @property
     def tree(self) -> Tree:
         """The tree as it is now."""
-        return self._tree
+        return self._over(self.size)
+
+    def _over(self, size: int) -> Tree:
+        """A tree of so many leaves at least, whoever wrote them."""
+        if self._tree.size >= size or not self._database.is_shared:
+            return self._tree
+        with self._reading:
+            tree = max(self._tree, self._read_tree, key=lambda each: each.size)
+            for start in range(tree.size, size, storage.PORTION):
+                leaves = self._storage.leaves(start, min(start + storage.PORTION, size))
+                tree, _ = tree.extended([leaf_hash(leaf) for leaf in leaves])
+            self._read_tree = tree
+            return tree
 
     @property
     def storage(self) -> Storage:

@@ -305,6 +305,12 @@ class MonthCounters:
         with self._lock:
             return self._units.get((account, group, month), 0)
 
+    def reach(self, account: str, group: str, month: str, units: int) -> None:
+        """Count at least so many: other processes charge, too."""
+        key = (account, group, month)
+        with self._lock:
+            self._units[key] = max(units, self._units.get(key, 0))
+
     def charge(self, table: PriceTable, account: str, operation: str, time_us: int, units: int) -> int:
         """Count a call and say what it costs, in micro-units.
 

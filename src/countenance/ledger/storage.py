@@ -230,15 +230,15 @@ class Storage:
             ).fetchall()
         return (bytes(row[0]) for row in rows)
 
+    def latest_published(self) -> tuple[int, bytes] | None:
+        """Size and note of the largest checkpoint that was published."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT size, note FROM log_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+        return (int(row[0]), bytes(row[1])) if row else None
+
     def keep_checkpoint(self, size: int, note: bytes) -> None:
         """Keeps a checkpoint; one of the same size with more signatures takes its place."""
-        self._database.maintain(
-            lambda connection: connection.execute(
-                "INSERT INTO log_checkpoints (size, note) VALUES (?, ?)"
-                " ON CONFLICT (size) DO UPDATE SET note = excluded.note",
-                (size, note),
-            ).close()
-        )
+        self._database.maintain(lambda connection: keep_checkpoint(connection, size, note))
 
     def latest_timestamp(self) -> tuple[int, int] | None:
         """Size of the newest timestamped checkpoint, and the authority's time in microseconds since 1970."""
@@ -335,6 +335,28 @@ class Storage:
         if row is None:
             raise LogDamaged(f"tile {n} of level {level} is missing")
         return bytes(row[0])
+
+
+def checkpoint_in(connection: Connection, size: int) -> bytes | None:
+    """The checkpoint of a size in what an open transaction sees."""
+    row = connection.execute("SELECT note FROM log_checkpoints WHERE size = ?", (size,)).fetchone()
+    return bytes(row[0]) if row else None
+
+
+def keep_checkpoint(connection: Connection, size: int, note: bytes) -> None:
+    """Keeps a checkpoint; one of the same size with more signatures takes its place."""
+    connection.execute(
+        "INSERT INTO log_checkpoints (size, note) VALUES (?, ?) ON CONFLICT (size) DO UPDATE SET note = excluded.note",
+        (size, note),
+    )
+
+
+def units_in(connection: Connection, account: str, group: str, month: str) -> int:
+    """How many units were charged to an account, in what an open transaction sees."""
+    row = connection.execute(
+        "SELECT units FROM log_usage WHERE account = ? AND price_group = ? AND month = ?", (account, group, month)
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def insert(

@@ -23,6 +23,7 @@ from countenance.errors import Error
 from countenance.ledger.entry import microseconds
 from countenance.ledger.exchange import Exchange, Unreachable
 from countenance.ledger.log import Log
+from countenance.store.leases import Lease, held
 
 QUERY_TYPE: Final = "application/timestamp-query"
 REPLY_TYPE: Final = "application/timestamp-reply"
@@ -114,15 +115,23 @@ class Timestamping:
 
     Args:
         every_s: seconds between two.
+        lease: where several processes share the log, its holder has them stamped.
     """
 
     def __init__(
-        self, log: Log, authority: Authority, *, every_s: float, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        log: Log,
+        authority: Authority,
+        *,
+        every_s: float,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        lease: Lease | None = None,
     ) -> None:
         self._log = log
         self._authority = authority
         self._every_s = every_s
         self._now = now
+        self._lease = lease
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="timestamps", daemon=True)
 
@@ -157,7 +166,8 @@ class Timestamping:
         while not self._wake.is_set():
             began = time.monotonic()
             try:
-                is_stamped = self.once()
+                with held(self._lease) as is_ours:
+                    is_stamped = self.once() if is_ours else False
             except Exception:  # noqa: BLE001 -- a thread that dies would leave the log unstamped without a word
                 _log.exception("the latest checkpoint has no timestamp")
                 is_stamped = False

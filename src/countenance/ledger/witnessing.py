@@ -22,6 +22,7 @@ from countenance_audit.policy import TrustPolicy
 from countenance.errors import Error
 from countenance.ledger.log import Log
 from countenance.ledger.witness_client import WitnessClient, WitnessRefused
+from countenance.store.leases import Lease, held
 
 EVERY_S: Final = 2.0
 """How often it is looked whether there is a checkpoint that a witness has not signed."""
@@ -51,6 +52,7 @@ class Witnessing:
         policy: names, keys and addresses of the witnesses, and the quorum; None: there are none.
         patience_h: hours without a quorum after which `warnings` has something to say.
         now_s: the time, seconds since 1970.
+        lease: where several processes share the log, its holder asks, and the others look what came of it.
 
     Attributes:
         refusals: witnesses that know another history of this log, and what they said. Somebody has to look.
@@ -63,11 +65,13 @@ class Witnessing:
         *,
         patience_h: float = 24.0,
         now_s: Callable[[], float] = time.time,
+        lease: Lease | None = None,
     ) -> None:
         self._log = log
         self._policy = policy
         self._patience_s = patience_h * HOUR_S
         self._now_s = now_s
+        self._lease = lease
         self.clients: Mapping[str, WitnessClient] = clients_of(policy)
         self.refusals: dict[str, str] = {}
         self._taking = threading.Lock()
@@ -178,9 +182,12 @@ class Witnessing:
         asked = -1
         while not self._wake.wait(EVERY_S):
             try:
-                size, note = self._log.checkpoint()
-                if asked != size and self._ask(name, witness, size, note):
-                    asked = size
+                with held(self._lease) as is_ours:
+                    size, note = self._log.checkpoint()
+                    if not is_ours:
+                        self.seen(note)
+                    elif asked != size and self._ask(name, witness, size, note):
+                        asked = size
             except Exception:  # noqa: BLE001 -- a thread that dies would leave the log unwitnessed without a word
                 _log.exception("witness %s could not be asked", name)
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
+from countenance.policy.waiting import Waiting as Rows
+
 AWAITED: Final = 1_000
 """Calls that wait, of all accounts: who is denied and was pushed out asks again."""
 OF_ACCOUNT: Final = 50
@@ -69,13 +71,21 @@ def awaited_of(
 
 
 class Waiting:
-    """The calls that wait, the latest last. One thread at a time."""
+    """The calls that wait, the latest last. One thread at a time.
 
-    def __init__(self) -> None:
+    Args:
+        rows: where they are kept when other processes answer calls, too; None keeps them in memory.
+    """
+
+    def __init__(self, rows: Rows | None = None) -> None:
         self._calls: OrderedDict[str, Awaited] = OrderedDict()
+        self._rows = rows
 
     def add(self, call: Awaited) -> None:
         """Remember one."""
+        if self._rows is not None:
+            self._rows.keep(call.id, call.account, json.dumps(call.details(), sort_keys=True))
+            return
         self._calls[call.id] = call
         self._calls.move_to_end(call.id)
         own = [each.id for each in self._calls.values() if each.account == call.account]
@@ -86,6 +96,8 @@ class Waiting:
 
     def all(self) -> list[Awaited]:
         """All of them."""
+        if self._rows is not None:
+            return [Awaited.of_act(account, json.loads(told)) for account, told in self._rows.all()]
         return list(self._calls.values())
 
 

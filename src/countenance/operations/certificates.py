@@ -116,7 +116,7 @@ def certificate_refuse(on: Instruction, params: dict[str, Any]) -> dict[str, Any
     if asked is None or asked.state not in ("open", "overdue"):
         raise AdministrationError(f"There is no unanswered request {wanted[:80]!r}.")
     said = {"request": wanted, "reason": reason, "by": on.by}
-    on.governance.journal.append(REFUSE, "", on.request_id, microseconds(on.at), said)
+    on.governance.journal.note(REFUSE, "", on.request_id, microseconds(on.at), said)
     return {**_told(asked), "state": "refused"}
 
 
@@ -138,7 +138,7 @@ def evidence_pack(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
             raise AdministrationError(f"The auditor's key is none: {error}", hint=error.hint) from None
     said: dict[str, int | str] = {"day": made.day, "revision": made.revision, "by": on.by}
     said |= {"sha256": sha256(content).hexdigest(), "auditor": auditor or ""}
-    on.governance.journal.append("evidence.pack", "", on.request_id, microseconds(on.at), said)
+    on.governance.journal.note("evidence.pack", "", on.request_id, microseconds(on.at), said)
     _write(path, content)
     return {"path": str(path), "bytes": len(content), "openings": len(made.openings), **said}
 
@@ -169,7 +169,7 @@ def evidence_export(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         _note_issued(on, each, one)
     said: dict[str, int | str] = {"sha256": sha256(content).hexdigest(), "bytes": len(content), "by": on.by}
     said |= {"from": asked[0].first, "until": asked[0].last, "requester": asked[0].requester}
-    on.governance.journal.append("evidence.export", "", str(uuid.uuid4()), microseconds(on.at), said)
+    on.governance.journal.note("evidence.export", "", str(uuid.uuid4()), microseconds(on.at), said)
     _write(path, content)
     return {"path": str(path), "identifiers": [f"{each.scheme}:{each.value}" for each in asked], **said}
 
@@ -233,7 +233,7 @@ def _requested(on: Instruction, params: dict[str, Any], *, has_maps: bool = True
 def _note_asked(on: Instruction, asked: Asked) -> None:
     said: dict[str, int | str] = {"scheme": asked.scheme, "value": asked.value, "from": asked.first}
     said |= {"until": asked.last, "requester": asked.requester, "deadline_us": asked.deadline_us, "by": on.by}
-    on.governance.journal.append(REQUEST, "", asked.request, asked.at_us, said)
+    on.governance.journal.note(REQUEST, "", asked.request, asked.at_us, said)
 
 
 def _policies(on: Instruction, first: str, last: str) -> list[bytes]:
@@ -284,7 +284,7 @@ def _made(on: Instruction, asked: Asked, at: tuple[int, bytes]) -> bytes:
 def _note_issued(on: Instruction, asked: Asked, made: bytes) -> None:
     digest = sha256(made).hexdigest()
     said: dict[str, int | str] = {"request": asked.request, "sha256": digest, "by": on.by}
-    on.governance.journal.append(ISSUE, "", str(uuid.uuid4()), microseconds(on.at), said)
+    on.governance.journal.note(ISSUE, "", str(uuid.uuid4()), microseconds(on.at), said)
 
 
 def _coverage(on: Instruction, asked: Asked) -> dict[str, Any]:

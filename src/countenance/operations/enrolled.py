@@ -99,7 +99,9 @@ def person_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         for whose, purpose, until in on.governance.consents(account):
             if whose == who and until:
                 said = {"subject": who, "purpose": purpose, "by": on.by}
-                on.governance.record("consent.withdraw", account, said, request_id=on.request_id, person=person)
+                on.governance.record(
+                    "consent.withdraw", account, said, request_id=on.request_id, person=person, once=False
+                )
 
     done = persons.erase(
         on.gallery,
@@ -122,7 +124,7 @@ def person_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
         "entries": done.entries,
         "by": on.by,
     }
-    on.governance.record(persons.DONE, account, details, request_id=on.request_id)
+    on.governance.record(persons.DONE, account, details, request_id=on.request_id, once=False)
     found = shown(on.ledger.log, on.request_id, account)
     assert found is not None  # it was just recorded
     note, leaves = found

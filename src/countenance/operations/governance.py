@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from countenance.accounts import Accounts
 from countenance.gallery import CollectionNotFound, Gallery
-from countenance.operations.awaiting import Awaited, Waiting, awaited_of
+from countenance.operations.awaiting import AWAITED, OF_ACCOUNT, Awaited, Waiting, awaited_of
 from countenance.operations.onrecord import RECORDED, Authorisation, OnRecord, Verification
 from countenance.operations.persons import subject
 from countenance.operations.progress import Progress
@@ -33,10 +33,11 @@ from countenance.policy.policyset import AS_SHIPPED, DEFAULT, PolicyError, Polic
 from countenance.policy.purposes import BUILT_IN, EXEMPT, REAL_TIME, PurposeError, check_word
 from countenance.policy.request import THOUSANDTHS, UNKNOWN, Account, Call, Collection, Request
 from countenance.policy.shelf import Shelf
+from countenance.policy.waiting import Waiting as Rows
 from countenance.standing.documents import Documents
 from countenance.standing.record import ACTS as STANDING_ACTS
 from countenance.standing.record import CLEARED, DECIDED, PENDING, Standing
-from countenance.store import Database, Keyring
+from countenance.store import Database, DecidedMeanwhile, Keyring
 
 DEFAULT_SET: Final = "policy.default"
 """The act that says which set decided before anybody put one in force."""
@@ -117,21 +118,35 @@ class Governance:
         self._allowed: set[tuple[str, str]] = set()
         self._timeline: list[Activation] = [self._default()]
         self._approved: dict[str, int] = {}
-        self._waiting = Waiting()
+        rows = Rows(database, most=AWAITED, of_account=OF_ACCOUNT) if database.is_shared else None
+        self._waiting = Waiting(rows)
         self._on_record = OnRecord(lambda handle: handle in self.office.state.operators)
         self._forgotten: list[int] = []
         self._taken = 0
+        self._recorded = (-1, -1)
+        """Place of the last act that is on record here."""
         self._catch_up()
         self._read_record()
+        database.followers.append(self.follow)
+
+    def follow(self) -> None:
+        """Take in what other processes did: operators first, what two of them decided, then what is on record."""
+        with self._lock:
+            self.office.follow()
+            self._catch_up()
+            for said in self._journal.acts(RECORDED, self._recorded):
+                self._on_record.note(said)
+                self._recorded = said.place
 
     def _read_record(self) -> None:
         """What is on record, from the acts."""
-        fresh = OnRecord(lambda handle: handle in self.office.state.operators)
+        fresh, last = OnRecord(lambda handle: handle in self.office.state.operators), (-1, -1)
         for each in self._forgotten:
             fresh.forget(each)
         for said in self._journal.acts(RECORDED):
             fresh.note(said)
-        self._on_record = fresh
+            last = said.place
+        self._on_record, self._recorded = fresh, last
 
     # -- what is in force
 
@@ -186,17 +201,34 @@ class Governance:
     # -- what is on record
 
     def record(
-        self, operation: str, account_id: str, details: Mapping[str, int | str], *, request_id: str, person: str = ""
+        self,
+        operation: str,
+        account_id: str,
+        details: Mapping[str, int | str],
+        *,
+        request_id: str,
+        person: str = "",
+        once: bool = True,
     ) -> None:
         """Put something on record: one of RECORDED.
 
         Args:
             person: the external image id of whom it is about.
+            once: whether it was decided by what is on record, so that who decided looks again (`DecidedMeanwhile`) when
+                another process put something there meanwhile.
         """
+        if once:
+            self._record(operation, account_id, details, request_id, person)
+        else:
+            self._journal.again(lambda: self._record(operation, account_id, details, request_id, person))
+
+    def _record(
+        self, operation: str, account_id: str, details: Mapping[str, int | str], request_id: str, person: str
+    ) -> None:
         now = self._now_us()
         with self._lock:
             try:
-                self._journal.append(
+                place = self._journal.append(
                     operation,
                     account_id,
                     request_id,
@@ -205,9 +237,12 @@ class Governance:
                     party=self._accounts.identified(account_id),
                     external_image_ids=[person] if person else [],
                 )
+            except DecidedMeanwhile:
+                raise  # nothing was written
             except BaseException:
                 self._read_record()  # what was reported as failed may be in the log all the same
                 raise
+            self._recorded = place
             self._on_record.note(Act(operation, account_id, request_id, now, details))
 
     def draft(self, policy_set: PolicySet, *, by: str, request_id: str) -> None:
@@ -218,7 +253,9 @@ class Governance:
             self.shelf.insert(connection, policy_set)
 
         try:
-            self._journal.append(DRAFT, "", request_id, self._now_us(), details, also=insert)
+            self._journal.again(
+                lambda: self._journal.append(DRAFT, "", request_id, self._now_us(), details, also=insert)
+            )
         finally:
             self.shelf.forget(policy_set.sha256)
 

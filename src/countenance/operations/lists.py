@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Final, Protocol
 
 from countenance.errors import Error
@@ -88,6 +89,12 @@ class Do(Protocol):
     ) -> None: ...
 
 
+class Again(Protocol):
+    """Tries something again when another process decided something meanwhile; see `Database.again`."""
+
+    def __call__(self, work: Callable[[], Imported], *, repeats: bool = False) -> Imported: ...
+
+
 class Lists:
     """The lists of one server. Safe to use from any thread.
 
@@ -106,6 +113,7 @@ class Lists:
         *,
         sources: Sequence[Source],
         now_us: Callable[[], int],
+        again: Again,
     ) -> None:
         self.sources = tuple(sources)
         self._documents = documents
@@ -114,6 +122,7 @@ class Lists:
         self._lock = lock
         self._do = do
         self._now_us = now_us
+        self._again = again
         self._listed: dict[str, dict[str, str]] = {}
 
     def take(
@@ -139,6 +148,21 @@ class Lists:
             ListError: it cannot be read, is from the future, or lost too much to be believed.
         """
         found = read(form, files, list_id=list_id)
+        same = partial(self._take, found, form, files, source=source, report_date=report_date, by=by)
+        return self._again(lambda: same(may_shrink=may_shrink, request_id=request_id), repeats=True)
+
+    def _take(
+        self,
+        found: Snapshot,
+        form: str,
+        files: Mapping[str, bytes],
+        *,
+        source: str,
+        report_date: str,
+        may_shrink: bool,
+        by: str,
+        request_id: str,
+    ) -> Imported:
         with self._lock:
             now = self._now_us()
             before = self._record.history(found.list_id)

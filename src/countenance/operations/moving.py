@@ -361,7 +361,7 @@ def _imported(on: Instruction, account: str, name: str | None, opening: Opening)
             )
     if described.retention_days is not None:
         said: dict[str, int | str] = {"collection_id": collection, "days": described.retention_days, "by": on.by}
-        on.governance.record("retention.set", account, said, request_id=on.request_id)
+        on.governance.record("retention.set", account, said, request_id=on.request_id, once=False)
     return {
         "collection_id": collection,
         "faces": found.face_count,
@@ -420,7 +420,9 @@ def _consented(on: Instruction, account: str, taking: _Taking) -> int:
             "evidence_sha256": each.evidence_sha256,
             "by": on.by,
         }
-        on.governance.record(CONSENT, account, details, request_id=on.request_id, person=each.external_image_id)
+        on.governance.record(
+            CONSENT, account, details, request_id=on.request_id, person=each.external_image_id, once=False
+        )
         count += 1
     return count
 

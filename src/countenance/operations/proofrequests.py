@@ -96,7 +96,7 @@ class Requests:
         """Writes an act for each request whose deadline has passed without an answer; how many."""
         late = [each for each in self.known().values() if each.state == "open" and each.deadline_us < now_us]
         for each in late:
-            self._journal.append(OVERDUE, "", str(uuid.uuid4()), now_us, {"request": each.request})
+            self._journal.note(OVERDUE, "", str(uuid.uuid4()), now_us, {"request": each.request})
         return len(late)
 
     def check_limit(self, requester: str, now_us: int, more: int = 1) -> None:

@@ -13,8 +13,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from countenance.accounts import Accounts, Declared
 from countenance.errors import Error
@@ -35,6 +36,9 @@ from countenance.standing.runner import Progress, Wanted
 from countenance.standing.snapshots import Snapshots
 
 __all__ = ["Progressing", "StandingError", "Standings", "sources_of"]
+
+STIRRING: Final = frozenset({"account.country", "account.declare", "list.take", "ownership.record"})
+"""Acts after which somebody may have to be screened."""
 
 _log = logging.getLogger(__name__)
 
@@ -113,10 +117,29 @@ class Standings:
             self._do,
             sources=sources,
             now_us=lambda: self._now_us(),
+            again=journal.again,
         )
         self.progress = Progressing()
-        for said in journal.acts(ACTS):
+        self._read = (-1, -1)
+        """Place of the last act taken."""
+        self._take_new()
+        documents.database.followers.append(self.follow)
+
+    def follow(self) -> None:
+        """Take in what other processes did, but for what two operators decided: see `note`."""
+        with self._lock:
+            is_stirring = self._take_new()
+        if is_stirring:
+            self.stirred()
+
+    def _take_new(self) -> bool:
+        """Whether something is new after which somebody has to be screened."""
+        is_stirring = False
+        for said in self._journal.acts(ACTS, self._read):
             self._record.take(said)
+            self._read = said.place
+            is_stirring = is_stirring or said.operation in STIRRING
+        return is_stirring
 
     # -- what is in force
 
@@ -192,12 +215,16 @@ class Standings:
         if declared is not None:
             party = declared.party
             said = fitting(party.jurisdiction, party.used_in, [each.country for each in party.addresses])
-            with self._lock:
-                if country not in said and country not in self._record.countries(account, self._now_us()):
-                    details: dict[str, int | str] = {"country": country, "said": ",".join(sorted(said))}
-                    self._do("account.country", account, details, str(uuid.uuid4()))
-                    self.stirred()
+            if country not in said:
+                self._journal.again(lambda: self._note_country(account, country, said))
         self._met.add(met)
+
+    def _note_country(self, account: str, country: str, said: Iterable[str]) -> None:
+        with self._lock:
+            if country not in self._record.countries(account, self._now_us()):
+                details: dict[str, int | str] = {"country": country, "said": ",".join(sorted(said))}
+                self._do("account.country", account, details, str(uuid.uuid4()))
+                self.stirred()
 
     def forget(self, before_us: int) -> None:
         """What two operators decided before a moment counts for nothing."""
@@ -266,7 +293,9 @@ class Standings:
     def note_report(self, account: str, details: Mapping[str, int | str], *, request_id: str) -> None:
         """Has a report of the look back be an act."""
         party = self._accounts.identified(account)
-        self._journal.append("party.lookback", account, request_id, self._now_us(), details, party=party)
+        self._journal.again(
+            lambda: self._journal.append("party.lookback", account, request_id, self._now_us(), details, party=party)
+        )
 
     # -- ownership
 
@@ -279,12 +308,17 @@ class Standings:
         made = []
         for content in contents:
             kept = self.documents.keep(content)
-            with self._lock:
-                if any(kept == known for _, known, _ in self._record.statements):
-                    continue
-                self._do("ownership.record", "", {"statement_sha256": kept, "by": by}, request_id)
-            made.append(kept)
+            if self._journal.again(partial(self._record_statement, kept, by, request_id)):
+                made.append(kept)
         return made
+
+    def _record_statement(self, kept: str, by: str, request_id: str) -> bool:
+        """Whether it was not on record before."""
+        with self._lock:
+            if any(kept == known for _, known, _ in self._record.statements):
+                return False
+            self._do("ownership.record", "", {"statement_sha256": kept, "by": by}, request_id)
+            return True
 
     def chains(self, known_at_us: int | None = None) -> Chains:
         """All statements that were on record at a moment. Raises DocumentMissing."""
@@ -381,8 +415,8 @@ class Standings:
                     "cause": cause,
                     "by": by,
                 }
-                with self._lock:
-                    self._do("screening.done", account, details, request_id or str(uuid.uuid4()))
+                done = partial(self._do_alone, "screening.done", account, details, request_id or str(uuid.uuid4()))
+                self._journal.again(done)
             self.progress = Progressing()
             return outcomes
 
@@ -456,13 +490,17 @@ class Standings:
     def _at(self, at_us: int | None) -> int:
         return self._now_us() if at_us is None else at_us
 
+    def _do_alone(self, operation: str, account: str, details: Mapping[str, int | str], request_id: str) -> None:
+        with self._lock:
+            self._do(operation, account, details, request_id)
+
     def _do(
         self, operation: str, account: str, details: Mapping[str, int | str], request_id: str, at_us: int | None = None
     ) -> None:
         """Appends an act and takes it."""
         now = self._at(at_us)
         party = self._accounts.identified(account) if account else ()
-        self._journal.append(operation, account, request_id, now, details, party=party)
+        self._read = self._journal.append(operation, account, request_id, now, details, party=party)
         self._record.take(_Done(operation, account, request_id, now, details))
 
 

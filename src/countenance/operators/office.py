@@ -67,6 +67,11 @@ class Office:
         """Who is in office, and what was decided."""
         return self._records.state
 
+    def follow(self) -> None:
+        """Take in what other processes did."""
+        with self._lock:
+            self._records.follow()
+
     # -- operators
 
     def create(self, handle: str, roles: Sequence[str], *, by: str, reason: str, request_id: str) -> tuple[str, str]:
@@ -187,11 +192,9 @@ class Office:
                     self._turned_away += 1
                     self._strangers.count(handle, now)
                 else:
-                    self._records.do("operator.refused", "", self._with_turned_away({"operator": handle}), request_id)
+                    self._record_login("operator.refused", {"operator": handle}, request_id)
                 raise SessionError(REFUSED, hint="a one-time password is good once; wait for the next")
-            self._records.do(
-                "operator.login", "", self._with_turned_away({"operator": handle, "step": step}), request_id
-            )
+            self._record_login("operator.login", {"operator": handle, "step": step}, request_id)
         return self._tokens.issue(handle, now)
 
     def logout(self, handle: str, *, request_id: str) -> None:
@@ -321,10 +324,11 @@ class Office:
         self._records.do("proposal.make", account, said, request_id)
         return self.state.proposals[proposal]
 
-    def _with_turned_away(self, said: dict[str, int | str]) -> dict[str, int | str]:
+    def _record_login(self, operation: str, said: dict[str, int | str], request_id: str) -> None:
         """With how many logins were turned away since the last act of one: while locked, or of nobody."""
-        told, self._turned_away = self._turned_away, 0
-        return {**said, "turned_away": told} if told else said
+        told = self._turned_away
+        self._records.do(operation, "", {**said, "turned_away": told} if told else said, request_id)
+        self._turned_away -= told
 
     def _forget(self, handle: str) -> Callable[[Any], None]:
         return lambda connection: connection.execute("DELETE FROM operator_credential WHERE operator = ?", (handle,))

@@ -14,8 +14,8 @@ from typing import Any, Final
 from countenance.errors import Error
 from countenance.operators.state import OPERATIONS, State
 from countenance.operators.tally import FILE, Tally
-from countenance.operators.values import Act, Journal, OperatorError
-from countenance.store import Database, Keyring
+from countenance.operators.values import Act, Journal, OperatorError, Said
+from countenance.store import Database, DecidedMeanwhile, Keyring
 
 _COUNT: Final = (
     "INSERT INTO operator_acts (one, number, seal) VALUES (1, ?, ?)"
@@ -47,6 +47,8 @@ class Records:
         self._journal = journal
         self._now_us = now_us
         self._tally = Tally(database.folder, keyring)
+        self._read = (-1, -1)
+        """Place of the last act taken."""
         folder = files("countenance.operators").joinpath("schema")
         scripts = sorted((each.name, each) for each in folder.iterdir() if each.name.endswith(".sql"))
         database.migrate("operators", [each.read_text("utf-8") for _, each in scripts])
@@ -86,13 +88,24 @@ class Records:
 
         party = self._party_of(account) if account else ()
         try:
-            self._journal.append(operation, account, request_id, act.at_us, act.details, party=party, also=rows)
+            place = self._journal.append(operation, account, request_id, act.at_us, act.details, party=party, also=rows)
+        except DecidedMeanwhile:
+            raise  # nothing was written
         except BaseException:
             self._look_again()
             raise
         self.state.apply(act)
+        self._read = place
         self._tell_outside()
         return act
+
+    def follow(self) -> None:
+        """Take in what other processes did."""
+        row = self._counted()  # first: there are as many acts then, or more
+        for said in self._journal.acts(OPERATIONS, self._read):
+            self.state.apply(_act(said))
+            self._read = said.place
+        self._expect_what_was_counted(self.state, row)
 
     def _look_again(self) -> None:
         """What was reported as failed may be in the log all the same, and then its number was given."""
@@ -103,28 +116,44 @@ class Records:
             raise
 
     def _replayed(self) -> State:
-        state = State()
+        state, last = State(), (-1, -1)
+        row, told = self._counted(), self._told()  # first: other processes may go on
         for said in self._journal.acts(OPERATIONS):
-            state.apply(Act(said.operation, said.account, said.request_id, said.at_us, said.details))
-        with self._database.reading() as connection:
-            row = connection.execute("SELECT number, seal FROM operator_acts").fetchone()
+            state.apply(_act(said))
+            last = said.place
         if row is None and not state.number:
             self._database.maintain(lambda connection: connection.execute(_COUNT, (0, self._tally.seal(0))).close())
-        elif row is None or not self._tally.is_sealed(row[0], row[1]):
-            state.expect(state.number + 1)
         else:
-            state.expect(row[0])  # fewer than there are: an older database was put in place, and its log refilled
-        self._expect_what_was_told(state)
+            self._expect_what_was_counted(state, row)
+        self._expect_what_was_told(state, told)
+        self._read = last
         if not state.is_whole:
             _log.error("acts of operators are missing from the log; `countenance ledger fsck` names them")
         return state
 
-    def _expect_what_was_told(self, state: State) -> None:
-        """Compares with the count outside the database; without one, entries that a recovery lost may be acts."""
+    def _counted(self) -> tuple[int, bytes] | None:
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT number, seal FROM operator_acts").fetchone()
+        return None if row is None else (int(row[0]), bytes(row[1]))
+
+    def _expect_what_was_counted(self, state: State, row: tuple[int, bytes] | None) -> None:
+        """Compares with the count in the database."""
+        if row is None or not self._tally.is_sealed(*row):
+            state.expect(state.number + 1)
+        else:
+            state.expect(row[0])  # fewer than there are: an older database was put in place, and its log refilled
+
+    def _told(self) -> int | None:
+        """The count outside the database; -1 for a file that cannot be relied on."""
         try:
-            told = self._tally.read()
+            return self._tally.read()
         except (OSError, ValueError) as error:
             _log.error("the file %s cannot be relied on: %s", FILE, error)
+            return -1
+
+    def _expect_what_was_told(self, state: State, told: int | None) -> None:
+        """Compares with the count outside the database; without one, entries that a recovery lost may be acts."""
+        if told == -1:
             state.expect(state.number + 1)
             return
         if told is not None:
@@ -139,3 +168,7 @@ class Records:
             self._tally.write(self.state.number)
         except OSError as error:  # what was done is done; the next act, or the next start, tells it
             _log.error("the file %s cannot be written: %s", FILE, error)
+
+
+def _act(said: Said) -> Act:
+    return Act(said.operation, said.account, said.request_id, said.at_us, said.details)

@@ -8,11 +8,10 @@ acts there were, as `high-water` says it of leaves. It is written after the act 
 from __future__ import annotations
 
 import hmac
-import os
 from pathlib import Path
 from typing import Final
 
-from countenance.store import Keyring, sync_folder
+from countenance.store import Keyring, durable
 
 FILE: Final = "acts"
 """In the data folder."""
@@ -45,21 +44,27 @@ class Tally:
             ValueError: it says none, or its seal does not fit.
         """
         try:
-            text = self._path.read_text("ascii")
+            text = self._path.read_bytes()
         except FileNotFoundError:
             return None
-        number, _, seal = text.strip().partition(" ")
-        if not number.isdigit() or not self.is_sealed(int(number), bytes.fromhex(seal)):
+        number = self._told_by(text)
+        if number is None:
             raise ValueError("the seal does not fit")
-        return int(number)
+        return number
+
+    def _told_by(self, text: bytes) -> int | None:
+        """The count of a file's text; None when its seal does not fit."""
+        number, _, seal = text.decode("latin-1").strip().partition(" ")
+        try:
+            is_sealed = number.isascii() and number.isdigit() and self.is_sealed(int(number), bytes.fromhex(seal))
+        except ValueError:
+            return None
+        return int(number) if is_sealed else None
 
     def write(self, number: int) -> None:
-        """Puts the count there, whole and durable."""
-        draft = self._path.with_name(f"{FILE}.new")
-        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(file, "w", encoding="ascii") as out:
-            out.write(f"{number} {self.seal(number).hex()}\n")
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(self._path)
-        sync_folder(self._path.parent)
+        """Puts the count there, whole and durable, unless there is a larger one."""
+        durable.replace(
+            self._path,
+            f"{number} {self.seal(number).hex()}\n".encode(),
+            unless=lambda there: (self._told_by(there) or 0) > number,  # another process was faster
+        )

@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from countenance.errors import Error
+
+T = TypeVar("T")
 
 REASON_CHARACTERS: Final = 200
 _HANDLE: Final = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)*")
@@ -125,8 +127,17 @@ class Journal(Protocol):
         party: Sequence[tuple[str, str, str]] = (),
         external_image_ids: Sequence[str] = (),
         also: Callable[[Any], None] | None = None,
-    ) -> None:
-        """Make one durable, and whatever `also` does to the database with it."""
+    ) -> tuple[int, int]:
+        """Make one durable, and whatever `also` does to the database with it; its place."""
+        ...
+
+    def note(self, operation: str, account: str, request_id: str, at_us: int, details: Mapping[str, int | str]) -> None:
+        """Like `append`, of what rests on nothing that other processes decide."""
+        ...
+
+    def again(self, work: Callable[[], T], *, repeats: bool = False) -> T:
+        """What `work` returns, tried again when another process decided something meanwhile; with `repeats`, whatever
+        it had written before."""
         ...
 
 

@@ -20,7 +20,8 @@ class Shelf:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        database.migrate("policy", [(files("countenance.policy") / "schema" / "0001.sql").read_text("utf-8")])
+        schema = files("countenance.policy") / "schema"
+        database.migrate("policy", [(schema / name).read_text("utf-8") for name in ("0001.sql", "0002.sql")])
         self._engines: dict[str, Engine] = {}
         self._lock = threading.Lock()
 

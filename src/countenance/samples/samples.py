@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -34,6 +35,8 @@ PORTION: Final = 500
 """Samples erased in one transaction: 20 ms for other writers to wait (docs/design/decisions/0008)."""
 LISTED: Final = 10_000
 """Samples that one listing gives: 2 MB as JSON, where the admin socket's answers may have 64 MiB."""
+COUNTED_FOR_S: Final = 2.0
+"""How old a count may be that other processes can change: it reads every row."""
 FOLDER: Final = "samples"
 NOTE: Final = "samples"
 """Kind of the notes about erased samples."""
@@ -105,9 +108,9 @@ class Samples:
         schema = resources.files("countenance.samples") / "schema"
         database.keeps_keys_in("sample_keys")
         database.migrate("samples", [(schema / "0001.sql").read_text(encoding="utf-8")])
-        with database.reading() as connection:
-            row = connection.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM samples").fetchone()
-        self._samples, self._bytes = int(row[0]), int(row[1])
+        self._counted_at = 0.0
+        self._samples = self._bytes = 0
+        self._count_again()
 
     # -- keeping
 
@@ -165,6 +168,7 @@ class Samples:
     def totals(self) -> Totals:
         """How many there are and the bytes of their images, those just being kept included."""
         with self._lock:
+            self._count_others()
             return Totals(self._samples, self._bytes)
 
     def count(self) -> int:
@@ -342,8 +346,19 @@ class Samples:
                 connection.execute("SELECT 1 FROM samples WHERE request_id = ?", (request_id,)).fetchone() is not None
             )
 
+    def _count_again(self) -> None:
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM samples").fetchone()
+        self._samples, self._bytes, self._counted_at = int(row[0]), int(row[1]), time.monotonic()
+
+    def _count_others(self) -> None:
+        """Other processes keep and erase samples, too. What these are keeping at the moment is not counted."""
+        if self._database.is_shared and time.monotonic() - self._counted_at > COUNTED_FOR_S:
+            self._count_again()
+
     def _count(self, samples: int, size: int) -> None:
         with self._lock:
+            self._count_others()
             if samples > 0 and self._bytes + size > self.max_bytes:
                 raise SampleNotKept(
                     f"The kept samples would take more than {self.max_bytes} bytes; the call is not answered.",

@@ -29,7 +29,7 @@ class Documents:
     """The documents of one server. Safe to use from any thread."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._database = self.database = database
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Any] = OrderedDict()
         database.migrate("standing", [(files("countenance.standing") / "schema" / "0001.sql").read_text("utf-8")])

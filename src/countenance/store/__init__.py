@@ -6,10 +6,18 @@ record of it are one transaction. This package knows no table but its own.
 
 from __future__ import annotations
 
+from countenance.store import durable
 from countenance.store.database import Database
 from countenance.store.entry import Entry
 from countenance.store.erasures import Replay
-from countenance.store.failures import AfterCommitError, DatabaseBusy, DatabaseError, translate
+from countenance.store.failures import (
+    AfterCommitError,
+    DatabaseBusy,
+    DatabaseError,
+    DecidedMeanwhile,
+    FenceBroken,
+    translate,
+)
 from countenance.store.keyring import Keyring, KeyringError, sync_folder
 from countenance.store.sql import (
     Connection,
@@ -28,12 +36,15 @@ __all__ = [
     "Database",
     "DatabaseBusy",
     "DatabaseError",
+    "DecidedMeanwhile",
     "Entry",
+    "FenceBroken",
     "IntegrityErrors",
     "Keyring",
     "KeyringError",
     "Replay",
     "SqliteDatabase",
+    "durable",
     "has_table",
     "in_portions",
     "restart_numbers",

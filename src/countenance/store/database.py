@@ -13,19 +13,20 @@ effect does. It knows no table but its own, and nothing of faces or accounts.
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from countenance.store import migration
 from countenance.store.entry import Entry
 from countenance.store.erasures import FILE as ERASURES_FILE
 from countenance.store.erasures import Erasures
-from countenance.store.failures import DatabaseError
+from countenance.store.failures import DatabaseError, DecidedMeanwhile
 from countenance.store.session import LOOK, Session, State
 from countenance.store.sql import Connection, has_table
 from countenance.store.writer import Job, Sequencer, Truncation, Writer
@@ -33,6 +34,7 @@ from countenance.store.writer import Job, Sequencer, Truncation, Writer
 T = TypeVar("T")
 
 QUEUE_LIMIT = 1_024  # jobs; each holds at most the faces of one image
+TRIES = 50  # of an act that others keep coming before: each time one of them got through, in milliseconds
 QUEUE_TIMEOUT_S = 30.0  # then the disk is hopelessly behind and the caller is told so
 
 
@@ -64,6 +66,7 @@ class Database(ABC):
         self.followers: list[Callable[[], None]] = []
         """What brings a copy in memory up to the acts of other processes, in this order; see `follow`."""
         self._following = threading.Lock()
+        self._fences = threading.local()
         self._session = session
         self._writer = Writer(session, queue_limit=queue_limit, queue_timeout_s=queue_timeout_s)
         self._writer.after_commit.append(self.erasures.flush)
@@ -97,6 +100,7 @@ class Database(ABC):
         work: Callable[[Connection], T],
         *,
         after_commit: Callable[[T], None] | None = None,
+        once: bool = False,
     ) -> T:
         """Run `work` in the writer thread and make its effect and `entry` durable together.
 
@@ -105,22 +109,46 @@ class Database(ABC):
                 one, so that a record can say what was really changed.
             work: gets the writing connection inside a savepoint; must not begin, commit or keep it.
             after_commit: gets the result in the writer thread once it is durable, before this returns.
+            once: it is decided by what this process keeps in memory: when it was not up to date, whoever decided has to
+                look again. Otherwise it is written as soon as what others did was taken in.
 
         Raises:
+            DecidedMeanwhile: `once`, and others decided something that was not taken in yet; nothing happened.
             DatabaseBusy: the queue stayed full; nothing happened.
             AfterCommitError: stored, but `after_commit` failed.
             DatabaseError: not stored.
             Exception: whatever `work` raised; then its changes are taken back.
         """
-        return cast("T", self._writer.submit(Job(entry, work, after_commit)))
+        return cast("T", self._submit(lambda: Job(entry, work, after_commit, self._fence()), once=once))
 
-    def record(self, entry: Entry | object) -> None:
+    def record(self, entry: Entry | object, *, once: bool = False) -> None:
         """Make an entry durable that has no effect beside itself, as `write` makes one with its effect."""
-        self._writer.submit(Job(entry, None))
+        self._submit(lambda: Job(entry, None, None, self._fence()), once=once)
+
+    def _submit(self, job: Callable[[], Job], *, once: bool) -> Any:
+        if once:
+            return self._writer.submit(job())
+        return self.again(lambda: self._writer.submit(job()))
 
     def maintain(self, work: Callable[[Connection], T]) -> T:
         """Like `write`, for housekeeping whose effect was recorded before: no outbox row."""
-        return cast("T", self._writer.submit(Job(None, work)))
+        return cast("T", self._writer.submit(Job(None, work, None, self._fence())))
+
+    @contextmanager
+    def fenced(self, fence: Callable[[Connection], None]) -> Iterator[None]:
+        """Have everything that this thread writes inside checked by `fence` first, in the transaction that writes it.
+
+        Args:
+            fence: raises, mostly `FenceBroken`, when this process may not write that any more.
+        """
+        before, self._fences.fence = self._fence(), fence
+        try:
+            yield
+        finally:
+            self._fences.fence = before
+
+    def _fence(self) -> Callable[[Connection], None] | None:
+        return getattr(self._fences, "fence", None)
 
     def sequence_with(self, sequencer: Sequencer) -> None:
         """Have what `write` records given its order by `sequencer`, in the same transaction, from now on.
@@ -194,6 +222,36 @@ class Database(ABC):
             for each in self.followers:
                 each()
             self._writer.acts_known = acts
+
+    def begin_following(self) -> None:
+        """Everything that keeps a copy in memory is there: from now on an act of this process is refused while it has
+        not taken in all acts of others (`DecidedMeanwhile`)."""
+        self._writer.refuses_stale = self.is_shared
+        self.follow()
+
+    def again(self, work: Callable[[], T], *, repeats: bool = False) -> T:
+        """What `work` returns; when another process decided something meanwhile, that is taken in and `work` is tried
+        again, unless it had written something before. Not for who holds a lock that a follower takes.
+
+        Args:
+            repeats: what it writes before its act can be written twice.
+
+        Raises:
+            DecidedMeanwhile: somebody else was faster each time, or `work` cannot be tried again.
+        """
+        for _ in range(TRIES):
+            written = self._writer.written
+            try:
+                return work()
+            except DecidedMeanwhile:
+                if self._writer.written != written and not repeats:
+                    raise
+                self.follow()
+        return work()
+
+    def clock_us(self, connection: Connection) -> int:
+        """The time by which processes that share the database agree on who does what, microseconds since 1970."""
+        return time.time_ns() // 1000
 
     def pending_outbox(self, limit: int) -> list[tuple[int, Entry]]:
         """The oldest entries not yet drained, at most `limit`, with their positions in ascending order.

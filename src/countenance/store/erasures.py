@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from countenance.store import durable
 from countenance.store.failures import DatabaseError
 from countenance.store.keyring import sync_folder
 from countenance.store.sql import Connection, restart_numbers
@@ -127,6 +128,10 @@ class Erasures:
         return done
 
     def _append(self, connection: Connection) -> None:
+        with durable.alone(self._path.parent):  # other processes add lines, too
+            self._append_alone(connection)
+
+    def _append_alone(self, connection: Connection) -> None:
         if self._seen is not None and self._seen[1:] == self._identity():
             self._write(_rows(connection, after=self._seen[0]))
             return

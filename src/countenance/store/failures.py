@@ -19,6 +19,17 @@ class DatabaseBusy(DatabaseError):
     """The writer has more work queued than it may hold; nothing was changed."""
 
 
+class DecidedMeanwhile(DatabaseError):
+    """Another process decided something that this one had not taken in yet, so what was decided here was not written.
+
+    Whoever raises it has changed nothing; `Database.again` takes the news in and tries once more.
+    """
+
+
+class FenceBroken(DatabaseError):
+    """What only one process may do at a time was given to another one meanwhile; nothing was changed."""
+
+
 class AfterCommitError(DatabaseError):
     """The change is durable, but the step that follows the commit failed. Its cause is chained."""
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from countenance.store.entry import Entry
-from countenance.store.failures import AfterCommitError, DatabaseBusy, DatabaseError
+from countenance.store.failures import AfterCommitError, DatabaseBusy, DatabaseError, DecidedMeanwhile
 from countenance.store.session import NOTE_ACTS, Session, State
 from countenance.store.sql import Connection
 
@@ -69,13 +69,14 @@ class _Task:
 class Job(_Task):
     """One change: `work` inside the transaction, `after_commit` with its result once it is durable."""
 
-    __slots__ = ("after_commit", "entry", "record", "work")
+    __slots__ = ("after_commit", "entry", "fence", "record", "work")
 
     def __init__(
         self,
         entry: object | Callable[[Any], object] | None,
         work: Callable[[Connection], Any] | None,
         after_commit: Callable[[Any], None] | None = None,
+        fence: Callable[[Connection], None] | None = None,
     ) -> None:
         """One change.
 
@@ -83,11 +84,13 @@ class Job(_Task):
             entry: an `Entry`, something else that the sequencer knows, or what makes one of them from the work's
                 result.
             work: None when there is nothing but the entry.
+            fence: raises, inside the transaction, when whoever queued it may not write any more.
         """
         super().__init__()
         self.entry = entry
         self.work = work
         self.after_commit = after_commit
+        self.fence = fence
         self.record: object | None = None
 
 
@@ -141,6 +144,9 @@ class Writer:
         """Where the last group of this process left the database; None while that is not known."""
         self.acts_known = 0
         """The last act that this process has taken in; see `Database.follow`."""
+        self.refuses_stale = False
+        """Whether an act is refused while there are others that this process has not taken in."""
+        self._mine = threading.local()
         self.sequencer: Sequencer | None = None
         self.when_in_doubt: list[Callable[[], None]] = []
         self.after_commit: list[Callable[[Connection], None]] = []
@@ -177,7 +183,14 @@ class Writer:
         if threading.current_thread() is self._thread:
             raise RuntimeError("a job of the writer thread cannot wait for another one")
         self._enqueue(task)
-        return task.outcome()
+        result = task.outcome()
+        self._mine.written = self.written + 1
+        return result
+
+    @property
+    def written(self) -> int:
+        """How often this thread has written something, ever."""
+        return int(getattr(self._mine, "written", 0))
 
     def _enqueue(self, task: Job | Truncation) -> None:
         # A place in the queue is awaited outside the lock, or a full queue would also block `stop`.
@@ -235,8 +248,10 @@ class Writer:
                 raise self._broken
             state = self._begin()
             connection = self._session.connection  # a lost one is replaced
+            is_behind = self.refuses_stale and state is not None and state.acts != self.acts_known
+            knows = None
             for job in group:
-                self._perform(connection, job)
+                self._perform(connection, job, is_behind=is_behind)
             records = [job.record for job in group if job.failure is None and job.record is not None]
             if self.sequencer is not None and records:
                 self.sequencer.sequence(connection, records)
@@ -244,10 +259,12 @@ class Writer:
                     connection.execute(NOTE_ACTS)
                     # Whoever had taken in all acts before this one knows this one, too: it is its own.
                     if self.acts_known == state.acts:
-                        self.acts_known = state.change
+                        knows = state.change
                     state = State(state.change, state.change, state.term)
             self._commit()
             self._left = state
+            if knows is not None:
+                self.acts_known = knows
             if self.sequencer is not None:
                 self.sequencer.committed()
             for act in self.after_commit:
@@ -269,21 +286,28 @@ class Writer:
         for job in group:
             job.answer()
 
-    def _perform(self, connection: Connection, job: Job) -> None:
-        if job.work is None and self.sequencer is not None and not callable(job.entry):
+    def _perform(self, connection: Connection, job: Job, *, is_behind: bool) -> None:
+        if job.work is None and job.fence is None and self.sequencer is not None and not callable(job.entry):
             try:
-                job.record = self.sequencer.prepared(job.entry)  # nothing is done that could have to be taken back
+                record = self.sequencer.prepared(job.entry)  # nothing is done that could have to be taken back
+                if is_behind:
+                    self._refuse_stale(record)
+                job.record = record
             except Exception as failure:  # noqa: BLE001 -- its own caller's answer
                 job.failure = failure
             return
         connection.execute("SAVEPOINT job")
         try:
+            if job.fence is not None:
+                job.fence(connection)
             if job.work is not None:
                 job.result = job.work(connection)
             job.record = job.entry(job.result) if callable(job.entry) else job.entry
             if job.record is not None:
                 if self.sequencer is not None:
                     job.record = self.sequencer.prepared(job.record)
+                    if is_behind:
+                        self._refuse_stale(job.record)
                 elif isinstance(job.record, Entry):
                     connection.execute(_INSERT_ENTRY, job.record.row())
                 else:
@@ -295,6 +319,13 @@ class Writer:
             connection.execute("ROLLBACK TO job")
             connection.execute("RELEASE job")
             job.failure = self._session.meaning(failure)
+
+    def _refuse_stale(self, record: object) -> None:
+        """What was decided by a copy that lacks the acts of others must not be written."""
+        if self.sequencer is not None and self.sequencer.has_acts([record]):
+            raise DecidedMeanwhile(
+                "Somebody else decided something at the same moment; nothing was changed.", hint="try again"
+            )
 
     def _begin(self) -> State | None:
         state = self._session.begin()

@@ -85,7 +85,7 @@ from countenance.standing.places import PlacesError
 from countenance.standing.rules import RuleError
 from countenance.standing.runner import ScreeningFailed
 from countenance.standing.snapshots import SnapshotMissing
-from countenance.store import DatabaseBusy, DatabaseError, KeyringError
+from countenance.store import DatabaseBusy, DatabaseError, DecidedMeanwhile, FenceBroken, KeyringError
 from countenance.store.failures import AfterCommitError
 from countenance.store.ownership import FolderOwned, FolderUnusable
 from countenance.wire import faults as wire_faults
@@ -100,6 +100,8 @@ INTERNAL: set[type[Error]] = {
     SampleError,
     # The server's own trouble: the operator reads about it in the log.
     DatabaseError,
+    DecidedMeanwhile,
+    FenceBroken,
     AfterCommitError,
     KeyringError,
     TemplateCorrupt,

@@ -12,7 +12,7 @@ import logging
 import secrets
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -75,11 +75,20 @@ class Periods:
         self._heads: dict[str, Head] = {}
         self._root_at: dict[int, Root] = {}
         """By the index of its leaf."""
-        for index, leaf in self.rows.leaves_of_kind("vrf-key"):
+        self._taking = threading.Lock()
+        self._read = -1
+        self.follow()
+        database.followers.append(self.follow)
+
+    def follow(self) -> None:
+        """Take in keys and roots that other processes wrote. Does not wait for a map that is being made."""
+        size = self.log.size
+        for index, leaf in self.rows.leaves_of_kind("vrf-key", self._read):
             content = _content(leaf)
-            self.keys.append(Key(index, content["time"], content["day"], content["key"]))
-        for index, leaf in self.rows.leaves_of_kind("period-root"):
+            self._take_key(Key(index, content["time"], content["day"], content["key"]))
+        for index, leaf in self.rows.leaves_of_kind("period-root", self._read):
             self._take(Root.of(index, _content(leaf)))
+        self._read = size - 1
 
     def asking(self, behind: Behind, refresh: Callable[[], bool]) -> None:
         """Whom to ask from now on who stood behind accounts, for what is opened after the log."""
@@ -279,25 +288,26 @@ class Periods:
             "amount": totals.amount,
             "currency": totals.currency,
         }
-        heads = {**self._heads, day: Head.of(-1, said)}
-        ordered = [heads[each] for each in sorted(heads)]
-        place = self.log.append(
-            Public(
-                {
-                    "kind": "period-root",
-                    **said,
-                    "reason": "late-knowledge" if revision else "day-end",
-                    "previous": self.roots[-1].index if self.roots else None,
-                    "heads": {"first": ordered[0].day, "count": len(ordered), "root": heads_tree(ordered).hex()},
-                }
-            ),
-            partial(self.rows.keep_map, day=day, revision=revision, made=made, usage=used),
-        )
+        keep = partial(self.rows.keep_map, day=day, revision=revision, made=made, usage=used)
+        place = self.log.again(lambda: self.log.append(self._root(said), keep, once=True))
         (leaf,) = self.log.storage.leaves(place.index, place.index + 1)
         root = Root.of(place.index, _content(leaf))
         self._take(root)
         _log.info("the map of %s, revision %d: %d keys, %d calls", day, revision, made.size - 2, totals.calls)
         return root
+
+    def _root(self, said: Mapping[str, Any]) -> Public:
+        heads = {**self._heads, said["day"]: Head.of(-1, said)}
+        ordered = [heads[each] for each in sorted(heads)]
+        return Public(
+            {
+                "kind": "period-root",
+                **said,
+                "reason": "late-knowledge" if said["revision"] else "day-end",
+                "previous": self.roots[-1].index if self.roots else None,
+                "heads": {"first": ordered[0].day, "count": len(ordered), "root": heads_tree(ordered).hex()},
+            }
+        )
 
     def _leaf(self, secret: Secret, day: str, identifier: Identifier, used: Usage) -> tuple[bytes, bytes]:
         key = periodmap.key_of(secret.output(periodmap.alpha(self.log.origin, day, *identifier)))
@@ -361,13 +371,21 @@ class Periods:
         wrapped = self._keyring.wrap(secret.seed, aad=_AAD + day.encode())
         content = {"kind": "vrf-key", "day": day, "key": secret.public.hex(), "reason": reason}
         place = self.log.append(Public(content), partial(self.rows.keep_secret, day=day, wrapped=wrapped))
-        self.keys.append(Key(place.index, place.time, day, secret.public.hex()))
+        self._take_key(Key(place.index, place.time, day, secret.public.hex()))
         return secret.public.hex()
 
+    def _take_key(self, key: Key) -> None:
+        with self._taking:
+            if not self.keys or key.index > self.keys[-1].index:
+                self.keys.append(key)
+
     def _take(self, root: Root) -> None:
-        self.roots.append(root)
-        self._root_at[root.index] = root
-        self._heads[root.day] = root.head
+        with self._taking:
+            if root.index in self._root_at:
+                return
+            self.roots.append(root)
+            self._root_at[root.index] = root
+            self._heads[root.day] = root.head
 
 
 def _content(leaf: bytes) -> dict[str, Any]:

@@ -40,12 +40,13 @@ class Rows:
         self._database = database
         self._origin = origin
 
-    def leaves_of_kind(self, kind: str) -> list[tuple[int, bytes]]:
-        """Index and octets of the public leaves of a kind, in order."""
+    def leaves_of_kind(self, kind: str, after: int = -1) -> list[tuple[int, bytes]]:
+        """Index and octets of the public leaves of a kind after one, in order."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT idx, leaf FROM log_leaves WHERE substr(leaf, 1, 1) = x'7b' AND instr(leaf, ?) > 0 ORDER BY idx",
-                (f'"kind":"{kind}"'.encode(),),
+                "SELECT idx, leaf FROM log_leaves WHERE idx > ? AND substr(leaf, 1, 1) = x'7b' AND instr(leaf, ?) > 0"
+                " ORDER BY idx",
+                (after, f'"kind":"{kind}"'.encode()),
             ).fetchall()
         return [(row[0], bytes(row[1])) for row in rows]
 

@@ -1,0 +1,240 @@
+"""Who of several processes is here, and which of them does what only one may do at a time.
+
+A duty goes to whoever holds its lease: a row with a holder, a term that grows whenever it changes hands, and until when
+it holds by the database's clock. The holder renews it long before it ends; when it dies, the next one that looks takes
+it. Two guards keep a holder from acting that was stopped meanwhile (SIGSTOP, a suspended machine, a long garbage
+collection): it asks its own monotonic clock before it begins anything, and whatever it writes is checked in the
+transaction that writes it, by the term, with every other writer kept out. So nothing is done twice, whatever clocks
+say: clocks only decide how soon another one takes over.
+
+A database of one process has neither rows nor a thread for this: that process does everything.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Final
+
+from countenance.errors import Error
+from countenance.store.database import Database
+from countenance.store.failures import FenceBroken
+from countenance.store.sql import Connection
+
+UPKEEP: Final = "upkeep"
+"""Checkpoints, heartbeats, witnesses, maps of days, retention, lists and screenings, timestamps."""
+LEASE_S: Final = 5.0
+"""How long a lease holds without being renewed: a holder that died is replaced within this time and a renewal's."""
+RENEW_S: Final = 1.5
+"""How often it is renewed, and each process says that it is here: three times before a lease would end."""
+GONE_S: Final = 30.0
+"""A process that said nothing for so long is forgotten."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A process that has the database open.
+
+    Attributes:
+        told: what it says of itself.
+        seen_us: how long ago it said so, microseconds, by the database's clock.
+        here_us: how long it has been here.
+        duties: what it holds a lease of.
+    """
+
+    node: str
+    told: Mapping[str, Any]
+    seen_us: int
+    here_us: int
+    duties: tuple[str, ...]
+
+
+class Lease:
+    """One duty, as this process sees it. Safe to use from any thread."""
+
+    def __init__(self, database: Database, duty: str, *, length_s: float) -> None:
+        self.duty = duty
+        self._database = database
+        self._length_s = length_s
+        self._term = 0
+        self._until = 0.0 if database.is_shared else float("inf")
+        self._renewed = (0, 0.0)
+        self.taken: list[Callable[[], None]] = []
+        """Called when the duty came here, in the thread that looks after leases; must not take long."""
+
+    @property
+    def term(self) -> int:
+        """Of the last time that it was here; 0 for never."""
+        return self._term
+
+    def is_held(self) -> bool:
+        """Whether the duty is this process's, by its own clock, which goes on while the process is stopped."""
+        return time.monotonic() < self._until
+
+    def fenced(self) -> AbstractContextManager[None]:
+        """A context inside which this thread writes nothing once another process took the duty over; what it would have
+        written raises FenceBroken."""
+        if not self._database.is_shared:
+            return nullcontext()
+        return self._database.fenced(self._check)
+
+    def _check(self, connection: Connection) -> None:
+        row = connection.execute("SELECT holder, term FROM store_lease WHERE duty = ?", (self.duty,)).fetchone()
+        if row is None or (row[0], row[1]) != (self._database.node, self._term):
+            self._until = 0.0
+            raise FenceBroken(f"Another process looks after {self.duty} by now; nothing was changed.")
+
+    def renew(self, connection: Connection, now_us: int, began: float) -> bool:
+        """Take it when it is free, or hold it for longer; whether it is here. In an open transaction.
+
+        Args:
+            now_us: by the database's clock.
+            began: by this process's, before the transaction.
+        """
+        node = self._database.node
+        row = connection.execute(
+            "SELECT holder, term, until_us FROM store_lease WHERE duty = ?", (self.duty,)
+        ).fetchone()
+        until_us = now_us + int(self._length_s * 1_000_000)
+        if row is None:
+            term = 1
+        elif row[0] == node and row[1] == self._term:
+            term = self._term
+        elif row[2] <= now_us or row[0] == node:
+            term = int(row[1]) + 1
+        else:
+            self._until = 0.0
+            return False
+        connection.execute(
+            "INSERT INTO store_lease (duty, holder, term, until_us) VALUES (?, ?, ?, ?) ON CONFLICT (duty)"
+            " DO UPDATE SET holder = excluded.holder, term = excluded.term, until_us = excluded.until_us",
+            (self.duty, node, term, until_us),
+        )
+        self._renewed = (term, began + self._length_s)
+        return True
+
+    def renewed(self) -> None:
+        """What `renew` did is durable."""
+        before, (self._term, self._until) = self._term, self._renewed
+        if before != self._term:
+            _log.info("this process looks after %s from now on (term %d)", self.duty, self._term)
+            for act in self.taken:
+                act()
+
+    def let_go(self, connection: Connection) -> None:
+        """Let others take it at once. In an open transaction."""
+        self._until = 0.0
+        connection.execute(
+            "UPDATE store_lease SET until_us = 0 WHERE duty = ? AND holder = ? AND term = ?",
+            (self.duty, self._database.node, self._term),
+        )
+
+
+class Presence:
+    """Says that this process is here, and looks after its leases, in a thread of its own.
+
+    Args:
+        database: whose other users are told.
+        told: what to say of this process; plain values of JSON.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        told: Callable[[], Mapping[str, Any]] = dict,
+        *,
+        lease_s: float = LEASE_S,
+        renew_s: float = RENEW_S,
+        gone_s: float = GONE_S,
+    ) -> None:
+        self.told = told
+        self.upkeep = Lease(database, UPKEEP, length_s=lease_s)
+        self._database = database
+        self._renew_s, self._gone_us = renew_s, int(gone_s * 1_000_000)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        self._failed = False
+
+    def start(self) -> None:
+        """Be here, and take what is free, before this returns."""
+        if self._database.is_shared:
+            self._look()
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Leave; others take over at once."""
+        if not self._database.is_shared or self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._thread.join()
+
+        def leave(connection: Connection) -> None:
+            self.upkeep.let_go(connection)
+            connection.execute("DELETE FROM store_node WHERE node = ?", (self._database.node,))
+
+        try:
+            self._database.maintain(leave)
+        except Error as error:  # the lease ends by itself
+            _log.warning("the others were not told that this process ends: %s", error)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._renew_s):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            told = json.dumps(self.told(), sort_keys=True, separators=(",", ":"))
+            began = time.monotonic()
+            is_held = self._database.maintain(lambda connection: self._say(connection, told, began))
+            if is_held:
+                self.upkeep.renewed()
+            self._failed = False
+        except Exception as error:  # noqa: BLE001 -- a thread that dies would leave its duties undone without a word
+            if not self._failed:
+                _log.error("this process cannot say that it is here, and tries again: %s", error)
+            self._failed = True
+
+    def _say(self, connection: Connection, told: str, began: float) -> bool:
+        now_us = self._database.clock_us(connection)
+        connection.execute(
+            "INSERT INTO store_node (node, told, seen_at, joined_at) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (node) DO UPDATE SET told = excluded.told, seen_at = excluded.seen_at",
+            (self._database.node, told, now_us, now_us),
+        )
+        connection.execute("DELETE FROM store_node WHERE seen_at < ?", (now_us - self._gone_us,))
+        return self.upkeep.renew(connection, now_us, began)
+
+
+def nodes(database: Database) -> list[Node]:
+    """Those that share the database and said so lately, the longest here first."""
+    with database.reading(snapshot=True) as connection:
+        now_us = database.clock_us(connection)
+        rows = connection.execute("SELECT node, told, seen_at, joined_at FROM store_node").fetchall()
+        leases = connection.execute("SELECT duty, holder FROM store_lease WHERE until_us > ?", (now_us,)).fetchall()
+    held: dict[str, list[str]] = {}
+    for duty, holder in leases:
+        held.setdefault(holder, []).append(duty)
+    rows.sort(key=lambda row: (row[3], row[0]))
+    return [
+        Node(node, json.loads(told), max(0, now_us - seen), max(0, now_us - joined), tuple(sorted(held.get(node, ()))))
+        for node, told, seen, joined in rows
+    ]
+
+
+@contextmanager
+def held(lease: Lease | None) -> Iterator[bool]:
+    """Whether a duty is this process's; what the thread writes inside is fenced."""
+    if lease is None:
+        yield True
+    elif not lease.is_held():
+        yield False
+    else:
+        with lease.fenced():
+            yield True
