@@ -14,7 +14,7 @@ from bench.serving import served
 from countenance.assembly import open_admin
 from countenance.config import Settings
 from countenance.gallery import INDEX_FOLDER, SqliteGallery
-from countenance.gallery.index_files import MANIFEST
+from countenance.gallery.index_manifest import MANIFEST
 
 STARTS, QUICK_STARTS = 5, 3
 FACES, QUICK_FACES = 1_000_000, 100_000

@@ -24,8 +24,8 @@ from countenance.gallery.faults import CollectionNotFound, GalleryError
 from countenance.gallery.index import IndexFactory, QuantisedIndex, TieredIndex
 from countenance.gallery.index_files import IndexFiles, Part
 from countenance.gallery.keeper import Keeper
+from countenance.gallery.sealed_rows import SealedRows
 from countenance.gallery.sealing import CollectionSeal, from_template
-from countenance.gallery.segment_file import SealedRows
 from countenance.gallery.shelf import Change, Loaded, Shelf
 from countenance.gallery.values import Collection
 from countenance.store import AfterCommitError, Database, DatabaseError, Keyring
@@ -121,6 +121,7 @@ class Shelves:
         try:
             self.files.drop(uid)
         except OSError as failure:
+            _LOG.error("files of an index could not be removed: %s", failure)
             raise AfterCommitError(
                 "The change was stored, but the files of an index could not be removed.",
                 hint=f"Remove the folder index/{uid} of the data folder.",
@@ -150,6 +151,7 @@ class Shelves:
 
     def close(self) -> None:
         """End the thread that makes files."""
+        self.files.stop()
         self._keeper.stop()
         self.files.close()
 

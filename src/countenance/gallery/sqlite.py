@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -50,7 +50,7 @@ from countenance.gallery.values import (
     Migrated,
     RebuildReport,
 )
-from countenance.store import Connection, Database, Entry, Keyring
+from countenance.store import AfterCommitError, Connection, Database, Entry, Keyring
 
 _SCRIPTS = ("0001.sql", "0002.sql", "0003.sql", "0004.sql", "0005.sql")
 
@@ -142,7 +142,8 @@ class SqliteGallery(StoredUsers):
         if is_unfinished:
             self._sweeper.wake()
         self._database.truncate_wal()
-        self._shelves.drop_files(collection.uid)
+        with suppress(AfterCommitError):  # the key is destroyed: what is left of them is noise
+            self._shelves.drop_files(collection.uid)
         return collection.face_count
 
     def enrol(

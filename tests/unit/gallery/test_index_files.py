@@ -14,6 +14,7 @@ from tests.congruence.samples import ACCOUNT, World, enrolments, entry, name_id,
 
 from countenance.gallery import changes, loading, records, segment_file
 from countenance.gallery.index import NumpyIndex, tiered
+from countenance.gallery.sealing import CollectionSeal
 from countenance.gallery.shelf import Loaded
 
 COUNT = 400
@@ -141,6 +142,12 @@ def test_only_what_is_new_is_written_and_replaced_rows_leave_the_files(tmp_path:
     check(tmp_path, loads, from_files=True)
 
 
+def row_in(path: Path, seal: CollectionSeal, at: int) -> bytes | None:
+    file = segment_file.open_file(path, seal)
+    file.map()
+    return file.row(at)
+
+
 def test_an_erased_face_is_in_no_file_when_its_erasure_returns(tmp_path: Path, loads: list[int]) -> None:
     filled(tmp_path)
     with kept_world(tmp_path) as opened:
@@ -157,10 +164,10 @@ def test_an_erased_face_is_in_no_file_when_its_erasure_returns(tmp_path: Path, l
             return found
 
         ((path, at),) = places()
-        assert segment_file.open_file(path, seal).row(at) == ROWS[9].astype(np.float16).tobytes()
+        assert row_in(path, seal, at) == ROWS[9].astype(np.float16).tobytes()
         erase(opened, 9)
         assert places() == []
-        assert segment_file.open_file(path, seal).row(at) is None
+        assert row_in(path, seal, at) is None
         assert answers(opened) == truth(opened)
     check(tmp_path, loads, from_files=True)
 
@@ -375,6 +382,18 @@ def test_nodes_with_files_of_their_own_overwrite_what_others_erased(tmp_path: Pa
         one.gallery.delete_collection(ACCOUNT, "c", entry=entry())
         other.gallery._shelves._keep_all()
         assert not any((tmp_path / "there").glob("*/*"))
+
+
+def test_a_server_that_stops_does_not_wait_for_files(tmp_path: Path, loads: list[int]) -> None:
+    with kept_world(tmp_path) as opened:
+        opened.create()
+        enrol(opened, range(COUNT))
+        answers(opened)
+        opened.gallery._shelves.files.stop()
+        with pytest.raises(InterruptedError):
+            keep(opened)
+        assert not any((tmp_path / "index").glob("*/*"))
+    check(tmp_path, loads, from_files=False)
 
 
 def test_the_keeper_writes_files_by_itself_after_a_load(tmp_path: Path, loads: list[int]) -> None:
