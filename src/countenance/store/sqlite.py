@@ -47,6 +47,7 @@ class SqliteSession:
     def __init__(self, path: Path, *, synchronous: str, node: str, is_shared: bool) -> None:
         """Open the file and recover what a crash left behind. Raises DatabaseError."""
         self._take = (node, node) if is_shared else None
+        self._emptying = "PASSIVE" if is_shared else "TRUNCATE"  # others may need what is in the log, and go on
         try:
             self._sqlite = sqlite3.connect(
                 _uri(path), uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -119,7 +120,7 @@ class SqliteSession:
 
     def close(self) -> None:
         try:
-            self._sqlite.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._sqlite.execute(f"PRAGMA wal_checkpoint({self._emptying})").fetchall()
         except sqlite3.Error as failure:
             raise translate(failure) from failure
         finally:
