@@ -65,7 +65,7 @@ bench: $(EXTRA) ## speed and memory as ratios against peers in the same run: min
 	$(BIN)/python -m bench $(ARGS)
 
 lock: ## renew requirements.lock and requirements-standing.lock from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --group dev --universal --generate-hashes \
+	uv pip compile pyproject.toml --extra postgresql --group dev --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-emit-package countenance-audit --no-header --no-annotate -o requirements.lock
 	uv pip compile pyproject.toml --extra standing -c requirements.lock --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-emit-package countenance-audit --no-header --no-annotate -o requirements-standing.lock

@@ -12,7 +12,19 @@ from pathlib import Path
 
 from bench import Row, Section, machine
 
-SECTIONS = ("inference", "wire", "search", "durability", "ledger", "proofs", "policy", "screening", "startup")
+SECTIONS = (
+    "inference",
+    "batching",
+    "wire",
+    "search",
+    "scale",
+    "durability",
+    "ledger",
+    "proofs",
+    "policy",
+    "screening",
+    "startup",
+)
 
 
 def main(arguments: Sequence[str]) -> int:

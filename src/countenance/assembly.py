@@ -7,6 +7,7 @@ values. Parts are closed in the reverse of the order in which they were opened.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -25,18 +26,18 @@ from countenance_audit.errors import AuditError
 from countenance_audit.policy import TrustPolicy
 
 import countenance
-from countenance import pipeline, restoration
+from countenance import pipeline, relocation, restoration
 from countenance.accounts import Accounts, Credentials, Party, PartyError
 from countenance.config import Settings, SettingsError
 from countenance.errors import Error
-from countenance.gallery import RebuildReport, SqliteGallery
+from countenance.gallery import INDEX_FOLDER, RebuildReport, SqliteGallery, tiered
 from countenance.ledger import Acts, Ledger, Log, Witnessing, history
 from countenance.ledger.copies import Copies
 from countenance.ledger.journal import Journal
 from countenance.ledger.periods import Periods
 from countenance.ledger.timestamp import Authority, Timestamping
 from countenance.ledger.witnessing import clients_of
-from countenance.operations import Service, certificates, migration, persons
+from countenance.operations import Service, certificates, indexes, migration, persons
 from countenance.operations.behind import Behind
 from countenance.operations.buckets import Buckets, OwnBuckets, SharedBuckets
 from countenance.operations.enrolled import WITH_GALLERY
@@ -47,6 +48,7 @@ from countenance.operations.samples import retain
 from countenance.operations.standings import Standings, sources_of
 from countenance.recognition import (
     Engine,
+    Gpu,
     ModelPackError,
     build_engine,
     calibrations,
@@ -60,9 +62,9 @@ from countenance.standing import places, rules
 from countenance.standing.documents import Documents
 from countenance.standing.places import Places
 from countenance.standing.record import DAY_US, Terms
-from countenance.store import Database, Entry, Keyring, SqliteDatabase, leases, sync_folder
+from countenance.store import Database, Entry, IntegrityErrors, Keyring, SqliteDatabase, leases, sync_folder
 from countenance.store.leases import Presence
-from countenance.store.ownership import Ownership
+from countenance.store.ownership import FolderOwned, Ownership
 
 PERIODS_EVERY_S = 300.0
 """Seconds between two looks at whether a day ended: as often as heartbeats, the first of which ends it."""
@@ -87,6 +89,8 @@ class Register:
     governance: Governance
     presence: Presence
     """Of this process among those that share the store, and what it looks after."""
+    open_gallery: Callable[[], SqliteGallery]
+    """With indexes as these settings want them."""
     make_engine: Callable[[], Engine]
     """Loads the model in use, for work on the host that needs one."""
     model_version: str
@@ -96,8 +100,8 @@ class Register:
         """Carries out one administrative verb. Raises Error."""
         with ExitStack() as stack:
             gallery = engine = None
-            if verb in WITH_GALLERY | migration.WITH_GALLERY:
-                gallery = SqliteGallery(self.database, self.keyring)
+            if verb in WITH_GALLERY | indexes.WITH_GALLERY | migration.WITH_GALLERY:
+                gallery = self.open_gallery()
                 stack.callback(gallery.close)
             if verb in migration.WITH_ENGINE:
                 engine = self.make_engine()
@@ -160,7 +164,8 @@ def prepared(settings: Settings) -> Iterator[Share]:
     with Ownership(settings.data_dir):
         start = _start_members(settings)
         with _register(settings) as register:
-            register.database.maintain(leases.nobody)
+            if settings.database is None:  # else others may be at work
+                register.database.maintain(leases.nobody)
             register.samples.sweep()
         yield Share(settings.workers, start, SharedBuckets() if quotas.limits else OwnBuckets())
 
@@ -187,7 +192,7 @@ def open_service(settings: Settings, share: Share | None = None, *, role: str = 
         stack.callback(engine.close)
         if engine.calibration.sha256 not in {each["sha256"] for each in start["models"]}:
             raise ModelPackError("the calibration was replaced while the server started", hint="start it again")
-        gallery = SqliteGallery(register.database, register.keyring)
+        gallery = register.open_gallery()
         stack.callback(gallery.close)
         rebuilt = gallery.warm()
         _tell_of_others(gallery, engine)
@@ -256,6 +261,7 @@ def recover(
             origin=None if successor else settings.ledger_origin,
             successor=successor,
             outside=_outside(settings),
+            opened=None if settings.database is None else _store(settings),
         )
 
 
@@ -263,6 +269,11 @@ def restore(
     settings: Settings, source: Path, copies: Copies, *, reason: str, successor: restoration.Successor | None = None
 ) -> restoration.Restored:
     """Puts a backup in place, while no server runs. Raises RestoreFailed, RecoveryFailed."""
+    if settings.database is not None:
+        raise restoration.RestoreFailed(
+            "This server's database is PostgreSQL, which is restored by its own tools.",
+            hint="docs/operations/postgresql.md; then `countenance ledger recover`, if the log is behind",
+        )
     successor = _named(settings, successor)
     with Ownership(settings.data_dir):
         return restoration.restore(
@@ -276,6 +287,31 @@ def restore(
         )
 
 
+def migrate_database(settings: Settings) -> Mapping[str, int]:
+    """Brings the tables up to date, while no server of this folder runs; component -> version. Raises DatabaseError."""
+    with Ownership(settings.data_dir), _store(settings) as (database, _):
+        return relocation.migrate(database)
+
+
+def copy_database(settings: Settings, source: Path, url: str, *, told: Callable[[str, int], None]) -> relocation.Copied:
+    """Copies an embedded database to PostgreSQL; see `relocation.copy`. Raises DatabaseError, CopyFailed."""
+    _refuse_without_driver()
+    folder = source.absolute().parent
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(Ownership(folder))
+            is_owned = True
+        except FolderOwned:
+            is_owned = False
+        keyring = Keyring.open(settings.master_key_file or folder / "master.key", create=False)
+        return relocation.copy(source, url, is_owned=is_owned, keyring=keyring, folder=folder, told=told)
+
+
+def _refuse_without_driver() -> None:
+    if importlib.util.find_spec("psycopg") is None:
+        raise SettingsError("The driver for PostgreSQL is not installed.", hint="pip install 'countenance[postgresql]'")
+
+
 def _named(settings: Settings, successor: restoration.Successor | None) -> restoration.Successor | None:
     if successor is None or settings.ledger_origin is None:
         return successor
@@ -284,6 +320,35 @@ def _named(settings: Settings, successor: restoration.Successor | None) -> resto
             f"the setting ledger_origin is {settings.ledger_origin}, not {successor.name}: change it first"
         )
     return restoration.Successor(settings.ledger_origin)
+
+
+@contextmanager
+def _store(settings: Settings, *, is_shared: bool = False) -> Iterator[tuple[Database, Keyring]]:
+    """The database of record and the keys to it.
+
+    A master key is made only together with the database: a missing key beside existing data is a loss that a fresh key
+    would hide.
+    """
+    master = settings.master_key_file or settings.data_dir / "master.key"
+    database: Database
+    if settings.database is None:
+        file = settings.data_dir / "countenance.db"
+        keyring = Keyring.open(master, create=not file.exists())
+        database = SqliteDatabase(file, is_shared=is_shared)
+    else:
+        _refuse_without_driver()
+        from countenance.store.postgres import PostgresDatabase
+
+        database = PostgresDatabase(settings.data_dir, settings.database)
+        try:
+            keyring = Keyring.open(master, create=database.was_empty)
+        except BaseException:
+            database.close()
+            raise
+    try:
+        yield database, keyring
+    finally:
+        database.close()
 
 
 @contextmanager
@@ -298,19 +363,14 @@ def _register(
 
     Args:
         start: members of the start entry; None for work on the host.
-        is_shared: whether other processes write to the store meanwhile.
+        is_shared: whether other processes write to the store meanwhile; PostgreSQL's is always shared.
         is_prepared: whether somebody else did what a start does once.
     """
     data = settings.data_dir
     with ExitStack() as stack:
         if not is_prepared:
             restoration.sweep(data)
-        database_file = data / "countenance.db"
-        # A master key is made only together with the database: a missing key beside existing data is a
-        # loss that a fresh key would hide.
-        keyring = Keyring.open(data / "master.key", create=not database_file.exists())
-        database = SqliteDatabase(database_file, is_shared=is_shared)
-        stack.callback(database.close)
+        database, keyring = stack.enter_context(_store(settings, is_shared=is_shared))
         presence = Presence(database)
         stack.callback(presence.stop)
         log = Log(database, keyring, data, origin=settings.ledger_origin, before_writing=_outside(settings))
@@ -370,9 +430,20 @@ def _register(
             samples=samples,
             governance=governance,
             presence=presence,
+            open_gallery=partial(_gallery, settings, database, keyring),
             make_engine=partial(_engine, settings),
             model_version=modelpack.load(pack_of(settings), settings.data_dir / "models").version_with(settings.flip),
         )
+
+
+def _gallery(settings: Settings, database: Database, keyring: Keyring) -> SqliteGallery:
+    return SqliteGallery(
+        database,
+        keyring,
+        index_factory=tiered(settings.index_quantised_from),
+        index_folder=settings.data_dir / INDEX_FOLDER,
+        index_files_from=settings.index_files_from,
+    )
 
 
 def _engine(settings: Settings, *, of: int = 1) -> Engine:
@@ -401,6 +472,7 @@ def _engine(settings: Settings, *, of: int = 1) -> Engine:
         flip=settings.flip,
         pack=pack.name,
         switched_on=settings.attributes,
+        gpu=Gpu(settings.cuda_device, settings.cuda_memory_bytes),
     )
 
 
@@ -572,7 +644,12 @@ def _first_use(settings: Settings, accounts: Accounts) -> None:
     credentials_file = data / "credentials"
     if owner is None:
         at, party = datetime.now(UTC), _owner_party(settings)
-        owner = accounts.create_account(OWNER_NAME, owner=True, request_id=str(uuid.uuid4()), at=at, party=party)
+        try:
+            owner = accounts.create_account(OWNER_NAME, owner=True, request_id=str(uuid.uuid4()), at=at, party=party)
+        except IntegrityErrors:  # another node began at the same moment
+            owner = accounts.owner()
+            if owner is None:
+                raise
     if not accounts.keys(owner.account_id):
         # A crash between the key and the file leaves a key that nobody knows: the warning below then says how
         # to get another.

@@ -15,7 +15,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -64,6 +64,9 @@ REPLAYS: Final[Mapping[str, tuple[str, Replay]]] = {
     SAMPLES: ("samples", Samples.replay),
 }
 """How each kind of erasure is done again, and the table that it takes from: an older database may not have it yet."""
+
+Opened = AbstractContextManager[tuple[Database, Keyring]]
+"""The database of record and the keys to it."""
 
 Outside = Callable[[Log], None]
 """Compares a log with what others saw of it; raises LogBehind."""
@@ -115,6 +118,7 @@ def mend(
     successor: Successor | None = None,
     outside: Outside | None = None,
     is_backup: bool = False,
+    opened: Opened | None = None,
 ) -> Mended:
     """Refill the log in a folder that is owned, or close it for a successor; then erase again what was erased, put in
     force the holds that are, and say in entries what else was lost or came back.
@@ -123,12 +127,13 @@ def mend(
         origin: that the log must have; None takes the one it has.
         outside: compares the mended log with what mirrors and witnesses saw, before anything is added or signed.
         is_backup: say it even when the log lacked nothing.
+        opened: opens the database, where it is not the one in the folder.
 
     Raises:
         RecoveryFailed: it cannot be mended that way; nothing was changed.
         LogBehind: mirrors or witnesses saw more of it than the copies have; leaves that were put back stay.
     """
-    with _opened(folder) as (database, keyring):
+    with opened or _opened(folder) as (database, keyring):
         if successor is None:
             done = recover.refill(database, keyring, folder, copies, reason=reason)
             log = Log(database, keyring, folder, origin=origin, before_writing=outside)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from countenance.biometrics import BoundingBox, Reference
 from countenance.gallery import Enrolment, SqliteGallery
 from countenance.store import Database, Entry, Keyring, SqliteDatabase
+from countenance.store.postgres import PostgresDatabase
 
 ACCOUNT = "111122223333"
 OTHER_ACCOUNT = "444455556666"
@@ -79,9 +80,15 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, *, synchronous: str = "FULL", **options: Any) -> Iterator[World]:
+def world(
+    folder: Path, *, synchronous: str = "FULL", postgres_url: str | None = None, **options: Any
+) -> Iterator[World]:
     keyring = Keyring.open(folder / "master.key", create=True)
-    database = SqliteDatabase(folder / "countenance.db", synchronous=synchronous)
+    database: Database
+    if postgres_url is None:
+        database = SqliteDatabase(folder / "countenance.db", synchronous=synchronous)
+    else:
+        database = PostgresDatabase(folder, postgres_url)
     try:
         gallery = SqliteGallery(database, keyring, **options)
         try:

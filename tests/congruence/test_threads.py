@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from countenance.gallery.index import NumpyIndex
+from countenance.gallery import identify
+from countenance.gallery.index import IndexFactory, NumpyIndex, QuantisedIndex, default_index
 
 from .samples import ACCOUNT, World, enrolments, entry, name_id, unit_rows, world
 
@@ -45,9 +46,9 @@ def work(opened: World, thread: int, until: float, faults: list[str]) -> None:
                     faults.append("candidates out of order")
 
 
-def run(folder: Path, seconds: float) -> None:
+def run(folder: Path, seconds: float, kind: IndexFactory = default_index) -> None:
     faults: list[str] = []
-    with world(folder) as opened:
+    with world(folder, index_factory=kind) as opened:
         opened.create(dimension=DIMENSION)
         opened.gallery.enrol(
             ACCOUNT, "c", enrolments(range(STANDING), unit_rows(STANDING, DIMENSION, 1)), entry=entry()
@@ -75,6 +76,13 @@ def run(folder: Path, seconds: float) -> None:
 
 def test_eight_threads_for_a_few_seconds(tmp_path: Path) -> None:
     run(tmp_path, 4.0)
+
+
+def test_eight_threads_share_scans_of_an_index_that_makes_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identify, "GATHERED_FROM_FEATURES", 0)
+    run(tmp_path, 4.0, lambda dimension: QuantisedIndex(dimension, tail_rows=60))
 
 
 @pytest.mark.slow

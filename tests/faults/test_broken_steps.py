@@ -40,6 +40,7 @@ class Faulty:
             self._fail()
         result = getattr(self._real, name)(sql, *rest)
         if is_due:
+            result.close()  # done is done: a statement that is open still would hold the transaction
             self._fail()
         return result
 
@@ -170,7 +171,7 @@ def test_a_failure_after_the_commit_says_that_it_was_stored(tmp_path: Path, monk
     with world(tmp_path) as opened:
         opened.create()
         with monkeypatch.context() as patched:
-            patched.setattr(opened.gallery._shelf, "apply", lambda _: (_ for _ in ()).throw(MemoryError()))
+            patched.setattr(opened.gallery._shelves.references, "apply", lambda _: (_ for _ in ()).throw(MemoryError()))
             with pytest.raises(AfterCommitError, match="was stored"):
                 enrol(opened, 1)
         assert images_stored(opened) == images_recorded(opened) == {"1"}

@@ -103,7 +103,7 @@ def test_the_check_notices_what_it_is_there_for(tmp_path: Path) -> None:
 
         def harm(statement: str) -> list[str]:
             opened.database.maintain(lambda connection: connection.execute(statement))
-            opened.gallery._shelf.forget(1)
+            opened.gallery._shelves.references.forget(1)
             return enrolling.faults_in(opened, told)
 
         assert "image 1 is recorded but not whole" in harm(

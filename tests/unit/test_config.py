@@ -137,7 +137,7 @@ def test_a_file_that_is_not_toml_is_an_error(text: str) -> None:
     ("name", "text"),
     [
         ("port", "65536"), ("port", "-1"), ("port", "8080.0"), ("port", "0x50"), ("port", "٣"),
-        ("port", "9" * 5000), ("runtime", "Auto"), ("runtime", "cuda"), ("insecure_http", "maybe"),
+        ("port", "9" * 5000), ("runtime", "Auto"), ("runtime", "tensorrt"), ("insecure_http", "maybe"),
         ("insecure_http", ""), ("body_timeout_s", "nan"), ("body_timeout_s", "inf"), ("body_timeout_s", "0"),
         ("body_timeout_s", "soon"), ("max_body_bytes", "10"), ("inference_workers", "0"),
         ("log_level", "trace"), ("port", " 80"), ("host", ""), ("s3_addressing", "dns"), ("flip", "maybe"),

@@ -337,6 +337,8 @@ TEXTS = {
     "period.rotate": (),
     "period.statement": ("note",),
     "consent.list": ("account_id", "external_image_id"),
+    "collection.describe": ("account_id", "collection_id"),
+    "collection.verify": ("account_id", "collection_id"),
     "collection.export": ("account_id", "collection_id", "path", "password"),
     "collection.import": ("account_id", "path", "password", "as"),
     "collection.migrate": ("account_id", "collection_id"),

@@ -37,6 +37,7 @@ LONG: Final = frozenset(
         "collection.export",
         "collection.import",
         "collection.migrate",
+        "collection.verify",
         "crops.erase",
         "ledger.erase",
         "ledger.expire",

@@ -293,7 +293,7 @@ def _acquired(settings: Settings, wanted: _Wanted, dataset: Dataset) -> Iterator
     extracting was stopped: the next run goes on with it."""
     from countenance.evaluation.featurestore import FOLDER, Occupied, StoreError, forget
     from countenance.evaluation.refitting import acquire
-    from countenance.recognition import build_engine
+    from countenance.recognition import Gpu, build_engine
 
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     working = settings.data_dir / WORKING
@@ -304,6 +304,7 @@ def _acquired(settings: Settings, wanted: _Wanted, dataset: Dataset) -> Iterator
         pack=wanted.pack.name,
         is_calibrating=True,
         switched_on=(),
+        gpu=Gpu(settings.cuda_device, settings.cuda_memory_bytes),
     )
     try:
         with _count_bar(len(dataset.images)) as advance:

@@ -26,6 +26,7 @@ import numpy as np
 from countenance.config import Settings, SettingsError
 from countenance.errors import Error
 from countenance.recognition import attributes, calibrations, modelpack
+from countenance.recognition.session import CUDA_INSTALL
 from countenance.store.ownership import owner_pid
 
 State = Literal["ok", "warning", "broken"]
@@ -34,6 +35,9 @@ MINIMUM_PYTHON: Final = (3, 11)
 
 CPU_FLAGS: Final = ("avx2", "f16c", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16")
 """What inference and the fp16 scan gain from on x86 (names of Linux's /proc/cpuinfo)."""
+
+NVIDIA_DRIVER: Final = Path("/proc/driver/nvidia/version")
+"""What the driver says of itself on Linux (NVIDIA driver README, "The /proc Interface")."""
 
 LOW_DISK_BYTES: Final = 1024**3
 """Below this a burst of enrolment can fill the disk before anyone looks."""
@@ -93,7 +97,7 @@ def _platform(_settings: Settings) -> Iterator[Finding]:
             yield Finding("cpu", "warning", "no AVX2: several times slower", "choose a CPU made after 2014")
 
 
-def _runtimes(_settings: Settings) -> Iterator[Finding]:
+def _runtimes(settings: Settings) -> Iterator[Finding]:
     versions = {name: _version(name) for name in ("onnxruntime", "onnxruntime-gpu", "openvino")}
     if versions["onnxruntime"] and versions["onnxruntime-gpu"]:
         # Both distributions install the module `onnxruntime`, file over file.
@@ -101,7 +105,7 @@ def _runtimes(_settings: Settings) -> Iterator[Finding]:
             "onnxruntime",
             "broken",
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other",
-            "pip uninstall onnxruntime onnxruntime-gpu, then install the one you want",
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then install the one you want",
         )
     elif not any(versions.values()):
         yield Finding("runtime", "broken", "no inference runtime is installed", "pip install onnxruntime")
@@ -109,6 +113,26 @@ def _runtimes(_settings: Settings) -> Iterator[Finding]:
         for name, version in versions.items():
             if version:
                 yield Finding(name, "ok", version)
+    if settings.runtime == "cuda":
+        yield from _gpu(settings, versions["onnxruntime-gpu"])
+
+
+def _gpu(settings: Settings, version: str | None) -> Iterator[Finding]:
+    """Whether there is what `runtime = cuda` wants, as far as can be seen without loading it."""
+    if version is None:
+        yield Finding("cuda", "broken", "the setting runtime is cuda, and onnxruntime-gpu is missing", CUDA_INSTALL)
+        return
+    try:
+        driver = NVIDIA_DRIVER.read_text(encoding="ascii", errors="replace").splitlines()[0]
+    except (OSError, IndexError):
+        yield Finding(
+            "cuda",
+            "warning",
+            f"{NVIDIA_DRIVER} is not there: NVIDIA's driver is not loaded, or this is not plain Linux",
+            "`nvidia-smi` says whether there is a GPU; without one the server does not start",
+        )
+    else:
+        yield Finding("cuda", "ok", f"GPU {settings.cuda_device}; {driver.strip()}; the start tells whether it works")
 
 
 def _faiss(_settings: Settings) -> Iterator[Finding]:

@@ -109,6 +109,63 @@ def collection_forget_crops(collection_id: str, account_id: str | None, data_dir
     emit(answer, [f"{answer['crops']} crops are erased"], as_json=as_json)
 
 
+@collection.command("describe", epilog=example("countenance collection describe staff"))
+@click.argument("collection_id", metavar="ID")
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Whose it is; the operator's own if not given.")
+@data_option
+@json_option
+def collection_describe(collection_id: str, account_id: str | None, data_dir: Path | None, as_json: bool) -> None:
+    """Print how a collection is searched: its index in memory and on disk.
+
+    Without a running server nothing is in memory, and only what is on disk is told.
+    """
+    said = {"collection_id": collection_id}
+    answer = ask(data_dir, "collection.describe", **said, **({} if account_id is None else {"account_id": account_id}))
+    emit(answer, columns(["", ""], _described(answer)), as_json=as_json)
+
+
+@collection.command("verify-index", epilog=example("countenance collection verify-index staff"))
+@click.argument("collection_id", metavar="ID")
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Whose it is; the operator's own if not given.")
+@data_option
+@json_option
+def collection_verify_index(collection_id: str, account_id: str | None, data_dir: Path | None, as_json: bool) -> None:
+    """Compare a collection's index with exact search over every stored row. Exit code 1 when they differ.
+
+    Every FaceId is looked for, and some stored faces are searched with. It reads the whole collection: about half a
+    minute for a million faces. Searches and changes go on meanwhile.
+    """
+    said = {"collection_id": collection_id}
+    answer = ask(data_dir, "collection.verify", **said, **({} if account_id is None else {"account_id": account_id}))
+    told = f"{answer['references']} faces, {answer['probes']} searches: "
+    if answer["agrees"]:
+        emit(answer, [f"{told}the index agrees with the database"], as_json=as_json)
+        return
+    found = f"{answer['missing']} missing, {answer['surplus']} too many, {answer['differing']} searches differ"
+    emit(answer, [told + found, *answer["named"]], as_json=as_json)
+    talk("Hint: restart the server, which loads the index anew; remove DIR/index first if the files are of it")
+    raise SystemExit(1)
+
+
+def _described(answer: dict[str, Any]) -> Iterator[list[Any]]:
+    yield ["faces", f"{answer['references']}, {answer['dimension']} features each, revision {answer['revision']}"]
+    if answer["tier"] is None:
+        yield ["in memory", "no"]
+    else:
+        behind = answer["revision"] - answer["loaded_revision"]
+        yield [
+            "in memory",
+            f"{answer['tier']}, {answer['rows']} rows" + (f", {behind} changes behind" if behind else ""),
+        ]
+        yield ["segments", f"{answer['segments']}, {answer['tail']} rows beside, {answer['tombstones']} rows gone"]
+        yield ["memory", f"{answer['memory_bytes'] / 1e6:.1f} MB"]
+    if answer["files_revision"] is None:
+        yield ["on disk", "no"]
+    else:
+        behind = answer["revision"] - answer["files_revision"]
+        yield ["on disk", f"{answer['files']} files, {answer['disk_bytes'] / 1e6:.1f} MB, {behind} changes behind"]
+
+
 @collection.command("duplicates", epilog=example("countenance collection duplicates staff --threshold 99"))
 @click.argument("collection_id", metavar="ID")
 @click.option("--threshold", type=PERCENTAGE, default=99.0, show_default=True, help="Similarity from which on.")

@@ -86,7 +86,7 @@ def evaluate(
     from countenance.evaluation.dataset import DatasetError, load
     from countenance.evaluation.evaluating import evaluate as measured
     from countenance.evaluation.featurestore import FOLDER, forget
-    from countenance.recognition import build_engine, modelpack
+    from countenance.recognition import Gpu, build_engine, modelpack
 
     dataset = load(source, images)
     settings = settings_for(data_dir)
@@ -99,6 +99,7 @@ def evaluate(
         flip=settings.flip,
         pack=pack or modelpack.chosen(settings.model_pack, models),
         switched_on=(),
+        gpu=Gpu(settings.cuda_device, settings.cuda_memory_bytes),
     )
     try:
         with _bar(len(dataset.images)) as progress:

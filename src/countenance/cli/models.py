@@ -107,7 +107,7 @@ def use(name: str, accepts: bool, data_dir: Path | None, as_json: bool) -> None:
     Its weights have to be there and calibrated, and the pack is loaded once to see that it runs. Collections stay with
     the pack that made them: `countenance collection migrate` carries one over, if crops were kept.
     """
-    from countenance.recognition import build_engine, modelpack
+    from countenance.recognition import Gpu, build_engine, modelpack
 
     settings = settings_for(data_dir)
     folder = settings.data_dir / "models"
@@ -115,7 +115,8 @@ def use(name: str, accepts: bool, data_dir: Path | None, as_json: bool) -> None:
     must_accept(pack, accepts=accepts)
     if not pack.commercial_use:
         modelpack.accept(pack, folder)
-    engine = build_engine(cache_dir=folder, runtime=settings.runtime, threads=1, workers=1, pack=name)
+    gpu = Gpu(settings.cuda_device, settings.cuda_memory_bytes)
+    engine = build_engine(cache_dir=folder, runtime=settings.runtime, threads=1, workers=1, pack=name, gpu=gpu)
     model_version, runtime = engine.model_version, engine.runtime
     engine.close()
     modelpack.use(name, folder)

@@ -26,7 +26,9 @@ from countenance.config import Settings, load
     help="Allow plain HTTP on an address other machines can reach.",
 )
 @click.option("--region", metavar="NAME", help="Region in ARNs (eu-west-2).")
-@click.option("--runtime", type=click.Choice(["auto", "onnxruntime", "openvino"]), help="Inference runtime (auto).")
+@click.option(
+    "--runtime", type=click.Choice(["auto", "onnxruntime", "openvino", "cuda"]), help="Inference runtime (auto)."
+)
 @click.option(
     "--strict-formats", is_flag=True, default=None, help="Accept JPEG and PNG only, as Amazon Rekognition does."
 )

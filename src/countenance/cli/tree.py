@@ -12,6 +12,7 @@ from countenance.cli.certificates import certificate, evidence, period
 from countenance.cli.collection import collection
 from countenance.cli.compare import compare
 from countenance.cli.configuration import config
+from countenance.cli.database import database
 from countenance.cli.detect import detect
 from countenance.cli.doctor import doctor
 from countenance.cli.enrol import enrol
@@ -75,6 +76,7 @@ for _command in (
     certificate,
     evidence,
     backup,
+    database,
     sample,
     witness,
     models,

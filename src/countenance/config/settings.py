@@ -54,6 +54,19 @@ class Settings:
     data_dir: Path = setting(
         Path("data"), PATH, "Folder that holds everything the server keeps. Exactly one process owns it."
     )
+    database: str | None = setting(
+        None,
+        TEXT,
+        "PostgreSQL database (16 or newer) that several nodes share, as `postgresql://user@host/name`, with whatever "
+        "libpq takes behind it: `?passfile=/run/secrets/pgpass&sslmode=verify-full`. Without one, the embedded SQLite "
+        "file in the data folder. docs/operations/postgresql.md.",
+        secret=True,
+    )
+    master_key_file: Path | None = setting(
+        None,
+        PATH,
+        "File with the 32 bytes of the master key; `DIR/master.key` by default. Nodes that share a database share it.",
+    )
     host: str = setting("127.0.0.1", TEXT, "Address to listen on.")
     port: int = setting(8080, whole(0, 65535), "TCP port to listen on; 0 takes any free one.")
     region: str = setting(
@@ -79,8 +92,16 @@ class Settings:
     )
     runtime: str = setting(
         "auto",
-        choice("auto", "onnxruntime", "openvino"),
-        "Inference runtime; auto picks what this CPU runs fastest.",
+        choice("auto", "onnxruntime", "openvino", "cuda"),
+        "Inference runtime; auto picks what this CPU runs fastest. cuda is an NVIDIA GPU: it wants another package "
+        "than the one that is installed, and without a GPU the server does not start. See docs/operations/gpu.md.",
+    )
+    cuda_device: int = setting(0, whole(0, 1023), "Which GPU `runtime = cuda` takes, as CUDA counts them.")
+    cuda_memory_bytes: int = setting(
+        2048 * MIB,
+        whole(256 * MIB, 1024 * 1024 * MIB),
+        "The most GPU memory that each of the two networks may hold for its work; what CUDA itself takes, some hundred "
+        "MB, comes on top.",
     )
     model_pack: str | None = setting(
         None,
@@ -223,6 +244,20 @@ class Settings:
         "model. They are pictures of people: they go with their face, and `countenance collection forget-crops` erases "
         "them earlier.",
     )
+    index_quantised_from: int | None = setting(
+        None,
+        or_auto(whole(1, 1_000_000_000)),
+        "Faces from which on a collection's searches scan one byte per feature instead of two, and then settle the few "
+        "that matter with the features themselves: twice as fast, the same answers, half as much memory again. auto is "
+        "what was measured: 500,000 faces of 128 features, 125,000 of 512.",
+    )
+    index_files_from: int = setting(
+        200_000,
+        whole(0, 1_000_000_000),
+        "Faces from which on the index of a quantised collection is kept in files under `DIR/index`, sealed under the "
+        "collection's key, so that a start opens it instead of reading every face from the database; 0 keeps none. The "
+        "files are copies: they may be removed while no server runs, and are in no backup.",
+    )
     samples: str = setting(
         "off",
         choice("off", "matches"),
@@ -356,6 +391,8 @@ class Settings:
                 f"samples are kept, and max_s3_object_bytes is above {MAX_EXPORT_BYTES}",
                 "an image of that size could not be exported: set it lower, or samples to off",
             )
+        if self.database is not None and not re.match(r"postgres(ql)?://.", self.database):
+            yield "database is no address of PostgreSQL", "postgresql://user@host/name; without it, SQLite is used"
         yield from self._s3_problems()
 
     def _s3_problems(self) -> Iterator[tuple[str, str]]:

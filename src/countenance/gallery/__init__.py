@@ -24,6 +24,9 @@ from countenance.gallery.faults import (
 from countenance.gallery.gallery import (
     Gallery,
 )
+from countenance.gallery.index import tiered
+from countenance.gallery.index_files import FOLDER as INDEX_FOLDER
+from countenance.gallery.inspection import IndexBusy, IndexState, Verified
 from countenance.gallery.moving import NotAsAnArchiveHasIt
 from countenance.gallery.sqlite import SqliteGallery
 from countenance.gallery.values import (
@@ -45,6 +48,7 @@ from countenance.gallery.values import (
 )
 
 __all__ = [
+    "INDEX_FOLDER",
     "MAX_CANDIDATES",
     "MAX_FACES_OF_A_USER",
     "MAX_TAGS",
@@ -57,6 +61,8 @@ __all__ = [
     "Gallery",
     "GalleryError",
     "GalleryStats",
+    "IndexBusy",
+    "IndexState",
     "KeptCrop",
     "Migrated",
     "ModelMismatch",
@@ -75,6 +81,8 @@ __all__ = [
     "UserCandidate",
     "UserExists",
     "UserNotFound",
+    "Verified",
     "Why",
     "held",
+    "tiered",
 ]

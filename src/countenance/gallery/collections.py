@@ -98,19 +98,19 @@ def find(connection: Connection, account_id: str, collection_id: str) -> Collect
     return records.collection_of(row)
 
 
-def find_by_uid(connection: Connection, uid: int) -> tuple[Collection, int]:
-    """A collection and its revision, for the index; never for a caller's name.
+def find_by_uid(connection: Connection, uid: int) -> Collection:
+    """A collection, for the index; never for a caller's name.
 
     Raises:
         CollectionNotFound
     """
     row = connection.execute(
-        f"SELECT revision, {records.COLLECTION_COLUMNS} FROM collections WHERE uid = ?",  # noqa: S608
+        f"SELECT {records.COLLECTION_COLUMNS} FROM collections WHERE uid = ?",  # noqa: S608
         (uid,),
     ).fetchone()
     if row is None:
         raise CollectionNotFound("There is no such collection.")
-    return records.collection_of(row[1:]), row[0]
+    return records.collection_of(row)
 
 
 def listed(connection: Connection, account_id: str, after_uid: int | None, limit: int) -> list[Collection]:

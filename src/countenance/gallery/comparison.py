@@ -9,6 +9,7 @@ every batch and whatever other rows are scored with it; a BLAS product or numpy'
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,15 +31,29 @@ def comparison_scores(templates: NDArray[np.float16], probe: NDArray[np.float32]
     for start in range(0, len(templates), _ROWS_AT_ONCE):
         products = templates[start : start + _ROWS_AT_ONCE].astype(np.float32)
         products *= probe
-        width = products.shape[1]
-        while width > 1:
-            lower = width // 2
-            products[:, :lower] += products[:, width - lower : width]
-            width -= lower
-        scores[start : start + _ROWS_AT_ONCE] = products[:, 0]
-    # fp16 rounding leaves lengths a little beyond 1, and so would a face compared with itself be
-    np.clip(scores, -1.0, 1.0, out=scores)
+        scores[start : start + _ROWS_AT_ONCE] = _summed(products)
     return scores
+
+
+def paired_scores(templates: NDArray[np.float16], probes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The canonical score of each row of `templates` (n, d) with the probe in the same row of `probes` (n, d)."""
+    scores = np.empty(len(templates), np.float32)
+    for start in range(0, len(templates), _ROWS_AT_ONCE):
+        products = templates[start : start + _ROWS_AT_ONCE].astype(np.float32)
+        products *= probes[start : start + _ROWS_AT_ONCE]
+        scores[start : start + _ROWS_AT_ONCE] = _summed(products)
+    return scores
+
+
+def _summed(products: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each row's sum along the tree, in [-1, 1]; spoils what it is given."""
+    width = products.shape[1]
+    while width > 1:
+        lower = width // 2
+        products[:, :lower] += products[:, width - lower : width]
+        width -= lower
+    # fp16 rounding leaves lengths a little beyond 1, and so would a face compared with itself be
+    return np.clip(products[:, 0], -1.0, 1.0)
 
 
 def rank(face_ids: NDArray[np.uint8], scores: NDArray[np.float32], count: int) -> Ranking:
@@ -53,13 +68,32 @@ def rank(face_ids: NDArray[np.uint8], scores: NDArray[np.float32], count: int) -
         last_place = np.partition(scores, len(scores) - count)[len(scores) - count]
         kept = np.flatnonzero(scores >= last_place)
         face_ids, scores = face_ids[kept], scores[kept]
+    return ranked_by_probe(np.zeros(len(scores), np.intp), face_ids, scores, count, 1)[0]
+
+
+def ranked_by_probe(
+    probes: NDArray[np.intp],
+    face_ids: NDArray[np.uint8],
+    scores: NDArray[np.float32],
+    count: int,
+    probe_count: int,
+) -> list[Ranking]:
+    """The best `count` rows of each probe: score descending, then face id ascending.
+
+    Args:
+        probes: (n,) which probe a row was scored with, 0 to `probe_count` - 1.
+        face_ids: (n, 16) bytes.
+        scores: (n,) canonical scores.
+    """
     words = np.ascontiguousarray(face_ids).view(">u8").astype(np.uint64)
-    order = np.lexsort((words[:, 1], words[:, 0], -scores))[:count]
-    chosen = face_ids[order].tobytes()
-    return Ranking(
-        face_ids=[chosen[at : at + 16] for at in range(0, len(chosen), 16)],
-        scores=[float(score) for score in scores[order]],
-    )
+    order = np.lexsort((words[:, 1], words[:, 0], -scores, probes))
+    ends = np.searchsorted(probes[order], np.arange(probe_count + 1))
+    rankings = []
+    for start, end in pairwise(ends):
+        chosen = order[start : min(end, start + count)]
+        ids = face_ids[chosen].tobytes()
+        rankings.append(Ranking([ids[at : at + 16] for at in range(0, len(ids), 16)], scores[chosen].tolist()))
+    return rankings
 
 
 def score_error_bound(dimension: int) -> float:

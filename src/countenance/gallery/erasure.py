@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from countenance.gallery import migrating, records, tokens, users
+from countenance.gallery import changes, migrating, records, tokens, users
 from countenance.gallery.enrolment import placeholders, portions
 from countenance.gallery.values import (
     Collection,
@@ -61,7 +61,7 @@ def erase_collection(connection: Connection, collection: Collection) -> bool:
     uid = collection.uid
     destroy(connection, uid)
     tokens.forget(connection, collection.account_id)
-    if collection.face_count <= ROWS_AT_ONCE:
+    if collection.face_count <= ROWS_AT_ONCE and not changes.forget(connection, uid, ROWS_AT_ONCE):
         connection.execute("DELETE FROM enrolled_references WHERE ref_id BETWEEN ? AND ?", records.ref_id_range(uid))
         return False
     connection.execute("INSERT INTO erasures (uid) VALUES (?)", (uid,))
@@ -184,6 +184,8 @@ def sweep_portion(connection: Connection) -> bool:
     if row is None:
         return False
     first, last = records.ref_id_range(row[0])
+    if changes.forget(connection, row[0], ROWS_AT_ONCE):
+        return True
     removed = connection.execute(
         "DELETE FROM enrolled_references WHERE ref_id IN "
         "(SELECT ref_id FROM enrolled_references WHERE ref_id BETWEEN ? AND ? LIMIT ?)",

@@ -31,7 +31,8 @@ from countenance.store import Connection, Entry
 
 if TYPE_CHECKING:
     from countenance.gallery.erasure import Erased
-    from countenance.gallery.moving import Arriving, Leaving
+    from countenance.gallery.inspection import IndexState, Verified
+from countenance.gallery.moving import Arriving, Leaving
 
 
 class Gallery(Protocol):
@@ -376,6 +377,18 @@ class Gallery(Protocol):
 
     def stats(self) -> GalleryStats:
         """Totals over all accounts."""
+        ...
+
+    def describe_index(self, account_id: str, collection_id: str) -> IndexState:
+        """A collection's index, in memory and on disk."""
+        ...
+
+    def verify_index(self, account_id: str, collection_id: str) -> Verified:
+        """Compare a collection's index with exact search over every stored row, for some stored features as probes.
+
+        Raises:
+            IndexBusy: the collection changes faster than that.
+        """
         ...
 
     def warm(self) -> RebuildReport:

@@ -16,6 +16,7 @@ from countenance.gallery.enrolment import LENGTH_TOLERANCE, placeholders, portio
 from countenance.gallery.faults import (
     ModelMismatch,
 )
+from countenance.gallery.gathering import GATHERED_FROM_FEATURES, MOST_PROBES
 from countenance.gallery.shelf import Shelf
 from countenance.gallery.values import (
     MAX_CANDIDATES,
@@ -41,7 +42,13 @@ def identify(
         excluded: face ids that are not candidates, such as the probe's own.
     """
     chosen = ranked(
-        shelf, collection, probes, max_candidates=max_candidates, minimum_score=minimum_score, excluded=excluded
+        shelf,
+        collection,
+        collection.revision,
+        probes,
+        max_candidates=max_candidates,
+        minimum_score=minimum_score,
+        excluded=excluded,
     )
     references = _references(database, collection, list({face_id for ranking in chosen for face_id, _ in ranking}))
     return [
@@ -67,7 +74,13 @@ def identify_users(
         excluded: keys of users that are not candidates.
     """
     chosen = ranked(
-        shelf, collection, probes, max_candidates=max_candidates, minimum_score=minimum_score, excluded=excluded
+        shelf,
+        collection,
+        collection.user_revision,
+        probes,
+        max_candidates=max_candidates,
+        minimum_score=minimum_score,
+        excluded=excluded,
     )
     seqs = list({users.seq_of(key) for ranking in chosen for key, _ in ranking})
     with database.reading() as connection:
@@ -81,13 +94,18 @@ def identify_users(
 def ranked(
     shelf: Shelf,
     collection: Collection,
+    revision: int,
     probes: NDArray[np.float32],
     *,
     max_candidates: int,
     minimum_score: float,
     excluded: list[bytes],
 ) -> list[list[tuple[bytes, float]]]:
-    """Keys and scores of the best of an index for each probe."""
+    """Keys and scores of the best of an index for each probe.
+
+    Args:
+        revision: what was committed when the search began, by whatever process: the index has at least this.
+    """
     if not 0 <= max_candidates <= MAX_CANDIDATES:
         raise ValueError(f"max_candidates is between 0 and {MAX_CANDIDATES}")
     probes = np.ascontiguousarray(probes, np.float32)
@@ -96,11 +114,23 @@ def ranked(
     lengths = np.linalg.norm(probes, axis=1)
     if not bool(np.all(np.abs(lengths - 1.0) <= LENGTH_TOLERANCE)):  # false for NaN as well
         raise ValueError("probes are finite and of length 1")
-    with shelf.lent(collection.uid) as index:
-        # one more than asked for each key that will be dropped
-        rankings = index.search(probes, max_candidates + len(excluded) if max_candidates else 0)
+    # one more than asked for each key that will be dropped
+    count = max_candidates + len(excluded) if max_candidates else 0
+    rankings = _searched(shelf, collection, revision, probes, count)
     # The threshold comes after the best were taken: FAISS's own range search is over twenty times slower.
     return [_chosen(ranking, max_candidates, minimum_score, set(excluded)) for ranking in rankings]
+
+
+def _searched(
+    shelf: Shelf, collection: Collection, revision: int, probes: NDArray[np.float32], count: int
+) -> list[Ranking]:
+    """Of a large collection, together with who searches it at the same moment."""
+    if collection.face_count * collection.dimension >= GATHERED_FROM_FEATURES and 0 < len(probes) <= MOST_PROBES:
+        return shelf.gathering.search(
+            collection.uid, lambda least: shelf.lent(collection.uid, least), probes, count, revision
+        )
+    with shelf.lent(collection.uid, revision) as index:
+        return index.search(probes, count)
 
 
 def _chosen(ranking: Ranking, count: int, minimum_score: float, excluded: set[bytes]) -> list[tuple[bytes, float]]:

@@ -18,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 
 from countenance.biometrics import Reference
+from countenance.gallery import changes, erasure, records
 from countenance.gallery import collections as collection_rows
-from countenance.gallery import erasure, records
 from countenance.gallery.enrolment import LENGTH_TOLERANCE
 from countenance.gallery.faults import (
     CollectionExists,
@@ -220,6 +220,8 @@ class Arriving:
                     self._uid,
                 ),
             )
+            for of in changes.Of:
+                changes.begin(connection, self._uid, 1, of)
             if tags:
                 collection_rows.tag(connection, self._uid, tags)
             return collection_rows.find(connection, self._account_id, self._collection_id)

@@ -21,7 +21,10 @@ from countenance.gallery.values import (
 
 SEQ_BITS = 36  # 68 thousand million enrolments in a collection, 134 million collections, in SQLite's 63 bits
 
-COLLECTION_COLUMNS = "account_id, collection_id, uid, model_version, dimension, created_at, face_count, user_count"
+COLLECTION_COLUMNS = (
+    "account_id, collection_id, uid, model_version, dimension, created_at, face_count, user_count, revision, "
+    "user_revision"
+)
 REFERENCE_COLUMNS = (
     "face_id, image_id, external_image_id, box_left, box_top, box_width, box_height, detection_confidence, enrolled_at"
 )
@@ -98,7 +101,7 @@ def id_rows(ids: Iterable[bytes]) -> NDArray[np.uint8]:
 
 def collection_of(row: tuple[Any, ...]) -> Collection:
     """The collection of a row of `COLLECTION_COLUMNS`."""
-    account_id, collection_id, uid, model_version, dimension, created_at, face_count, user_count = row
+    account_id, collection_id, uid, model_version, dimension, created_at, face_count, user_count, *revisions = row
     return Collection(
         account_id=account_id,
         collection_id=collection_id,
@@ -108,6 +111,8 @@ def collection_of(row: tuple[Any, ...]) -> Collection:
         created_at=from_microseconds(created_at),
         face_count=face_count,
         user_count=user_count,
+        revision=revisions[0],
+        user_revision=revisions[1],
     )
 
 

@@ -7,13 +7,8 @@ row (about a millisecond per million), which is cheaper than keeping 100 bytes o
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
-
-Allocate = Callable[[int, int], NDArray[np.float16]]
-"""(capacity, dimension) -> a zeroed or uninitialised (capacity, dimension) fp16 array."""
 
 _SMALLEST = 16  # rows of the first allocation
 _GROWTH = 8  # grow by an eighth: little slack, and every row is copied about eight times in its life
@@ -21,16 +16,10 @@ _SHRINK_BELOW = 4  # give memory back when less than a quarter is used
 _NEEDLES_AT_ONCE = 8  # below this a scan per id beats sorting them
 
 
-def allocate_array(capacity: int, dimension: int) -> NDArray[np.float16]:
-    """Plain memory for rows."""
-    return np.empty((capacity, dimension), np.float16)
-
-
 class TemplateRows:
     """Rows in no particular order. One thread may change it while nobody reads it; see `shelf`."""
 
-    def __init__(self, dimension: int, *, allocate: Allocate = allocate_array) -> None:
-        self._allocate = allocate
+    def __init__(self, dimension: int) -> None:
         self._count = 0
         self._face_ids = np.empty((0, 16), np.uint8)
         self._templates = np.empty((0, dimension), np.float16)
@@ -73,12 +62,12 @@ class TemplateRows:
     def replace(self, face_ids: NDArray[np.uint8], templates: NDArray[np.float16]) -> None:
         """Give rows that are there other templates."""
         for face_id, template in zip(face_ids, templates, strict=True):
-            (position,) = self._positions(face_id[None, :])
+            (position,) = positions_of(self.face_ids, face_id[None, :])
             self._templates[position] = template
 
     def remove(self, face_ids: NDArray[np.uint8]) -> int:
         """Drop rows, the last row taking the place of each; returns how many were there."""
-        positions = np.sort(self._positions(face_ids))[::-1]
+        positions = np.sort(positions_of(self.face_ids, face_ids))[::-1]
         for position in positions:
             self._count -= 1
             if position != self._count:
@@ -88,23 +77,24 @@ class TemplateRows:
             self._move_to(max(_SMALLEST, self._count + self._count // _GROWTH))
         return len(positions)
 
-    def _positions(self, wanted: NDArray[np.uint8]) -> NDArray[np.intp]:
-        """Where these face ids are, in no particular order; unknown ones are left out."""
-        words = self.face_ids.view(np.uint64)
-        needles = np.ascontiguousarray(wanted).view(np.uint64)
-        if len(needles) <= _NEEDLES_AT_ONCE:
-            found: list[NDArray[np.intp]] = []
-            for first, second in needles:
-                hits = np.flatnonzero(words[:, 0] == first)
-                found.append(hits[words[hits, 1] == second])
-            return np.unique(np.concatenate(found)) if found else np.empty(0, np.intp)
-        hits = np.flatnonzero(np.isin(words[:, 0], needles[:, 0]))
-        pairs = {bytes(row) for row in np.ascontiguousarray(wanted)}
-        return np.array([hit for hit in hits if bytes(self.face_ids[hit]) in pairs], np.intp)
-
     def _move_to(self, capacity: int) -> None:
         face_ids = np.empty((capacity, 16), np.uint8)
         face_ids[: self._count] = self.face_ids
-        templates = self._allocate(capacity, self.dimension)
+        templates = np.empty((capacity, self.dimension), np.float16)
         templates[: self._count] = self.templates
         self._face_ids, self._templates = face_ids, templates
+
+
+def positions_of(face_ids: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Where in (n, 16) face ids the wanted ones are, in no particular order; unknown ones are left out."""
+    words = face_ids.view(np.uint64)
+    needles = np.ascontiguousarray(wanted).view(np.uint64)
+    if len(needles) <= _NEEDLES_AT_ONCE:
+        found: list[NDArray[np.intp]] = []
+        for first, second in needles:
+            hits = np.flatnonzero(words[:, 0] == first)
+            found.append(hits[words[hits, 1] == second])
+        return np.unique(np.concatenate(found)) if found else np.empty(0, np.intp)
+    hits = np.flatnonzero(np.isin(words[:, 0], needles[:, 0]))
+    pairs = {bytes(row) for row in np.ascontiguousarray(wanted)}
+    return np.array([hit for hit in hits if bytes(face_ids[hit]) in pairs], np.intp)

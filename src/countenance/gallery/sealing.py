@@ -14,7 +14,9 @@ import secrets
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
 from countenance.gallery.faults import (
@@ -40,6 +42,7 @@ class CollectionSeal:
     """Seals and opens the templates of one collection; safe to use from several threads."""
 
     def __init__(self, key: bytes, *, account_id: str, collection_id: str, model_version: str) -> None:
+        self._key = key
         self._cipher = AESGCM(key)
         self._named = account_id.encode(), collection_id.encode()
         self._context = _framed(b"countenance template v1", *self._named, model_version.encode())
@@ -73,6 +76,11 @@ class CollectionSeal:
         other = copy.copy(self)
         other._context = _framed(b"countenance template v1", *self._named, model_version.encode())
         return other
+
+    def derive(self, purpose: str) -> bytes:
+        """32 bytes for one purpose, gone with the collection's key; different purposes are independent (RFC 5869)."""
+        info = _framed(b"countenance collection v1", purpose.encode())
+        return HKDF(algorithm=hashes.SHA256(), length=_KEY_BYTES, salt=None, info=info).derive(self._key)
 
     def seal(self, face_id: bytes, template: bytes) -> bytes:
         """Nonce, ciphertext and tag of the fp16 bytes of one reference."""
@@ -112,6 +120,32 @@ class CollectionSeal:
                 "A stored crop does not open: it was changed or belongs elsewhere.",
                 hint=f"The database was altered or damaged. The reference is {face_id.hex()}.",
             ) from None
+
+    def seal_touched(self, of: int, revision: int, ids: bytes) -> bytes:
+        """Nonce, ciphertext and tag of the ids that a change touched: bound to the collection and to its revision.
+
+        Args:
+            of: which of a collection's revisions (changes.Of).
+        """
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, ids, self._touched_aad(of, revision))
+
+    def open_touched(self, of: int, revision: int, sealed: bytes) -> bytes:
+        """The ids that a change touched.
+
+        Raises:
+            TemplateCorrupt: not what was sealed for this revision.
+        """
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self._touched_aad(of, revision))
+        except (InvalidTag, ValueError):
+            raise TemplateCorrupt(
+                "A noted change of a collection does not open: it was altered or belongs elsewhere.",
+                hint="The database was altered or damaged. Restore a backup.",
+            ) from None
+
+    def _touched_aad(self, of: int, revision: int) -> bytes:
+        return _framed(b"countenance change v1", *self._named, bytes([of]), revision.to_bytes(8, "big"))
 
     def _crop_aad(self, face_id: bytes) -> bytes:
         return _framed(b"countenance crop v1", *self._named, face_id)

@@ -1,12 +1,16 @@
 """Which collections' indexes are in memory, and who may touch them when.
 
 Searches of one collection run side by side; a change waits for them and holds new ones back (readers and one
-writer, the writer first, so that a stream of searches cannot starve it). All changes arrive in the writer
-thread of the store, in the order of their commits, each with the collection's revision. An index is loaded
-from one snapshot of the store, whose revision says which of those changes it already contains; changes that
-arrive while it loads are kept and applied before it is lent, so a load holds no commit back and no change is
-applied twice or missed. Whenever something does not fit, the index is dropped, and the next search loads it
-again: the store is right, the index is a copy.
+writer, the writer first, so that a stream of searches cannot starve it). The changes of this process arrive in
+the writer thread of the store, in the order of their commits, each with the collection's revision. An index is
+loaded from one snapshot of the store, whose revision says which of those changes it already contains; changes
+that arrive while it loads are kept and applied before it is lent, so a load holds no commit back and no change is
+applied twice or missed.
+
+Other processes may write to the store as well. A search says which revision it saw there; an index that is behind
+it is caught up from the store's list of changes before it is lent, or loaded anew where the list does not reach
+back. So whatever was acknowledged before a search began, by whomever, is found by it. Whenever something does not
+fit, the index is dropped, and the next search loads it again: the store is right, the index is a copy.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from countenance.gallery.gathering import Gathering
 from countenance.gallery.index import Index
 
 _LOG = logging.getLogger(__name__)
@@ -91,6 +96,14 @@ class _Gate:
                 self._changed.notify_all()
 
 
+CatchUp = Callable[[int, int], "Change | None"]
+"""(uid, revision) -> what brings an index from that revision to the store's present; None: load it anew."""
+
+
+def _cannot(_uid: int, _revision: int) -> Change | None:
+    return None
+
+
 class _Place:
     """One collection's place on the shelf."""
 
@@ -100,9 +113,15 @@ class _Place:
         self.gate = _Gate()
         self.loaded: Loaded | None = None
         self.loading = threading.Lock()
-        """One load at a time; never awaited by the writer thread."""
+        """One load or catching up at a time; never awaited by the writer thread."""
         self.meanwhile: list[Change] | None = None
         """What was committed since the running load began; None when none runs, or when what it reads is in doubt."""
+
+    def take(self, change: Change) -> None:
+        """Apply a commit that is the next one. One beyond it means that another process wrote between: the index stays
+        behind until the next search catches it up. Under the gate, as a writer."""
+        if self.loaded is not None and change.revision == self.loaded.revision + 1:
+            self.loaded = _changed(self.loaded, change)
 
 
 class Shelf:
@@ -111,32 +130,61 @@ class Shelf:
     Args:
         load: makes the index of a collection, by uid, from one snapshot of the store; raises when there is
             no such collection any more.
+        catch_up: reads what an index lacks, from one snapshot of the store; raises as `load` does.
         keep_small: how many small collections stay in memory.
     """
 
-    def __init__(self, load: Callable[[int], Loaded], *, keep_small: int = KEEP_SMALL) -> None:
+    def __init__(
+        self, load: Callable[[int], Loaded], catch_up: CatchUp = _cannot, *, keep_small: int = KEEP_SMALL
+    ) -> None:
+        self.gathering = Gathering()
         self._load = load
+        self._catch_up = catch_up
         self._keep_small = max(1, keep_small)  # with none, a loaded index would leave before it is searched
         self._lock = threading.Lock()  # guards the two dictionaries; never held while waiting for a gate
         self._places: dict[int, _Place] = {}
         self._small: OrderedDict[int, None] = OrderedDict()
 
     @contextmanager
-    def lent(self, uid: int) -> Iterator[Index]:
-        """The collection's index, loaded if need be, unchanged as long as the context lasts."""
+    def lent(self, uid: int, revision: int = 0) -> Iterator[Index]:
+        """The collection's index, loaded if need be, unchanged as long as the context lasts.
+
+        Args:
+            revision: that the caller saw in the store; the index has at least everything up to it.
+        """
         while True:
             place = self._place(uid)
             with place.gate.reading():
-                if place.loaded is not None:
-                    self._touch(uid, place.loaded.index)
-                    yield place.loaded.index
+                loaded = place.loaded
+                if loaded is not None and loaded.revision >= revision:
+                    self._touch(uid, loaded.index)
+                    yield loaded.index
                     return
             try:
-                self._fill(place, uid)
+                if loaded is None:
+                    self._fill(place, uid)
+                else:
+                    self._refresh(place, uid, revision)
             except BaseException:
                 self.forget(uid)  # a deleted collection must not leave its place behind
                 raise
             self._evict()
+
+    @contextmanager
+    def holding(self, uid: int) -> Iterator[Loaded | None]:
+        """What is in memory of a collection, unchanged as long as the context lasts; nothing is loaded for it."""
+        with self._lock:
+            place = self._places.get(uid)
+        if place is None:
+            yield None
+            return
+        with place.gate.reading():
+            yield place.loaded
+
+    def uids(self) -> list[int]:
+        """The collections that are in memory, or on their way there."""
+        with self._lock:
+            return sorted(self._places)
 
     def _fill(self, place: _Place, uid: int) -> None:
         with place.loading:
@@ -156,10 +204,21 @@ class Shelf:
                     return  # a commit was in doubt while the store was read: the caller loads again
                 place.loaded = loaded
                 for change in missed:
-                    if place.loaded is not None and change.revision > place.loaded.revision:
-                        place.loaded = _changed(place.loaded, change)
+                    place.take(change)
                 if place.loaded is not None:
                     self._touch(uid, place.loaded.index)
+
+    def _refresh(self, place: _Place, uid: int, revision: int) -> None:
+        """Catch a loaded index up; where that cannot be done it is dropped, and the caller loads it."""
+        with place.loading:
+            with place.gate.reading():
+                behind = place.loaded
+            if behind is None or behind.revision >= revision:
+                return
+            change = self._catch_up(uid, behind.revision)
+            with place.gate.writing():
+                if place.loaded is behind:  # otherwise a commit was applied, or it was dropped: the caller looks again
+                    place.loaded = None if change is None else _changed(behind, change)
 
     def apply(self, change: Change) -> None:
         """Bring a loaded index up to a commit. Called in the writer thread of the store, commit by commit."""
@@ -170,8 +229,8 @@ class Shelf:
         with place.gate.writing():
             if place.meanwhile is not None:
                 place.meanwhile.append(change)
-            elif place.loaded is not None and change.revision > place.loaded.revision:
-                place.loaded = _changed(place.loaded, change)
+            else:
+                place.take(change)
 
     def forget(self, uid: int) -> None:
         """Drop a collection's index once the searches that use it have ended."""
@@ -227,10 +286,7 @@ class Shelf:
 
 
 def _changed(loaded: Loaded, change: Change) -> Loaded | None:
-    """The index with one more change in it; None when it does not fit, so that it is loaded again."""
-    if change.revision != loaded.revision + 1:
-        _LOG.error("an index missed a change; it is loaded again at its next use")
-        return None
+    """The index with one more change in it; None when it cannot take it, so that it is loaded again."""
     try:
         if len(change.removed):
             loaded.index.remove(change.removed)

@@ -12,47 +12,57 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from countenance.biometrics import Candidate, Reference
-from countenance.gallery import collections as collection_rows
-from countenance.gallery import enrolment, erasure, listing, loading, migrating, moving, records, tokens, users
-from countenance.gallery.erasure import Erased
-from countenance.gallery.faults import (
-    ReferenceNotFound,
-    TooManyUsers,
+from countenance.gallery import (
+    changes,
+    enrolment,
+    erasure,
+    index_files,
+    inspection,
+    listing,
+    migrating,
+    moving,
+    records,
+    tokens,
+    users,
 )
-from countenance.gallery.identify import identify, identify_users
+from countenance.gallery import collections as collection_rows
+from countenance.gallery.erasure import Erased
+from countenance.gallery.faults import ReferenceNotFound
+from countenance.gallery.identify import identify
 from countenance.gallery.index import IndexFactory, default_index
+from countenance.gallery.inspection import IndexState, Verified
 from countenance.gallery.moving import Arriving, Leaving
-from countenance.gallery.sealing import CollectionSeal, from_template
-from countenance.gallery.shelf import KEEP_SMALL, SMALL_COLLECTION, Change, Loaded, Shelf
-from countenance.gallery.users import Touched
+from countenance.gallery.sealing import from_template
+from countenance.gallery.shelf import KEEP_SMALL, SMALL_COLLECTION, Change
+from countenance.gallery.shelves import FILES_FROM, Shelves
+from countenance.gallery.stored_users import StoredUsers
 from countenance.gallery.values import (
-    Associated,
     Collection,
     Enrolment,
     GalleryStats,
     KeptCrop,
     Migrated,
-    Once,
     RebuildReport,
-    User,
-    UserCandidate,
 )
 from countenance.store import Connection, Database, Entry, Keyring
 
-_SCRIPTS = ("0001.sql", "0002.sql", "0003.sql", "0004.sql")
+_SCRIPTS = ("0001.sql", "0002.sql", "0003.sql", "0004.sql", "0005.sql")
 
 
-class SqliteGallery:
+class SqliteGallery(StoredUsers):
     """A `Gallery`. Safe to use from any thread; close it before the database.
 
     Args:
         index_factory: makes the index of a collection; the default is exact on every installation.
         keep_small: how many small collections' indexes stay in memory.
+        index_folder: where indexes of large collections are kept; None: beside the database.
+        index_files_from: references from which on they are; 0: none is.
     """
 
     def __init__(
@@ -62,6 +72,8 @@ class SqliteGallery:
         *,
         index_factory: IndexFactory = default_index,
         keep_small: int = KEEP_SMALL,
+        index_folder: Path | None = None,
+        index_files_from: int = FILES_FROM,
     ) -> None:
         """Bring the schema up to date and take up unfinished deletions.
 
@@ -69,18 +81,25 @@ class SqliteGallery:
             DatabaseError: the database is damaged or of a newer version.
             KeyringError: another master key made this database.
         """
-        self._database = database
-        self._keyring = keyring
-        self._index_factory = index_factory
-        self._shelf = Shelf(self._load, keep_small=keep_small)
-        self._user_shelf = Shelf(self._load_users, keep_small=keep_small)
+        shelves = Shelves(
+            database,
+            keyring,
+            factory=index_factory,
+            keep_small=keep_small,
+            folder=index_folder or database.folder / index_files.FOLDER,
+            files_from=index_files_from,
+        )
+        super().__init__(database, keyring, shelves)
         self._sweeper = erasure.Sweeper(database)
         folder = resources.files("countenance.gallery") / "schema"
         scripts = [(folder / name).read_text(encoding="utf-8") for name in _SCRIPTS]
         database.migrate("gallery", scripts)
         collection_rows.check_master_key(database, keyring)
-        database.when_in_doubt(self._compare)
+        database.keeps_keys_in("collection_keys")
+        database.when_in_doubt(self._shelves.compare)
         database.maintain(moving.discard_all)
+        database.maintain(changes.begin_all)
+        shelves.clear_files()
         self._sweeper.wake()
 
     def create_collection(
@@ -118,11 +137,12 @@ class SqliteGallery:
         collection, is_unfinished = self._database.write(
             lambda done: entry.with_details({"removed": done[0].face_count}),
             work,
-            after_commit=lambda done: self._forget(done[0].uid),
+            after_commit=lambda done: self._shelves.forget(done[0].uid),
         )
         if is_unfinished:
             self._sweeper.wake()
         self._database.truncate_wal()
+        self._shelves.drop_files(collection.uid)
         return collection.face_count
 
     def enrol(
@@ -135,13 +155,14 @@ class SqliteGallery:
             enrolment.check_model(found, prepared)
             seal = self._seal(connection, found)
             references, change = enrolment.enrol(connection, found, seal, prepared)
+            changes.note(connection, found, seal, change)
             before = users.touched(connection, found.uid, [bytes(each) for each in change.replaced])
-            return references, change, users.change(connection, found, seal, before)
+            return references, change, self._change_of_users(connection, found, before)
 
         references, _, _ = self._database.write(
             lambda done: entry.with_details({"added": len(done[1].added), "updated": len(done[1].replaced)}),
             work,
-            after_commit=lambda done: self._apply(done[1], done[2]),
+            after_commit=lambda done: self._shelves.apply(done[1], done[2]),
         )
         return references
 
@@ -186,128 +207,21 @@ class SqliteGallery:
                 self._database.erasures.note(connection, erasure.note_of_references(found, erased))
             if erased and not spares_users:  # not the caller's own deleting, which may be tried again
                 tokens.forget(connection, account_id)
-            of_users = users.change(connection, found, self._seal(connection, found), before) if before.had else None
+            of_users = self._change_of_users(connection, found, before)
             gone = users.forget_empty(connection, found.uid, before)
             none, nothing = records.id_rows([]), np.empty((0, found.dimension), np.float16)
             change = Change(found.uid, revision, none, nothing, none, nothing, records.id_rows(erased))
+            if erased:
+                changes.note(connection, found, self._seal(connection, found), change)
             return erased, change, of_users, gone
 
-        erased, _, _, _ = self._database.write(
+        erased, change, _, _ = self._database.write(
             lambda done: entry.with_details({"removed": len(done[0]), **({"users": done[3]} if done[3] else {})}),
             work,
-            after_commit=lambda done: self._apply(done[1], done[2]),
+            after_commit=lambda done: self._shelves.apply(done[1], done[2]),
         )
+        self._shelves.erase_from_files(change.uid, erased)
         return [records.id_text(face_id) for face_id in erased]
-
-    def create_user(
-        self,
-        account_id: str,
-        collection_id: str,
-        user_id: str,
-        *,
-        at: datetime,
-        entry: Entry,
-        once: Once | None,
-        most: int | None = None,
-    ) -> None:
-        def work(connection: Connection, found: Collection) -> tuple[Associated, None]:
-            users.create(connection, found, user_id, at)
-            if most is not None and found.user_count >= most:  # whoever is there already was told of as such
-                raise TooManyUsers(f"The collection has {most} users, which is its quota.")
-            return Associated((), ()), None
-
-        self._once(account_id, collection_id, entry, once, work)
-
-    def delete_user(
-        self, account_id: str, collection_id: str, user_id: str, *, entry: Entry, once: Once | None
-    ) -> None:
-        def work(connection: Connection, found: Collection) -> tuple[Associated, Change | None]:
-            user = users.find(connection, found.uid, user_id)
-            users.delete(connection, found.uid, user)
-            had = Touched({user.seq: True} if user.faces else {})
-            return Associated((), ()), users.change(connection, found, self._seal(connection, found), had)
-
-        self._once(account_id, collection_id, entry, once, work)
-
-    def associate(
-        self,
-        account_id: str,
-        collection_id: str,
-        user_id: str,
-        face_ids: Sequence[str],
-        *,
-        is_same: Callable[[float], bool],
-        entry: Entry,
-        once: Once | None,
-    ) -> Associated:
-        wanted = records.known_id_bytes(face_ids)
-
-        def work(connection: Connection, found: Collection) -> tuple[Associated, Change | None]:
-            user, seal = users.find(connection, found.uid, user_id), self._seal(connection, found)
-            done = users.associate(connection, found, seal, user, wanted, is_same)
-            had = Touched({user.seq: bool(user.faces)} if done.face_ids else {})
-            return done, users.change(connection, found, seal, had)
-
-        return self._once(account_id, collection_id, entry, once, work)
-
-    def disassociate(
-        self,
-        account_id: str,
-        collection_id: str,
-        user_id: str,
-        face_ids: Sequence[str],
-        *,
-        entry: Entry,
-        once: Once | None,
-    ) -> Associated:
-        wanted = records.known_id_bytes(face_ids)
-
-        def work(connection: Connection, found: Collection) -> tuple[Associated, Change | None]:
-            user = users.find(connection, found.uid, user_id)
-            done = users.disassociate(connection, found, user, wanted)
-            had = Touched({user.seq: True} if done.face_ids else {})
-            return done, users.change(connection, found, self._seal(connection, found), had)
-
-        return self._once(account_id, collection_id, entry, once, work)
-
-    def users(self, account_id: str, collection_id: str, *, after_seq: int | None, limit: int) -> list[User]:
-        with self._database.reading(snapshot=True) as connection:
-            found = collection_rows.find(connection, account_id, collection_id)
-            return users.listed(connection, found.uid, after_seq or 0, limit)
-
-    def user(self, account_id: str, collection_id: str, user_id: str) -> User:
-        with self._database.reading(snapshot=True) as connection:
-            found = collection_rows.find(connection, account_id, collection_id)
-            return users.find(connection, found.uid, user_id)
-
-    def features_of_user(self, account_id: str, collection_id: str, user_id: str) -> NDArray[np.float32] | None:
-        with self._database.reading(snapshot=True) as connection:
-            found = collection_rows.find(connection, account_id, collection_id)
-            user = users.find(connection, found.uid, user_id)
-            return users.vectors(connection, found, self._seal(connection, found), [user.seq]).get(user.seq)
-
-    def identify_users(
-        self,
-        account_id: str,
-        collection_id: str,
-        probes: NDArray[np.float32],
-        *,
-        max_candidates: int,
-        minimum_score: float = -1.0,
-        exclude_user_id: str | None = None,
-    ) -> list[list[UserCandidate]]:
-        found, excluded = self.collection(account_id, collection_id), []
-        if exclude_user_id is not None:
-            excluded.append(users.key_of(self.user(account_id, collection_id, exclude_user_id).seq))
-        return identify_users(
-            self._database,
-            self._user_shelf,
-            found,
-            probes,
-            max_candidates=max_candidates,
-            minimum_score=minimum_score,
-            excluded=excluded,
-        )
 
     def features_of(self, account_id: str, collection_id: str, face_id: str) -> NDArray[np.float32]:
         with self._database.reading(snapshot=True) as connection:
@@ -335,7 +249,7 @@ class SqliteGallery:
         found = self.collection(account_id, collection_id)
         return identify(
             self._database,
-            self._shelf,
+            self._shelves.references,
             found,
             probes,
             max_candidates=max_candidates,
@@ -393,9 +307,12 @@ class SqliteGallery:
                 tokens.forget(connection, account_id)
                 gone = users.forget_empty(connection, found.uid, before)
             count = migrating.switch(connection, found, model_version, dimension)
+            found = collection_rows.find_by_uid(connection, found.uid)
+            for of in changes.Of:
+                changes.begin(connection, found.uid, changes.revision_of(found, of), of)
             return Migrated(count, tuple(records.id_text(each) for each in erased)), gone, found.uid
 
-        done, _, _ = self._database.write(
+        done, _, uid = self._database.write(
             lambda done: entry.with_details(
                 {
                     "references": done[0].references,
@@ -404,8 +321,9 @@ class SqliteGallery:
                 }
             ),
             work,
-            after_commit=lambda done: self._forget(done[2]),
+            after_commit=lambda done: self._shelves.forget(done[2]),
         )
+        self._shelves.drop_files(uid)
         self._database.truncate_wal()  # it has what the templates were before
         return done
 
@@ -481,7 +399,7 @@ class SqliteGallery:
                 "SELECT count(*), coalesce(sum(face_count), 0) FROM collections WHERE account_id <> ?",
                 (moving.NOBODY,),
             ).fetchone()
-        loaded, rows, size = (sum(two) for two in zip(self._shelf.totals(), self._user_shelf.totals(), strict=True))
+        loaded, rows, size = self._shelves.totals()
         return GalleryStats(
             collections=count,
             references=faces,
@@ -496,7 +414,7 @@ class SqliteGallery:
             rows = connection.execute("SELECT uid, face_count FROM collections ORDER BY uid").fetchall()
         large = [(uid, count) for uid, count in rows if count > SMALL_COLLECTION]
         for uid, _ in large:
-            with self._shelf.lent(uid):
+            with self._shelves.references.lent(uid):
                 pass
         return RebuildReport(
             collections=len(large),
@@ -505,74 +423,18 @@ class SqliteGallery:
             left_for_first_use=len(rows) - len(large),
         )
 
+    def describe_index(self, account_id: str, collection_id: str) -> IndexState:
+        return inspection.describe(self._database, self._keyring, self._shelves, account_id, collection_id)
+
+    def verify_index(self, account_id: str, collection_id: str) -> Verified:
+        return inspection.verify(self._database, self._keyring, self._shelves, account_id, collection_id)
+
     def finish_deletions(self) -> None:
         """Block until the rows of deleted collections are gone from the file."""
         self._sweeper.wake()
         self._sweeper.wait()
 
     def close(self) -> None:
-        """End the thread that finishes deletions; what it left is taken up by the next start."""
+        """End the threads that finish deletions and keep indexes; what they left is taken up by the next start."""
+        self._shelves.close()
         self._sweeper.stop()
-
-    def _seal(self, connection: Connection, collection: Collection) -> CollectionSeal:
-        return collection_rows.seal_of(connection, self._keyring, collection)
-
-    def _once(
-        self,
-        account_id: str,
-        collection_id: str,
-        entry: Entry,
-        once: Once | None,
-        work: Callable[[Connection, Collection], tuple[Associated, Change | None]],
-    ) -> Associated:
-        """Carries a change of users out, unless the client's token was answered before."""
-
-        def all_of_it(connection: Connection) -> tuple[Associated, Change | None, bool]:
-            found = collection_rows.find(connection, account_id, collection_id)
-            if once is not None and (before := tokens.answered(connection, once)) is not None:
-                return before, None, True
-            done, change = work(connection, found)
-            if once is not None:
-                tokens.keep(connection, once, done)
-            return done, change, False
-
-        done, _, _ = self._database.write(
-            lambda done: entry.with_details(
-                {"changed": len(done[0].face_ids), "refused": len(done[0].refused), "repeated": int(done[2])}
-            ),
-            all_of_it,
-            after_commit=lambda done: self._apply(None, done[1]),
-        )
-        return done
-
-    def _apply(self, change: Change | None, of_users: Change | None) -> None:
-        if change is not None:
-            self._shelf.apply(change)
-        if of_users is not None:
-            self._user_shelf.apply(of_users)
-
-    def _forget(self, uid: int) -> None:
-        self._shelf.forget(uid)
-        self._user_shelf.forget(uid)
-
-    def _compare(self) -> None:
-        self._shelf.compare(lambda uid: self._revision_of(uid, "revision"))
-        self._user_shelf.compare(lambda uid: self._revision_of(uid, "user_revision"))
-
-    def _revision_of(self, uid: int, column: str) -> int | None:
-        with self._database.reading() as connection:
-            row = connection.execute(f"SELECT {column} FROM collections WHERE uid = ?", (uid,)).fetchone()  # noqa: S608
-        return None if row is None else int(row[0])
-
-    def _load_users(self, uid: int) -> Loaded:
-        """The index of what a collection's users are compared by, from one snapshot of the database."""
-        with self._database.reading(snapshot=True) as connection:
-            found, _ = collection_rows.find_by_uid(connection, uid)
-            return loading.users_index(connection, found, self._seal(connection, found), self._index_factory)
-
-    def _load(self, uid: int) -> Loaded:
-        """The index of a collection from one snapshot of the database."""
-        with self._database.reading(snapshot=True) as connection:
-            found, revision = collection_rows.find_by_uid(connection, uid)
-            seal = self._seal(connection, found)
-            return Loaded(loading.references_index(connection, found, seal, self._index_factory), revision)

@@ -5,7 +5,7 @@ Values without behaviour, in words of ISO/IEC 2382-37:2022.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -35,6 +35,10 @@ class Collection:
     created_at: datetime
     face_count: int
     user_count: int = 0
+    revision: int = field(default=0, compare=False)
+    """Of its references, at the moment that the row was read: what an index must have reached to answer for it."""
+    user_revision: int = field(default=0, compare=False)
+    """Of what its users are compared by."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from countenance_audit.note import (
 
 from countenance.errors import Error
 from countenance.ledger.storage import KeyRow, Storage
-from countenance.store import Connection, Keyring
+from countenance.store import Connection, Keyring, restart_numbers
 
 SIGNING: Final = "signing"
 CLOSING: Final = "closing"
@@ -282,6 +282,7 @@ def insert(connection: Connection, rows: Iterable[KeyRow]) -> None:
         "INSERT INTO log_keys (number, origin, wrapped, state) VALUES (?, ?, ?, ?)",
         ((row.number, row.origin, row.wrapped, row.state) for row in rows),
     )
+    restart_numbers(connection, "log_keys", "number")
 
 
 def new_row(keyring: Keyring, origin: str) -> KeyRow:

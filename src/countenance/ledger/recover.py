@@ -32,7 +32,7 @@ from countenance.ledger.keys import Keys
 from countenance.ledger.metering import PriceTable, month_of
 from countenance.ledger.storage import KeyRow, Storage
 from countenance.ledger.tree import WIDTH, Tree, rebuilt
-from countenance.store import Connection, Database, Keyring
+from countenance.store import Connection, Database, Keyring, set_aside, tables
 
 REASON_CHARACTERS: Final = 200
 _KEPT: Final = ("log_holds", "log_closed", "log_owed")
@@ -275,26 +275,6 @@ def _usage(openings: Iterable[Opening]) -> list[tuple[str, str, str, int]]:
 
 def _set_aside(connection: Connection, prefix: str) -> None:
     """Rename the log's tables and make empty ones like them."""
-    tables = [
-        row
-        for row in connection.execute(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name LIKE 'log\\_%' ESCAPE '\\'"
-        ).fetchall()
-        if row[0] not in _KEPT
-    ]
-    names = {name for name, _ in tables}
-    indexes = [
-        (name, sql)
-        for name, table, sql in connection.execute(
-            "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
-        ).fetchall()
-        if table in names
-    ]
-    for name, _ in indexes:
-        connection.execute(f"DROP INDEX {name}")
-    for name, sql in tables:
-        connection.execute(f"ALTER TABLE {name} RENAME TO {prefix}{name}")
-        connection.execute(sql)
-    for name, sql in indexes:
-        connection.execute(sql)
-        connection.execute(sql.replace(name, prefix + name, 1).replace(" ON log_", f" ON {prefix}log_", 1))
+    for name in tables(connection, "log_"):
+        if name not in _KEPT:
+            set_aside(connection, name, prefix)

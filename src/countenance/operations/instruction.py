@@ -75,6 +75,17 @@ def _whole(value: str, name: str) -> str:
     return value
 
 
+def account_of(on: Instruction, params: dict[str, Any]) -> str:
+    """The account that is named, or the operator's own. Raises AdministrationError, or that there is none."""
+    wanted = params.get("account_id")
+    if wanted is None:
+        owner = on.accounts.owner()
+        if owner is None:
+            raise AdministrationError("There is no account yet.")
+        wanted = owner.account_id
+    return on.accounts.account(required({"account_id": wanted}, "account_id")).account_id
+
+
 def day(params: dict[str, Any], name: str) -> datetime:
     """The beginning of a day in UTC. Raises AdministrationError."""
     try:

@@ -14,7 +14,7 @@ import numpy as np
 
 from countenance.errors import Error
 from countenance.ledger import retention
-from countenance.operations.instruction import AdministrationError, Instruction, required
+from countenance.operations.instruction import AdministrationError, Instruction, account_of, required
 from countenance.recognition import Busy
 from countenance.store import Entry
 
@@ -113,14 +113,7 @@ def crops_erase(on: Instruction, params: dict[str, Any]) -> dict[str, Any]:
 
 def _named(on: Instruction, params: dict[str, Any]) -> tuple[str, str]:
     """Account, the operator's own unless another one is named, and collection."""
-    wanted = params.get("account_id")
-    if wanted is None:
-        owner = on.accounts.owner()
-        if owner is None:
-            raise AdministrationError("There is no account yet.")
-        wanted = owner.account_id
-    account = on.accounts.account(required({"account_id": wanted}, "account_id")).account_id
-    return account, required(params, "collection_id")
+    return account_of(on, params), required(params, "collection_id")
 
 
 VERBS: Final = {MIGRATED: collection_migrate, FORGOTTEN: crops_erase}

@@ -15,12 +15,14 @@ from countenance.recognition.faults import (
 )
 from countenance.recognition.quality import rejection_reasons
 from countenance.recognition.resampling import use_calling_thread_only
+from countenance.recognition.session import Gpu
 
 __all__ = [
     "Analysis",
     "Busy",
     "Calibration",
     "Engine",
+    "Gpu",
     "ImageTooLarge",
     "ImageTooSmall",
     "ImageUnreadable",

@@ -20,19 +20,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from countenance.biometrics import Attributes, BoundingBox, DetectedFace, Landmark
-from countenance.recognition import alignment, attributes, kinds, modelpack, quality
+from countenance.recognition import alignment, attributes, kinds, modelpack, opening, quality
 from countenance.recognition.calibration import Calibration
-from countenance.recognition.detector import CANVASES, LONG_SIDE, Detector
-from countenance.recognition.extractor import Extractor, batch_shapes
+from countenance.recognition.detector import LONG_SIDE, Detector
+from countenance.recognition.extractor import Extractor
 from countenance.recognition.faults import Busy, ModelPackError
 from countenance.recognition.found import Found
 from countenance.recognition.image import ALL_FORMATS, STRICT_FORMATS, Limits, Picture, read
 from countenance.recognition.manifest import ModelPack
-from countenance.recognition.session import Session, choose, open_session
+from countenance.recognition.session import CUDA, Gpu, choose
 
 CORES_PER_LANE = 4
 """An inference over all of two cores serves as many calls a second as two side by side, and each of them sooner;
 these networks are too small to keep many more cores busy (docs/design/decisions/0001-runtimes.md)."""
+
+CALLS_TOGETHER = 32
+"""Calls that are let in at once where calls are batched, as many as fill the largest batch: they wait for each other,
+and on a GPU not for a core. `worker_threads` bounds them as well."""
 
 LANDMARKS = ("eye_left", "eye_right", "nose", "mouth_left", "mouth_right")
 """Kinds of landmarks in the detector's order, the viewer's left first."""
@@ -238,13 +242,15 @@ def build_engine(
     is_calibrating: bool = False,
     is_centred: bool = True,
     switched_on: Collection[str] = attributes.NAMES,
+    gpu: Gpu | None = None,
+    is_batching: bool | None = None,
 ) -> Engine:
     """Load a model pack and make it ready to run; after it returns, the first call is as fast as any, but for
     attributes, whose networks are loaded when they are first asked for.
 
     Args:
         cache_dir: where imported weights lie and folded graphs are kept.
-        runtime: "auto", "openvino" or "onnxruntime".
+        runtime: "auto", "openvino", "onnxruntime" or "cuda".
         threads: threads inside one inference; None shares the cores out over the workers.
         workers: inferences at once; None is one for every four cores, at least one.
         queue_limit: calls that may wait; one more raises `Busy`.
@@ -257,6 +263,9 @@ def build_engine(
         is_centred: take the pack's centre off features; without, for fitting one.
         switched_on: attributes that may be estimated, of `attributes.NAMES`. Their networks are loaded when they are
             first needed; one whose weights are missing is left out of answers.
+        gpu: which one, for "cuda"; attributes are estimated on the CPU all the same.
+        is_batching: work out pictures and crops of several calls in one inference; None is on a GPU only, where it
+            pays (docs/design/decisions/0024).
 
     Raises:
         ModelPackError: weights missing or wrong, or not of the kind that the manifest says; no calibration; runtime
@@ -271,29 +280,26 @@ def build_engine(
     lanes = workers or max(1, cores // CORES_PER_LANE)
     inside = threads or max(1, cores // lanes)
     name = choose(runtime)
-    opened = partial(open_session, runtime=name, lanes=lanes, threads=inside)
-    detector_graph = modelpack.folded(loaded.file("detector"), cache_dir)
-    features = loaded.file("features")
-    features_graph = modelpack.folded(features, cache_dir)
+    made = opening.Opening(
+        runtime=name,
+        lanes=lanes,
+        threads=inside,
+        is_batching=name == CUDA if is_batching is None else is_batching,
+        gpu=gpu,
+        models_dir=cache_dir,
+    )
     calibration = _calibration(loaded, cache_dir, flip=mirror, is_calibrating=is_calibrating)
-
-    def of_detector() -> Session:
-        return opened(detector_graph, shapes=[(1, *canvas) for canvas in CANVASES], bfloat16=False)
-
-    def of_features(batches: tuple[int, ...]) -> Session:
-        graph = features_graph
-        if len(batches) == 1:
-            graph = modelpack.folded(replace(features, input_shape=(1, *features.input_shape[1:])), cache_dir)
-        return opened(graph, shapes=batch_shapes(batches), bfloat16=True)
-
-    detector = kinds.make_detector(loaded, of_detector)
-    extractor = kinds.make_extractor(loaded, of_features, flip=mirror)
+    detector = opening.detector(loaded, made)
+    extractor = opening.extractor(loaded, made, flip=mirror)
+    beside = choose("auto") if name == CUDA else name
     return Engine(
         detector=detector,
         extractor=extractor,
-        estimators=attributes.Estimators(cache_dir, switched_on=switched_on, runtime=name, lanes=lanes, threads=inside),
+        estimators=attributes.Estimators(
+            cache_dir, switched_on=switched_on, runtime=beside, lanes=lanes, threads=inside
+        ),
         calibration=calibration,
-        gate=Gate(slots=max(lanes, cores), queue_limit=queue_limit),
+        gate=Gate(slots=max(lanes, cores, CALLS_TOGETHER if made.is_batching else 0), queue_limit=queue_limit),
         limits=Limits(
             max_bytes=max_bytes,
             max_pixels=max_pixels,

@@ -23,11 +23,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from countenance.recognition.manifest import DYNAMIC
+
 FOLD_VERSION = 2
 """Part of the cache's file name: raise it when a change here changes the folded graph."""
-
-DYNAMIC = -1
-"""A dimension of the input that the runtime is told later."""
 
 
 def fold(

@@ -63,17 +63,24 @@ def make_detector(pack: ModelPack, opened: Callable[[], Session]) -> Detector:
     return Detector(session, head)
 
 
-def make_extractor(pack: ModelPack, opened: Callable[[tuple[int, ...]], Session], *, flip: bool) -> Extractor:
+def make_extractor(
+    pack: ModelPack,
+    opened: Callable[[tuple[int, ...]], Session],
+    *,
+    flip: bool,
+    batches: tuple[int, ...] = BATCH_SIZES,
+) -> Extractor:
     """What makes the pack's features: of several crops at once, or one by one if the file takes no more.
 
     Args:
         opened: makes the session of its folded graph, for batches of these sizes.
+        batches: sizes that are given to it, smallest first.
 
     Raises:
         ModelPackError: the file is not what the manifest says that it is.
     """
     try:
-        return _extractor(pack, opened, BATCH_SIZES, flip=flip)
+        return _extractor(pack, opened, batches, flip=flip)
     except ModelPackError:
         return _extractor(pack, opened, (1,), flip=flip)  # made for one crop, in a way that cannot be undone
 

@@ -23,6 +23,9 @@ LARGEST_FILE: Final = 2 << 30
 DIMENSIONS: Final = (8, 4096)
 """Numbers that features may have: published models have 128 to 1024."""
 
+DYNAMIC: Final = -1
+"""A dimension of a network's input that the runtime is told later."""
+
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")

@@ -1,9 +1,9 @@
 """Running a folded graph: the only module that imports an inference runtime.
 
-Knows ONNX Runtime and OpenVINO, threads and precisions; knows no faces and no files. A session is made for the
-shapes it will be given, because OpenVINO compiles per shape: with dynamic shapes it recompiles on the first use
-of each and keeps what it compiled (measured: 50 ms instead of 9, and 287 MB over 80 shapes). So every shape is used
-once before the session is handed out.
+Knows ONNX Runtime (on the CPU, and on an NVIDIA GPU through CUDA) and OpenVINO, threads and precisions; knows no faces
+and no files. A session is made for the shapes it will be given, because OpenVINO compiles per shape: with dynamic
+shapes it recompiles on the first use of each and keeps what it compiled (measured: 50 ms instead of 9, and 287 MB over
+80 shapes). cuDNN chooses its algorithms per shape, too. So every shape is used once before the session is handed out.
 
 Thread counts are explicit and set here alone: `lanes` inferences run at once with `threads` threads each. An
 inference request of OpenVINO belongs to one thread at a time: it is taken out of a pool for the call.
@@ -11,11 +11,16 @@ inference request of OpenVINO belongs to one thread at a time: it is taken out o
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import importlib.util
+import os
 import platform
 import queue
+import sys
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +28,23 @@ from numpy.typing import NDArray
 from countenance.recognition.faults import ModelPackError
 
 RUNTIMES = ("openvino", "onnxruntime")
+"""On the CPU, by the names of their modules."""
+CUDA: Final = "cuda"
+"""ONNX Runtime on a GPU: only when it is asked for by name."""
+CUDA_PROVIDER: Final = "CUDAExecutionProvider"
+CUDA_INSTALL: Final = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'onnxruntime-gpu[cuda,cudnn]'"
+"""Both distributions install the module `onnxruntime`, file over file, so that one has to go before the other comes;
+`cuda` and `cudnn` are extras of onnxruntime-gpu that bring NVIDIA's libraries (docs/operations/gpu.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """Which GPU, and how much of it."""
+
+    device: int = 0
+    """As CUDA counts them."""
+    memory_bytes: int = 2 * 1024**3
+    """The most that one session's arena takes; what CUDA and cuDNN take for themselves comes on top."""
 
 
 class Session(Protocol):
@@ -67,6 +89,58 @@ class OnnxRuntimeSession:
     @property
     def runtime(self) -> str:
         return "onnxruntime float32"
+
+    @property
+    def threads(self) -> int:
+        return int(self._session.get_session_options().intra_op_num_threads)
+
+    def run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        return list(self._session.run(None, {self._input: images}))
+
+    def close(self) -> None:
+        self._session = None
+
+
+class CudaSession:
+    """ONNX Runtime on an NVIDIA GPU, in float32.
+
+    Raises:
+        ModelPackError: the GPU cannot be had. ONNX Runtime itself would go on on the CPU and say so in its own log
+            only, even when told not to fall back (https://github.com/microsoft/onnxruntime/issues/17801).
+    """
+
+    def __init__(self, graph: bytes, *, shapes: Sequence[tuple[int, int, int]], threads: int, gpu: Gpu) -> None:
+        # `use_tf32` does not reach every convolution: cuDNN's graphs fall back to TF32 where they cannot be built
+        # without (https://github.com/microsoft/onnxruntime/pull/19470 and 21752); NVIDIA's own switch does.
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+        import onnxruntime
+
+        if hasattr(onnxruntime, "preload_dlls"):  # from 1.21: finds CUDA and cuDNN that came as wheels
+            with contextlib.redirect_stdout(sys.stderr):
+                onnxruntime.preload_dlls()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                graph, options, providers=[(CUDA_PROVIDER, provider_options(gpu))], enable_fallback=0
+            )
+        except Exception as error:  # noqa: BLE001 -- its own errors have no common base that is public
+            raise _no_gpu(
+                f"ONNX Runtime refused it: {(str(error) or type(error).__name__).splitlines()[0][:200]}"
+            ) from None
+        given = self._session.get_providers()
+        if CUDA_PROVIDER not in given:
+            raise _no_gpu(f"ONNX Runtime gave {', '.join(given)} instead")
+        self._input: str = self._session.get_inputs()[0].name
+        for batch, height, width in shapes:
+            self.run(np.zeros((batch, height, width, 3), np.uint8))
+
+    @property
+    def runtime(self) -> str:
+        return "onnxruntime-gpu float32"
 
     @property
     def threads(self) -> int:
@@ -141,6 +215,22 @@ class OpenVinoSession:
         self._pools = {}
 
 
+def provider_options(gpu: Gpu) -> dict[str, str]:
+    """What CUDA is told, all of https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html.
+
+    TF32 is off, so that features equal the CPU's: it keeps 10 of float32's 23 bits. cuDNN chooses algorithms by its
+    heuristic and not by trying (ONNX Runtime's default): what is tried is timed, and two starts of a server could time
+    differently and compute differently. The arena grows by what is asked for, since all shapes are known at the start.
+    """
+    return {
+        "device_id": str(gpu.device),
+        "gpu_mem_limit": str(gpu.memory_bytes),
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": "0",
+    }
+
+
 def supports_bfloat16() -> bool:
     """Whether OpenVINO computes in bfloat16 on this CPU (AVX512_BF16 or AMX), by its own account."""
     if importlib.util.find_spec("openvino") is None:
@@ -153,11 +243,14 @@ def supports_bfloat16() -> bool:
 def choose(runtime: str) -> str:
     """Which runtime `runtime` means on this machine.
 
-    `auto` is OpenVINO on x86 where it is installed, else ONNX Runtime (docs/design/decisions/0001).
+    `auto` is OpenVINO on x86 where it is installed, else ONNX Runtime (docs/design/decisions/0001), and never the GPU.
 
     Raises:
         ModelPackError: the one asked for is not installed, or unknown.
     """
+    if runtime == CUDA:
+        _refuse_without_cuda()
+        return CUDA
     installed = [each for each in RUNTIMES if importlib.util.find_spec(each) is not None]
     if runtime == "auto":
         x86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -168,6 +261,39 @@ def choose(runtime: str) -> str:
     return runtime
 
 
+def _refuse_without_cuda() -> None:
+    """What can be told before a session is made; whether the GPU works, its session tells."""
+    if _is_installed("onnxruntime") and _is_installed("onnxruntime-gpu"):
+        raise ModelPackError(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other", hint=CUDA_INSTALL
+        )
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise ModelPackError("inference runtime cuda is not installed", hint=CUDA_INSTALL)
+    import onnxruntime
+
+    provided = onnxruntime.get_available_providers()
+    if CUDA_PROVIDER not in provided:
+        raise ModelPackError(
+            f"inference runtime cuda is not installed: this ONNX Runtime has {', '.join(provided)}", hint=CUDA_INSTALL
+        )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _no_gpu(why: str) -> ModelPackError:
+    return ModelPackError(
+        f"the GPU cannot be used, and the CPU does not stand in for it: {why}",
+        hint="`nvidia-smi` says whether the driver sees a GPU; libraries: docs/operations/gpu.md; "
+        "without a GPU: --runtime auto",
+    )
+
+
 def open_session(
     graph: bytes,
     *,
@@ -176,6 +302,7 @@ def open_session(
     lanes: int,
     threads: int,
     bfloat16: bool,
+    gpu: Gpu | None = None,
 ) -> Session:
     """A session of the named runtime.
 
@@ -186,7 +313,13 @@ def open_session(
         lanes: inferences at once.
         threads: threads inside one inference.
         bfloat16: compute in bfloat16 where the CPU has it; otherwise float32.
+        gpu: for `cuda`; None: the first one.
+
+    Raises:
+        ModelPackError: the GPU cannot be had.
     """
+    if runtime == CUDA:
+        return CudaSession(graph, shapes=shapes, threads=threads, gpu=gpu or Gpu())
     if runtime == "openvino":
         return OpenVinoSession(graph, shapes=shapes, lanes=lanes, threads=threads, bfloat16=bfloat16)
     return OnnxRuntimeSession(graph, threads=threads)

@@ -106,6 +106,7 @@ class Samples:
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
         schema = resources.files("countenance.samples") / "schema"
+        database.keeps_keys_in("sample_keys")
         database.migrate("samples", [(schema / "0001.sql").read_text(encoding="utf-8")])
         self._counted_at = 0.0
         self._samples = self._bytes = 0

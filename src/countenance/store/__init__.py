@@ -19,7 +19,15 @@ from countenance.store.failures import (
     translate,
 )
 from countenance.store.keyring import Keyring, KeyringError, sync_folder
-from countenance.store.sql import Connection, IntegrityErrors, has_table
+from countenance.store.sql import (
+    Connection,
+    IntegrityErrors,
+    has_table,
+    in_portions,
+    restart_numbers,
+    set_aside,
+    tables,
+)
 from countenance.store.sqlite import SqliteDatabase
 
 __all__ = [
@@ -38,6 +46,10 @@ __all__ = [
     "SqliteDatabase",
     "durable",
     "has_table",
+    "in_portions",
+    "restart_numbers",
+    "set_aside",
     "sync_folder",
+    "tables",
     "translate",
 ]

@@ -28,7 +28,7 @@ from countenance.store.erasures import FILE as ERASURES_FILE
 from countenance.store.erasures import Erasures
 from countenance.store.failures import DatabaseError, DecidedMeanwhile
 from countenance.store.session import LOOK, Session, State
-from countenance.store.sql import Connection
+from countenance.store.sql import Connection, has_table
 from countenance.store.writer import Job, Sequencer, Truncation, Writer
 
 T = TypeVar("T")
@@ -72,6 +72,8 @@ class Database(ABC):
         self._writer.after_commit.append(self.erasures.flush)
         try:
             session.begin_first()
+            self.was_empty = not has_table(session.connection, "component_versions")
+            """Whether nothing was there when it was opened."""
             migration.apply(session.connection, "store", _own_scripts())
             session.commit()
             self.erasures.open(session.connection)
@@ -186,6 +188,10 @@ class Database(ABC):
         Raises:
             DatabaseError: the database is closed or cannot be read.
         """
+
+    def keeps_keys_in(self, table: str) -> None:
+        """Say that keys are destroyed in a table by overwriting them, for databases that keep what was overwritten."""
+        del table  # SQLite overwrites in place
 
     @abstractmethod
     def copy_to(self, target: Path) -> None:

@@ -8,7 +8,7 @@ meets the contract as it is.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 
@@ -64,14 +64,49 @@ IntegrityErrors: Final = (sqlite3.IntegrityError, ConstraintBroken)
 """What a row that breaks a constraint raises, to be caught by who knows what the constraint means."""
 
 
+def in_portions(connection: Connection, said: str, parameters: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    """The rows of a statement in portions, none of which is empty, without holding all of them; in a transaction."""
+    stream: Callable[[str, Sequence[Any]], Iterator[list[Any]]] | None = getattr(connection, "stream", None)
+    if stream is not None:
+        yield from stream(said, parameters)
+        return
+    cursor = connection.execute(said, parameters)
+    while rows := cursor.fetchmany(size):
+        yield rows
+
+
+def tables(connection: Connection, prefix: str = "") -> list[str]:
+    """The names of the tables that begin with a prefix, in order."""
+    here = (
+        "SELECT name FROM sqlite_master WHERE type = 'table'"
+        if isinstance(connection, sqlite3.Connection)
+        else "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()"
+    )
+    return sorted(name for (name,) in connection.execute(here).fetchall() if name.startswith(prefix))
+
+
 def has_table(connection: Connection, name: str) -> bool:
     """Whether the database has a table of this name."""
-    here = (
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
-        if isinstance(connection, sqlite3.Connection)
-        else "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = ?"
-    )
-    return connection.execute(here, (name,)).fetchone() is not None
+    return name in tables(connection, name)
+
+
+def set_aside(connection: Connection, table: str, prefix: str) -> None:
+    """Rename a table, and its indexes, and make an empty one like it."""
+    aside = prefix + table
+    if not isinstance(connection, sqlite3.Connection):
+        connection.execute(f"ALTER TABLE {table} RENAME TO {aside}")
+        connection.execute(f"CREATE TABLE {table} (LIKE {aside} INCLUDING ALL)")
+        return
+    of_table = "SELECT name, sql FROM sqlite_master WHERE type = ? AND tbl_name = ? AND sql IS NOT NULL"
+    ((_, made),) = connection.execute(of_table, ("table", table)).fetchall()
+    indexes = connection.execute(of_table, ("index", table)).fetchall()
+    for name, _ in indexes:
+        connection.execute(f"DROP INDEX {name}")
+    connection.execute(f"ALTER TABLE {table} RENAME TO {aside}")
+    connection.execute(made)
+    for name, sql in indexes:
+        connection.execute(sql)
+        connection.execute(sql.replace(name, prefix + name, 1).replace(f" ON {table}", f" ON {aside}", 1))
 
 
 def restart_numbers(connection: Connection, table: str, column: str) -> None:

@@ -214,6 +214,22 @@ def test_two_onnxruntimes_are_one_too_many(monkeypatch: pytest.MonkeyPatch) -> N
     assert found["faiss"].state == "warning"
 
 
+def test_a_gpu_wants_its_package_and_a_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "cuda" not in findings()
+    monkeypatch.setattr(checkup, "_version", versions(onnxruntime="1", faiss_cpu="1"))
+    found = findings(runtime="cuda")["cuda"]
+    assert found.state == "broken"
+    assert "onnxruntime-gpu" in str(found.remedy)
+    monkeypatch.setattr(checkup, "_version", versions(onnxruntime_gpu="1", faiss_cpu="1"))
+    monkeypatch.setattr(checkup, "NVIDIA_DRIVER", tmp_path / "version")
+    assert findings(runtime="cuda")["cuda"].state == "warning"
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX Kernel Module\nGCC version: 12\n")
+    found = findings(runtime="cuda")["cuda"]
+    assert found.state == "ok"
+    assert "NVRM version" in found.detail
+    assert "GCC" not in found.detail
+
+
 def test_weights_that_are_missing_are_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.files", lambda _name: [])
     found = findings()["model"]

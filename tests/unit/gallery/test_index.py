@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tests.congruence.samples import unit_rows
 
-from countenance.gallery import index as index_module
-from countenance.gallery.index import FaissIndex, Index, NumpyIndex, default_index
+from countenance.gallery import exact
+from countenance.gallery.index import FaissIndex, Index, NumpyIndex, TieredIndex, default_index
 from countenance.gallery.rows import TemplateRows
 
 BOTH = pytest.mark.parametrize("kind", [NumpyIndex, FaissIndex])
@@ -93,9 +93,7 @@ def test_faiss_is_told_how_many_threads_in_the_thread_that_searches(monkeypatch:
     import threading
 
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr(
-        index_module.faiss, "omp_set_num_threads", lambda count: told.append((threading.get_ident(), count))
-    )
+    monkeypatch.setattr(exact.faiss, "omp_set_num_threads", lambda count: told.append((threading.get_ident(), count)))
     index = FaissIndex(32, threads=3)
     index.add(ids(*range(300)), unit_rows(300, 32, 1).astype(np.float16))
     mine: list[int] = []
@@ -113,9 +111,13 @@ def test_faiss_is_told_how_many_threads_in_the_thread_that_searches(monkeypatch:
 
 
 def test_without_faiss_the_default_is_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(default_index(8), FaissIndex)
-    monkeypatch.setattr(index_module, "faiss", None)
-    assert isinstance(default_index(8), NumpyIndex)
+    index = default_index(8)
+    assert isinstance(index, TieredIndex)
+    assert isinstance(index.index, FaissIndex)
+    monkeypatch.setattr(exact, "faiss", None)
+    index = default_index(8)
+    assert isinstance(index, TieredIndex)
+    assert isinstance(index.index, NumpyIndex)
     with pytest.raises(RuntimeError, match="not installed"):
         FaissIndex(8)
 
@@ -131,3 +133,16 @@ def test_half_precision_keeps_every_bit_through_faiss_memory() -> None:
     index = FaissIndex(64)
     index.add(ids(*range(len(values))), values)
     np.testing.assert_array_equal(index._rows.templates.view(np.uint16), values.view(np.uint16))
+
+
+def test_faiss_scans_the_rows_where_they_lie() -> None:
+    templates = unit_rows(400, 64, 1).astype(np.float16)
+    chooser = exact.chooser_of(templates, None)
+    assert int(chooser.codes.size()) == templates.nbytes
+    probe = unit_rows(1, 64, 2)
+    templates[123] = probe[0]  # a copy would not see it
+    found = chooser.search(probe, 1)
+    assert found[1].tolist() == [[123]]
+    assert found[0][0, 0] == pytest.approx(1, abs=1e-3)
+    del chooser
+    assert templates[123].tobytes() == probe[0].astype(np.float16).tobytes()

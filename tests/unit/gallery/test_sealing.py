@@ -131,7 +131,7 @@ def tampered(opened: World, statement: str, values: tuple[Any, ...]) -> None:
         return connection.execute(statement, values).rowcount
 
     assert opened.database.maintain(change) == 1
-    opened.gallery._shelf.forget(opened.gallery.collection(ACCOUNT, "c").uid)
+    opened.gallery._shelves.references.forget(opened.gallery.collection(ACCOUNT, "c").uid)
 
 
 def test_a_row_moved_to_another_face_or_collection_does_not_open(at_home: World) -> None:

@@ -38,8 +38,8 @@ class Source:
         return Loaded(index, self.revision)
 
 
-def size(books: Shelf, uid: int = 1) -> int:
-    with books.lent(uid) as index:
+def size(books: Shelf, uid: int = 1, revision: int = 0) -> int:
+    with books.lent(uid, revision) as index:
         return len(index)
 
 
@@ -56,18 +56,54 @@ def test_an_index_is_loaded_once_and_follows_the_commits() -> None:
     assert source.loads == 1
 
 
-def test_a_missed_or_failed_change_makes_it_load_again() -> None:
+def test_a_failed_change_makes_it_load_again() -> None:
     source = Source()
     books = Shelf(source.load)
     size(books)
-    books.apply(adding(1, 9, 3))  # revision 8 is missing
-    source.numbers, source.revision = [1, 2, 3, 4], 9
-    assert size(books) == 4
-    broken = Change(1, 10, ids(5), np.ones((1, 3), np.float16), NONE, NOTHING, NONE)
+    broken = Change(1, 8, ids(5), np.ones((1, 3), np.float16), NONE, NOTHING, NONE)
     books.apply(broken)
-    source.numbers, source.revision = [1, 2, 3, 4, 5], 10
-    assert size(books) == 5
-    assert source.loads == 3
+    source.numbers, source.revision = [1, 2, 5], 8
+    assert size(books) == 3
+    assert source.loads == 2
+
+
+def test_an_index_that_is_behind_what_a_search_saw_is_caught_up_before_it_is_lent() -> None:
+    source = Source()
+    asked = []
+
+    def catch_up(uid: int, revision: int) -> Change:
+        asked.append((uid, revision))
+        return Change(1, 9, ids(3, 4), np.ones((2, 4), np.float16), NONE, NOTHING, ids(3, 4, 1))
+
+    books = Shelf(source.load, catch_up)
+    assert size(books) == 2
+    books.apply(adding(1, 9, 4))  # another process made revision 8
+    assert size(books, revision=7) == 2
+    assert size(books, revision=8) == 3
+    assert size(books, revision=9) == 3
+    books.apply(adding(1, 10, 6))
+    assert size(books, revision=10) == 4
+    assert (asked, source.loads) == ([(1, 7)], 1)
+
+
+def test_an_index_that_is_too_far_behind_is_loaded_anew() -> None:
+    source = Source()
+    books = Shelf(source.load, lambda uid, revision: None)
+    size(books)
+    source.numbers, source.revision = [1, 2, 3, 4], 900
+    assert size(books, revision=900) == 4
+    assert source.loads == 2
+
+
+def test_a_collection_that_goes_while_an_index_is_caught_up_leaves_nothing_behind() -> None:
+    def catch_up(uid: int, revision: int) -> Change | None:
+        raise CollectionNotFound("gone")
+
+    books = Shelf(Source().load, catch_up)
+    size(books)
+    with pytest.raises(CollectionNotFound):
+        size(books, revision=8)
+    assert books._places == {}
 
 
 def test_a_collection_that_is_gone_leaves_nothing_behind() -> None:
@@ -154,14 +190,14 @@ def test_loading_beside_commits_misses_nothing_and_doubles_nothing(tmp_path: Pat
         opened.create()
         rows = unit_rows(200, 16, 1)
         for at in range(200):
-            opened.gallery._shelf.forget(opened.gallery.collection(ACCOUNT, "c").uid)
+            opened.gallery._shelves.references.forget(opened.gallery.collection(ACCOUNT, "c").uid)
             loader = threading.Thread(
                 target=opened.gallery.identify, args=(ACCOUNT, "c", rows[:1]), kwargs={"max_candidates": 1}
             )
             loader.start()
             opened.gallery.enrol(ACCOUNT, "c", enrolments([at], rows[at : at + 1]), entry=entry())
             loader.join()
-            with opened.gallery._shelf.lent(opened.gallery.collection(ACCOUNT, "c").uid) as index:
+            with opened.gallery._shelves.references.lent(opened.gallery.collection(ACCOUNT, "c").uid) as index:
                 assert len(index) == at + 1
 
 

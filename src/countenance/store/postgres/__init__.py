@@ -1,1 +1,7 @@
-"""The database of several nodes: PostgreSQL."""
+"""PostgreSQL as the database of record: the driver, the little SQL that differs, the sessions of a node."""
+
+from __future__ import annotations
+
+from countenance.store.postgres.database import PostgresDatabase
+
+__all__ = ["PostgresDatabase"]

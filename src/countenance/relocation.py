@@ -1,0 +1,137 @@
+"""A server's database brought up to date, and moved from the embedded file to PostgreSQL.
+
+Knows which parts of the server have tables, and when a move is at its end; how rows are moved is in `store.copying`.
+While a server runs on the file, a pass copies what there is and leaves what comes meanwhile to the next. Once nobody
+writes to it, the last pass ends with a comparison of every row, and the log that goes on in PostgreSQL says that it was
+moved.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from countenance.errors import Error
+from countenance.ledger import Log
+from countenance.ledger.journal import Journal
+from countenance.store import Database, DatabaseError, Keyring
+
+COMPONENTS: Final = ("accounts", "gallery", "ledger", "operators", "policy", "samples", "standing")
+"""Whose scripts make the tables, beside the store's own."""
+COPIED: Final = "database.copy"
+"""The act that says that the log was moved."""
+PASSES: Final = 5
+"""Passes over a file that a server writes to, before the rest is left for when it is stopped."""
+
+
+class CopyFailed(Error):
+    """The database was not moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What became of a move.
+
+    Attributes:
+        rows: how many were compared in the last pass.
+        written: how many were written or removed, in all passes.
+        left: how many differed still when the last pass ended, because a server writes to the source.
+        leaves: of the log, once it is whole.
+    """
+
+    rows: int
+    written: int
+    left: int
+    leaves: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the target has all of it, compared row by row."""
+        return self.leaves is not None
+
+
+def scripts_of(component: str) -> list[str]:
+    """The scripts that make a component's tables, in order."""
+    folder = resources.files(f"countenance.{component}") / "schema"
+    scripts = sorted((each.name, each) for each in folder.iterdir() if each.name.endswith(".sql"))
+    return [each.read_text("utf-8") for _, each in scripts]
+
+
+def migrate(database: Database) -> Mapping[str, int]:
+    """Bring every table up to date; component -> the version that it has. Raises DatabaseError."""
+    for component in COMPONENTS:
+        database.migrate(component, scripts_of(component))
+    with database.reading() as connection:
+        return dict(connection.execute("SELECT component, version FROM component_versions ORDER BY 1").fetchall())
+
+
+def copy(
+    source: Path,
+    url: str,
+    *,
+    is_owned: bool,
+    keyring: Keyring,
+    folder: Path,
+    told: Callable[[str, int], None] = lambda table, rows: None,
+) -> Copied:
+    """Copy a file into a database of PostgreSQL, as far as that goes now.
+
+    Args:
+        is_owned: whether the source's folder is ours, so that nobody writes to it meanwhile.
+        keyring: of the server whose file it is.
+        folder: of the server's other files.
+        told: gets the name of a table and how many rows of it were compared, now and then.
+
+    Raises:
+        DatabaseError: one of them cannot be read or written, or the target has another log.
+        CopyFailed: rows differ although nobody writes to the source; nothing says that the log was moved.
+    """
+    from countenance.store.copying import Copying
+    from countenance.store.postgres import PostgresDatabase
+    from countenance.store.postgres.connection import PostgresConnection, connect
+
+    if not source.is_file():
+        raise DatabaseError(f"There is no file {source}.", hint="sqlite:PATH names the server's countenance.db")
+    with tempfile.TemporaryDirectory() as scratch:
+        target = PostgresDatabase(Path(scratch), url)
+        try:
+            migrate(target)
+        finally:
+            target.close()
+    connection = PostgresConnection(lambda: connect(url, settings={}, name="countenance copies"), heals=False)
+    copying = Copying(source, connection, told=told)
+    try:
+        copying.refuse_another_log()
+        done = last = copying.run()
+        for _ in range(PASSES - 1):
+            if last.is_equal:
+                break
+            last = copying.run()
+            done += last
+        differing = copying.compare() if is_owned else last
+    finally:
+        copying.close()
+        connection.close()
+    moved = Copied(differing.compared, done.written + done.removed, differing.written + differing.removed)
+    if not is_owned:
+        return moved
+    if not differing.is_equal:
+        raise CopyFailed(
+            f"{moved.left} rows differ after they were copied, although nobody writes to {source.name}.",
+            hint="Run it again; if that does not help, please report it.",
+        )
+    database = PostgresDatabase(folder, url)
+    try:
+        log = Log(database, keyring, folder)
+        said: dict[str, Any] = {"leaves": log.size, "rows": differing.compared}
+        Journal(log).append(COPIED, "", str(uuid.uuid4()), time.time_ns() // 1000, said)
+        log.publish()
+        return Copied(moved.rows, moved.written, 0, said["leaves"])
+    finally:
+        database.close()
