@@ -185,7 +185,7 @@ def open_service(settings: Settings, share: Share | None = None, *, role: str = 
             stack.enter_context(Ownership(data))
         start = _start_members(settings) if share is None else share.start
         register = stack.enter_context(
-            _register(settings, start, is_shared=share is not None, is_prepared=share is not None)
+            _register(settings, start, is_shared=share is not None, is_prepared=share is not None, role=role)
         )
         use_calling_thread_only()
         engine = _engine(settings, of=share.of if share else 1)
@@ -196,7 +196,7 @@ def open_service(settings: Settings, share: Share | None = None, *, role: str = 
         stack.callback(gallery.close)
         rebuilt = gallery.warm()
         _tell_of_others(gallery, engine)
-        register.presence.told = partial(_told, role, engine.model_version, gallery)
+        register.presence.tell(partial(_told, role, engine.model_version, gallery))
         if share is None:
             register.samples.sweep()
         stack.callback(_retention(settings, register).stop)
@@ -229,13 +229,17 @@ def open_service(settings: Settings, share: Share | None = None, *, role: str = 
         yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
 
 
+def _starting(role: str) -> dict[str, Any]:
+    """What a process says of itself to those that share its store, until it answers."""
+    return {"role": role, "state": "starting", "version": countenance.__version__, "process": os.getpid()}
+
+
 def _told(role: str, model_version: str, gallery: SqliteGallery) -> dict[str, Any]:
-    """What a process says of itself to those that share its store."""
+    """And then."""
     stats = gallery.stats()
     return {
-        "role": role,
-        "version": countenance.__version__,
-        "process": os.getpid(),
+        **_starting(role),
+        "state": "ready",
         "face_model": model_version,
         "collections_loaded": stats.loaded_collections,
         "references_loaded": stats.loaded_references,
@@ -358,6 +362,7 @@ def _register(
     *,
     is_shared: bool = False,
     is_prepared: bool = False,
+    role: str = "host",
 ) -> Iterator[Register]:
     """The store and the accounts.
 
@@ -365,13 +370,14 @@ def _register(
         start: members of the start entry; None for work on the host.
         is_shared: whether other processes write to the store meanwhile; PostgreSQL's is always shared.
         is_prepared: whether somebody else did what a start does once.
+        role: what this process is, for those that share the store.
     """
     data = settings.data_dir
     with ExitStack() as stack:
         if not is_prepared:
             restoration.sweep(data)
         database, keyring = stack.enter_context(_store(settings, is_shared=is_shared))
-        presence = Presence(database)
+        presence = Presence(database, partial(_starting, role))
         stack.callback(presence.stop)
         log = Log(database, keyring, data, origin=settings.ledger_origin, before_writing=_outside(settings))
         witnessing = Witnessing(

@@ -170,6 +170,12 @@ class Presence:
             self.look()
             self._thread.start()
 
+    def tell(self, told: Callable[[], Mapping[str, Any]]) -> None:
+        """Say this of this process, from now on."""
+        self.told = told
+        if self._database.is_shared:
+            self.look()
+
     def join(self, connection: Connection) -> bool:
         """Be here, in an open transaction; whether nobody else is."""
         if not self._database.is_shared:
