@@ -40,6 +40,7 @@ from countenance.ledger.witnessing import clients_of
 from countenance.operations import Service, certificates, indexes, migration, persons
 from countenance.operations.behind import Behind
 from countenance.operations.buckets import Buckets, OwnBuckets, SharedBuckets
+from countenance.operations.elsewhere import STARTING, Elsewhere
 from countenance.operations.enrolled import WITH_GALLERY
 from countenance.operations.governance import Governance
 from countenance.operations.pagination import Cursors
@@ -196,7 +197,15 @@ def open_service(settings: Settings, share: Share | None = None, *, role: str = 
         stack.callback(gallery.close)
         rebuilt = gallery.warm()
         _tell_of_others(gallery, engine)
-        register.presence.tell(partial(_told, role, engine.model_version, gallery))
+        progress = register.governance.progress
+        elsewhere = Elsewhere(
+            register.database, register.presence, progress, partial(persons.subject, register.accounts)
+        )
+        if register.database.is_shared:
+            progress.elsewhere = elsewhere
+        register.presence.tell(
+            partial(_told, role, engine.model_version, gallery, elsewhere, register.ledger.witnessing)
+        )
         if share is None:
             register.samples.sweep()
         stack.callback(_retention(settings, register).stop)
@@ -231,10 +240,12 @@ def open_service(settings: Settings, share: Share | None = None, *, role: str = 
 
 def _starting(role: str) -> dict[str, Any]:
     """What a process says of itself to those that share its store, until it answers."""
-    return {"role": role, "state": "starting", "version": countenance.__version__, "process": os.getpid()}
+    return {"role": role, "state": STARTING, "version": countenance.__version__, "process": os.getpid()}
 
 
-def _told(role: str, model_version: str, gallery: SqliteGallery) -> dict[str, Any]:
+def _told(
+    role: str, model_version: str, gallery: SqliteGallery, elsewhere: Elsewhere, witnessing: Witnessing
+) -> dict[str, Any]:
     """And then."""
     stats = gallery.stats()
     return {
@@ -244,6 +255,8 @@ def _told(role: str, model_version: str, gallery: SqliteGallery) -> dict[str, An
         "collections_loaded": stats.loaded_collections,
         "references_loaded": stats.loaded_references,
         "index_bytes": stats.index_bytes,
+        "refusals": dict(witnessing.refusals),
+        **elsewhere.told(),
     }
 
 

@@ -30,6 +30,17 @@ from countenance.store.leases import nodes
 MAX_ADMIN_BODY_BYTES = 16 * 1024 * 1024
 """An administrative request is a few names, or the statements of ownership of a file: 10,000 of them are some 7 MB."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+TOLD = (
+    "role",
+    "state",
+    "version",
+    "process",
+    "face_model",
+    "collections_loaded",
+    "references_loaded",
+    "index_bytes",
+)
+"""What is shown of that which processes say of themselves; the rest is for one another."""
 CORS_MAX_AGE_S = 600
 """How long a browser may remember a preflight answer; Starlette's own default."""
 
@@ -49,7 +60,7 @@ class Readiness:
             "models_loaded": True,  # there is no Assembled without them
             "store_open": self._store_answers(),
             "ledger_writable": ledger.healthy,
-            "ledger_unrefused": not ledger.witnessing.refusals,
+            "ledger_unrefused": not (ledger.witnessing.refusals or self._refused_elsewhere()),
             "policy_decides": self._assembled.register.governance.decides(),
         }
 
@@ -57,6 +68,14 @@ class Readiness:
         """What does not stop calls, and should be looked at."""
         register = self._assembled.register
         return [*register.ledger.witnessing.warnings(), *register.governance.warnings()]
+
+    def _refused_elsewhere(self) -> bool:
+        """Whether a witness refused the log: only one of several processes asks them."""
+        database = self._assembled.register.database
+        try:
+            return database.is_shared and any(each.told.get("refusals") for each in nodes(database))
+        except Error:
+            return False  # `store_open` says so
 
     def nodes(self) -> dict[str, Any]:
         """Who shares the store, when others may."""
@@ -72,7 +91,7 @@ class Readiness:
             "nodes": [
                 {
                     "node": each.node,
-                    **each.told,
+                    **{name: each.told[name] for name in TOLD if name in each.told},
                     "seen_s": round(each.seen_us / 1_000_000, 1),
                     "here_s": round(each.here_us / 1_000_000, 1),
                     "duties": list(each.duties),
@@ -103,7 +122,9 @@ def public_app(
 
     async def readyz(request: Request) -> Response:
         report = await asyncio.to_thread(readiness.report)
-        told = {"warnings": readiness.warnings(), **await asyncio.to_thread(readiness.nodes)}
+        told: dict[str, Any] = {"warnings": readiness.warnings()}
+        if settings.metrics_public or _is_local(request):
+            told |= await asyncio.to_thread(readiness.nodes)
         return JSONResponse(report | told, 200 if all(report.values()) else 503)
 
     async def metrics_page(request: Request) -> Response:
