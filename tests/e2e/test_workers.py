@@ -81,6 +81,10 @@ def test_what_is_written_through_one_is_read_through_the_other(served: Server, p
     for client in others:
         with pytest.raises(ClientError, match="UnrecognizedClient"):
             client.list_collections()
+    told = command(served, "topology")
+    assert told["is_shared"]
+    assert [each["role"] for each in told["nodes"]] == ["worker 1 of 2", "worker 2 of 2"]
+    assert sum(each["duties"] == ["upkeep"] for each in told["nodes"]) == 1
     page = urllib.request.urlopen(f"{served.endpoint}/metrics", timeout=30).read().decode()
     assert 'countenance_worker_up{worker="1"} 1' in page
     assert 'countenance_worker_up{worker="2"} 1' in page

@@ -30,17 +30,6 @@ from countenance.store.leases import nodes
 MAX_ADMIN_BODY_BYTES = 16 * 1024 * 1024
 """An administrative request is a few names, or the statements of ownership of a file: 10,000 of them are some 7 MB."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-TOLD = (
-    "role",
-    "state",
-    "version",
-    "process",
-    "face_model",
-    "collections_loaded",
-    "references_loaded",
-    "index_bytes",
-)
-"""What is shown of that which processes say of themselves; the rest is for one another."""
 CORS_MAX_AGE_S = 600
 """How long a browser may remember a preflight answer; Starlette's own default."""
 
@@ -86,19 +75,7 @@ class Readiness:
             found = nodes(database)
         except Error:
             return {"nodes": []}
-        return {
-            "node": database.node,
-            "nodes": [
-                {
-                    "node": each.node,
-                    **{name: each.told[name] for name in TOLD if name in each.told},
-                    "seen_s": round(each.seen_us / 1_000_000, 1),
-                    "here_s": round(each.here_us / 1_000_000, 1),
-                    "duties": list(each.duties),
-                }
-                for each in found
-            ],
-        }
+        return {"node": database.node, "nodes": [each.shown() for each in found]}
 
     def _store_answers(self) -> bool:
         try:

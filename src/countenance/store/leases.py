@@ -37,6 +37,18 @@ GONE_S: Final = 30.0
 ALIVE_S: Final = LEASE_S
 """One that said something within this time counts when it is asked whether anybody is here."""
 
+TOLD: Final = (
+    "role",
+    "state",
+    "version",
+    "process",
+    "face_model",
+    "collections_loaded",
+    "references_loaded",
+    "index_bytes",
+)
+"""What is shown of that which processes say of themselves; the rest is for one another."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -56,6 +68,16 @@ class Node:
     seen_us: int
     here_us: int
     duties: tuple[str, ...]
+
+    def shown(self) -> dict[str, Any]:
+        """For people and programs; plain values of JSON, times in seconds."""
+        return {
+            "node": self.node,
+            **{name: self.told[name] for name in TOLD if name in self.told},
+            "seen_s": round(self.seen_us / 1_000_000, 1),
+            "here_s": round(self.here_us / 1_000_000, 1),
+            "duties": list(self.duties),
+        }
 
 
 class Lease:
