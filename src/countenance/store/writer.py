@@ -183,7 +183,10 @@ class Writer:
         if threading.current_thread() is self._thread:
             raise RuntimeError("a job of the writer thread cannot wait for another one")
         self._enqueue(task)
-        result = task.outcome()
+        try:
+            result = task.outcome()
+        finally:
+            del task  # a failure's traceback holds this frame: no cycle with the task
         self._mine.written = self.written + 1
         return result
 
