@@ -131,7 +131,7 @@ def test_the_journey_goes_over_all_nodes(fleet: Fleet, people: People) -> None:
             either.describe_collection(CollectionId="people")
 
     assert len(either.by_node) == 3
-    assert min(either.by_node.values()) >= 3
+    assert min(either.by_node.values()) >= 2
     indices = [parse_receipt(each).index for each in either.receipts]
     assert len(set(indices)) == len(indices)
     assert command(b, "ledger", "fsck").returncode == 0
