@@ -20,9 +20,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from countenance.gallery.chosen_scan import alone
 from countenance.gallery.comparison import Ranking
-from countenance.gallery.exact import chooser_of, use_threads
+from countenance.gallery.exact import chooser_of, chosen
 from countenance.gallery.products import prepare
 from countenance.gallery.rows import TemplateRows, positions_of
 from countenance.gallery.segments import BLOCK_ROWS, MemoryRows, Segment, SegmentRows
@@ -185,8 +184,7 @@ class QuantisedIndex:
         has_choosers = all(scan.chooser is not None for part in parts for scan in part.scans)
         if not has_choosers or len(probes) >= _SHARED_FROM_PROBES or count > _MOST_CHOSEN:
             return shared(parts, ready, count)
-        use_threads(1)
-        return alone(parts, ready, count, max(_SPARE, int(_SPARE_SHARE * self._dimension)))
+        return chosen(parts, ready, count, max(_SPARE, int(_SPARE_SHARE * self._dimension)))
 
     def living(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float16]]]:
         """Face ids and templates of all rows, in portions; nothing may change meanwhile."""
