@@ -25,12 +25,20 @@ KINDS: dict[str, IndexFactory] = {
 }
 
 
-def script(folder: Path, kind: IndexFactory, url: str | None = None, *, asks_another: bool = False) -> list[Any]:
+def script(
+    folder: Path,
+    kind: IndexFactory,
+    url: str | None = None,
+    *,
+    asks_another: bool = False,
+    reopens: Callable[[Any], None] | None = None,
+) -> list[Any]:
     """What a caller sees of a gallery that is filled, searched, thinned out, changed and opened again.
 
     Args:
         url: of the PostgreSQL that it is kept in; None: an embedded file.
         asks_another: search at a second node of the same database.
+        reopens: done to the gallery that is searched, before each round of searches.
     """
     seen: list[Any] = []
     rng = np.random.default_rng(11)
@@ -40,6 +48,8 @@ def script(folder: Path, kind: IndexFactory, url: str | None = None, *, asks_ano
     probes = np.concatenate([unit_rows(12, DIMENSION, 2), rows[300:301], rows[5:6]])
 
     def search(opened: Any) -> None:
+        if reopens is not None:
+            reopens(opened.gallery)
         for count in (1, 7, 50, 100, 4096):
             answer = opened.gallery.identify(ACCOUNT, "c", probes, max_candidates=count, exclude_face_id=name_id(5))
             seen.append([[(each.reference.face_id, each.comparison_score) for each in one] for one in answer])
@@ -47,12 +57,13 @@ def script(folder: Path, kind: IndexFactory, url: str | None = None, *, asks_ano
         seen.append([(each.reference.face_id, each.comparison_score) for each in single[0]])
 
     with ExitStack() as stack:
-        opened = searched = stack.enter_context(world(folder, index_factory=kind, postgres_url=url))
+        files = {} if reopens is None else {"index_files_from": 50}
+        opened = searched = stack.enter_context(world(folder, index_factory=kind, postgres_url=url, **files))
         if asks_another:
             other = folder / "other"
             other.mkdir()
             shutil.copy2(folder / "master.key", other)
-            searched = stack.enter_context(world(other, index_factory=kind, postgres_url=url))
+            searched = stack.enter_context(world(other, index_factory=kind, postgres_url=url, **files))
         opened.create(dimension=DIMENSION)
         for start in range(0, 900, 90):
             names = list(range(start, start + 90))
@@ -64,7 +75,7 @@ def script(folder: Path, kind: IndexFactory, url: str | None = None, *, asks_ano
         again = unit_rows(40, DIMENSION, 3)
         opened.gallery.enrol(ACCOUNT, "c", enrolments(range(860, 900), again), entry=entry())
         search(searched)
-    with world(folder, index_factory=kind, postgres_url=url) as opened:
+    with world(folder, index_factory=kind, postgres_url=url, **files) as opened:
         search(opened)
     return seen
 
@@ -89,6 +100,32 @@ def test_postgresql_gives_the_same_answers(
     found = script(tmp_path, KINDS[name], postgres_url, asks_another=asks_another)
     for at, (wanted, given) in enumerate(zip(expected, found, strict=True)):
         assert given == wanted, f"observation {at}"
+
+
+@pytest.mark.parametrize("keeps_each", [1, 3], ids=["kept each time", "kept now and then"])
+@pytest.mark.parametrize("nodes", ["embedded", "one node", "two nodes"])
+def test_an_index_opened_from_its_files_gives_the_same_answers(
+    tmp_path: Path, expected: list[Any], request: pytest.FixtureRequest, nodes: str, keeps_each: int
+) -> None:
+    """It is written, dropped from memory, opened from the files and caught up between any two rounds of searches."""
+    url = None if nodes == "embedded" else request.getfixturevalue("postgres_url")
+    rounds, from_files = [0], [0]
+
+    def reopens(gallery: Any) -> None:
+        uid, shelves = gallery.collection(ACCOUNT, "c").uid, gallery._shelves
+        shelves._keeper.stop()
+        rounds[0] += 1
+        with shelves.references.lent(uid):
+            pass
+        if rounds[0] % keeps_each == 0:
+            shelves.keep(uid, is_due=True)
+        shelves.references.forget(uid)
+        from_files[0] += shelves.files.has(uid)
+
+    found = script(tmp_path, tiered(50), url, asks_another=nodes == "two nodes", reopens=reopens)
+    for at, (wanted, given) in enumerate(zip(expected, found, strict=True)):
+        assert given == wanted, f"observation {at}"
+    assert from_files[0] > 10
 
 
 def test_the_tiers_without_faiss_give_the_same_answers(

@@ -30,6 +30,7 @@ from countenance.cli.sample import sample
 from countenance.cli.search import search
 from countenance.cli.serve import serve
 from countenance.cli.standing import case, lists, party
+from countenance.cli.topology import topology
 from countenance.cli.verifying import authorisation, review
 from countenance.cli.witness import witness
 
@@ -73,6 +74,7 @@ for _command in (
     retention,
     person,
     ledger,
+    topology,
     period,
     certificate,
     evidence,

@@ -27,6 +27,7 @@ from countenance.operations import (
     policies,
     registration,
     screening,
+    topology,
     verifying,
 )
 from countenance.operations import samples as kept
@@ -275,5 +276,6 @@ INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]]
     **screening.VERBS,
     **policies.VERBS,
     **certificates.VERBS,
+    **topology.VERBS,
 }
 """Every administrative verb."""

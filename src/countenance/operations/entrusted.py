@@ -49,6 +49,7 @@ READS: Final = frozenset(
         "review.list",
         "sample.list",
         "screening.progress",
+        "topology.show",
     }
 )
 """What changes nothing and hands out no image: for every operator. What is not named here is not for auditors."""

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from countenance import __version__
 from countenance.assembly import Assembled
 from countenance.pipeline import Outcome
+from countenance.store.leases import nodes
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """From a listing (about a millisecond) to a queue of large photographs."""
@@ -50,6 +51,26 @@ class _SamplesCollector(Collector):
         )
 
 
+class _NodesCollector(Collector):
+    """How many processes share the store, and whether this one has duties that only one may have."""
+
+    def __init__(self, assembled: Assembled) -> None:
+        self._register = assembled.register
+
+    def collect(self) -> Iterator[Metric]:
+        database = self._register.database
+        yield GaugeMetricFamily(
+            "countenance_nodes",
+            "Processes that share the store and said so lately.",
+            value=len(nodes(database)) if database.is_shared else 1,
+        )
+        yield GaugeMetricFamily(
+            "countenance_upkeep",
+            "Whether this process publishes checkpoints and does what else only one may do.",
+            value=int(self._register.presence.upkeep.is_held()),
+        )
+
+
 class Metrics:
     """The registry of one server; several may live in one process (tests do)."""
 
@@ -79,6 +100,7 @@ class Metrics:
         info.info({"version": __version__, "face_model": assembled.service.engine.model_version})
         self._registry.register(_GalleryCollector(assembled))
         self._registry.register(_SamplesCollector(assembled))
+        self._registry.register(_NodesCollector(assembled))
 
     def observe(self, outcome: Outcome) -> None:
         """Counts one call."""

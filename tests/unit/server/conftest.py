@@ -94,6 +94,8 @@ def assembled() -> Any:
         register=SimpleNamespace(
             ledger=SimpleNamespace(healthy=True, log=None, witnessing=SimpleNamespace(refusals={}, warnings=list)),
             governance=SimpleNamespace(decides=lambda: True, warnings=list),
+            database=SimpleNamespace(is_shared=False, node="n"),
+            presence=SimpleNamespace(upkeep=SimpleNamespace(is_held=lambda: True)),
             samples=SimpleNamespace(totals=lambda: Totals(samples=7, bytes=700), max_bytes=7000),
         ),
     )

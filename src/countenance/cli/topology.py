@@ -1,0 +1,27 @@
+"""`countenance topology`: the processes that share the store, and who does what only one may do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from countenance.cli import admin_client
+from countenance.cli.options import data_option, example, json_option, settings_for
+from countenance.cli.output import emit
+
+
+@click.command(epilog=example("countenance topology"))
+@data_option
+@json_option
+def topology(data_dir: Path | None, as_json: bool) -> None:
+    """Print which processes answer calls over this store, what each has in memory, and what each looks after."""
+    answer = admin_client.administer(settings_for(data_dir), "topology.show", {})
+    lines = []
+    for each in answer["nodes"]:
+        duties = f", looks after {', '.join(each['duties'])}" if each["duties"] else ""
+        asked = ", answered this" if each["node"] == answer["answered_by"] else ""
+        loaded = f", {each['references_loaded']} references in memory" if "references_loaded" in each else ""
+        seen = f", seen {each['seen_s']} s ago" if "seen_s" in each else ""
+        lines.append(f"{each['node']}  {each['role']}{loaded}{seen}{duties}{asked}")
+    emit(answer, lines, as_json=as_json)
