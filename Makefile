@@ -64,11 +64,13 @@ bench: $(EXTRA) ## speed and memory as ratios against peers in the same run: min
 	@BIN=$(BIN) bash bench/setup.sh
 	$(BIN)/python -m bench $(ARGS)
 
-lock: ## renew requirements.lock and requirements-standing.lock from pyproject.toml (needs uv)
+lock: ## renew the requirements*.lock from pyproject.toml, but that of attributes (needs uv)
 	uv pip compile pyproject.toml --extra postgresql --group dev --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-emit-package countenance-audit --no-header --no-annotate -o requirements.lock
 	uv pip compile pyproject.toml --extra standing -c requirements.lock --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-emit-package countenance-audit --no-header --no-annotate -o requirements-standing.lock
+	uv pip compile pyproject.toml --extra postgresql --group build -c requirements.lock --universal --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-emit-package countenance-audit --no-header --no-annotate -o deploy/requirements.lock
 
 clean: ## remove the environment and caches; ./data stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

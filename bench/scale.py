@@ -138,7 +138,7 @@ def _together(section: Section, name: str, index: Index, wanted: float) -> None:
     gathering = Gathering()
 
     @contextmanager
-    def lend() -> Iterator[Index]:
+    def lend(revision: int) -> Iterator[Index]:
         yield index
 
     counts = [0] * SEARCHERS

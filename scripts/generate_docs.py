@@ -18,7 +18,7 @@ from countenance.recognition.attributes import PACK_OF
 from countenance.wire import model
 
 ROOT = Path(__file__).resolve().parent.parent
-OTHERS = ("scripts/generate_settings.py", "scripts/generate_cli.py")
+OTHERS = ("scripts/generate_settings.py", "scripts/generate_cli.py", "scripts/generate_capacity.py")
 
 
 def compatibility() -> str:

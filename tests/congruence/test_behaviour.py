@@ -1,8 +1,10 @@
-"""One behaviour script, run on every index: same ids, same order, same scores, bit for bit."""
+"""One behaviour script, run on every index and every database: same ids, same order, same scores, bit for bit."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,21 @@ KINDS: dict[str, IndexFactory] = {
 }
 
 
-def script(folder: Path, kind: IndexFactory) -> list[Any]:
-    """What a caller sees of a gallery that is filled, searched, thinned out, changed and opened again."""
+def script(
+    folder: Path,
+    kind: IndexFactory,
+    url: str | None = None,
+    *,
+    asks_another: bool = False,
+    reopens: Callable[[Any], None] | None = None,
+) -> list[Any]:
+    """What a caller sees of a gallery that is filled, searched, thinned out, changed and opened again.
+
+    Args:
+        url: of the PostgreSQL that it is kept in; None: an embedded file.
+        asks_another: search at a second node of the same database.
+        reopens: done to the gallery that is searched, before each round of searches.
+    """
     seen: list[Any] = []
     rng = np.random.default_rng(11)
     rows = unit_rows(900, DIMENSION, 1)
@@ -33,25 +48,34 @@ def script(folder: Path, kind: IndexFactory) -> list[Any]:
     probes = np.concatenate([unit_rows(12, DIMENSION, 2), rows[300:301], rows[5:6]])
 
     def search(opened: Any) -> None:
+        if reopens is not None:
+            reopens(opened.gallery)
         for count in (1, 7, 50, 100, 4096):
             answer = opened.gallery.identify(ACCOUNT, "c", probes, max_candidates=count, exclude_face_id=name_id(5))
             seen.append([[(each.reference.face_id, each.comparison_score) for each in one] for one in answer])
         single = opened.gallery.identify(ACCOUNT, "c", probes[:1], max_candidates=50, minimum_score=0.2)
         seen.append([(each.reference.face_id, each.comparison_score) for each in single[0]])
 
-    with world(folder, index_factory=kind) as opened:
+    with ExitStack() as stack:
+        files = {} if reopens is None else {"index_files_from": 50}
+        opened = searched = stack.enter_context(world(folder, index_factory=kind, postgres_url=url, **files))
+        if asks_another:
+            other = folder / "other"
+            other.mkdir()
+            shutil.copy2(folder / "master.key", other)
+            searched = stack.enter_context(world(other, index_factory=kind, postgres_url=url, **files))
         opened.create(dimension=DIMENSION)
         for start in range(0, 900, 90):
             names = list(range(start, start + 90))
             opened.gallery.enrol(ACCOUNT, "c", enrolments(names, rows[start : start + 90]), entry=entry())
-            search(opened)
+            search(searched)
         for portion in np.array_split(rng.permutation(900), 6)[:4]:
             seen.append(opened.gallery.erase(ACCOUNT, "c", [name_id(int(at)) for at in portion], entry=entry()))
-            search(opened)
+            search(searched)
         again = unit_rows(40, DIMENSION, 3)
         opened.gallery.enrol(ACCOUNT, "c", enrolments(range(860, 900), again), entry=entry())
-        search(opened)
-    with world(folder, index_factory=kind) as opened:
+        search(searched)
+    with world(folder, index_factory=kind, postgres_url=url, **files) as opened:
         search(opened)
     return seen
 
@@ -66,6 +90,42 @@ def test_every_index_gives_the_same_answers(tmp_path: Path, expected: list[Any],
     assert len(expected) > 80
     for at, (wanted, found) in enumerate(zip(expected, script(tmp_path, KINDS[name]), strict=True)):
         assert found == wanted, f"observation {at}"
+
+
+@pytest.mark.parametrize("asks_another", [False, True], ids=["one node", "two nodes"])
+@pytest.mark.parametrize("name", KINDS)
+def test_postgresql_gives_the_same_answers(
+    tmp_path: Path, expected: list[Any], name: str, asks_another: bool, postgres_url: str
+) -> None:
+    found = script(tmp_path, KINDS[name], postgres_url, asks_another=asks_another)
+    for at, (wanted, given) in enumerate(zip(expected, found, strict=True)):
+        assert given == wanted, f"observation {at}"
+
+
+@pytest.mark.parametrize("keeps_each", [1, 3], ids=["kept each time", "kept now and then"])
+@pytest.mark.parametrize("nodes", ["embedded", "one node", "two nodes"])
+def test_an_index_opened_from_its_files_gives_the_same_answers(
+    tmp_path: Path, expected: list[Any], request: pytest.FixtureRequest, nodes: str, keeps_each: int
+) -> None:
+    """It is written, dropped from memory, opened from the files and caught up between any two rounds of searches."""
+    url = None if nodes == "embedded" else request.getfixturevalue("postgres_url")
+    rounds, from_files = [0], [0]
+
+    def reopens(gallery: Any) -> None:
+        uid, shelves = gallery.collection(ACCOUNT, "c").uid, gallery._shelves
+        shelves._keeper.stop()
+        rounds[0] += 1
+        with shelves.references.lent(uid):
+            pass
+        if rounds[0] % keeps_each == 0:
+            shelves.keep(uid, is_due=True)
+        shelves.references.forget(uid)
+        from_files[0] += shelves.files.has(uid)
+
+    found = script(tmp_path, tiered(50), url, asks_another=nodes == "two nodes", reopens=reopens)
+    for at, (wanted, given) in enumerate(zip(expected, found, strict=True)):
+        assert given == wanted, f"observation {at}"
+    assert from_files[0] > 10
 
 
 def test_the_tiers_without_faiss_give_the_same_answers(

@@ -8,7 +8,6 @@ log say once all is quiet.
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import shutil
 import signal
@@ -18,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,8 @@ from countenance_audit.receipt import parse as parse_receipt
 
 from tests.e2e.conftest import Server, start
 from tests.postgres import Cluster
+
+from . import relay
 
 COLLECTION = "faces"
 RECEIPT = "x-countenance-receipt"
@@ -97,6 +98,8 @@ class Load:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._number = 0
+        self._deleting: set[str] = set()
+        """May be gone already, or not."""
         works: list[Callable[[random.Random], None]] = [
             self._enrol,
             self._enrol,
@@ -170,10 +173,12 @@ class Load:
     def _delete(self, rng: random.Random) -> None:
         with self._lock:
             there = [each for each in self.told.enrolled if each not in self.told.deleted]
+        time.sleep(rng.uniform(0.1, 0.4))  # fewer than are enrolled meanwhile
         if len(there) < 10:
-            time.sleep(0.1)
             return
         wanted = rng.sample(there, 2)
+        with self._lock:
+            self._deleting.update(wanted)
         answer = self._call(rng, "write", lambda client: client.delete_faces(CollectionId=COLLECTION, FaceIds=wanted))
         # One that was tried and failed may be gone or not: it takes no part from here on.
         with self._lock:
@@ -206,7 +211,7 @@ class Load:
             self.told.searches += 1
             self.told.found_after_deletion += found & deleted
             if len(found) < 4096:
-                still = {each for each in enrolled if each in self.told.enrolled}
+                still = {each for each in enrolled if each in self.told.enrolled and each not in self._deleting}
                 self.told.missed_after_enrolment += still - found - {probe}
 
 
@@ -279,7 +284,7 @@ class Wire:
     def __init__(self, cluster: Cluster) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
-        self._process = subprocess.Popen([sys.executable, __file__, str(self.port), str(cluster.port)])
+        self._process = subprocess.Popen([sys.executable, relay.__file__, str(self.port), str(cluster.port)])
         deadline = time.monotonic() + 10
         while True:
             try:
@@ -302,34 +307,3 @@ class Wire:
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
-
-
-def _relay(listen: int, to: int) -> None:
-    """What `Wire` runs."""
-
-    def pump(source: socket.socket, target: socket.socket) -> None:
-        try:
-            while part := source.recv(65_536):
-                target.sendall(part)
-        except OSError:
-            pass
-        finally:
-            for each in (source, target):
-                with suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-
-    with socket.create_server(("127.0.0.1", listen)) as server:
-        while True:
-            near, _ = server.accept()
-            try:
-                far = socket.create_connection(("127.0.0.1", to))
-            except OSError:
-                near.close()
-                continue
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=pump, args=(one, other), daemon=True).start()
-
-
-if __name__ == "__main__":
-    os.setpgrp()
-    _relay(int(sys.argv[1]), int(sys.argv[2]))

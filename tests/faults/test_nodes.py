@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.e2e.conftest import People, Server
+from tests.e2e.conftest import Server
 from tests.postgres import Cluster
 
 from . import nodes
@@ -26,8 +26,10 @@ BEFORE_S, AFTER_S = 4.0, 8.0
 
 
 @pytest.fixture
-def images(people: People) -> list[bytes]:
-    return [path.read_bytes() for paths in people.values() for path in paths]
+def images(test_data: Path) -> list[bytes]:
+    found = sorted((test_data / "faces" / "dlib_johns").rglob("*.jpg"))
+    assert found
+    return [path.read_bytes() for path in found]
 
 
 @pytest.fixture
@@ -244,9 +246,8 @@ def small_disk() -> Iterator[Path]:
 
 def fill(file: Path) -> None:
     """Write until there is no space left."""
-    with file.open("wb") as out, contextlib.suppress(OSError):
+    with file.open("wb", buffering=0) as out:
         for size in (1 << 20, 1 << 12):
             with contextlib.suppress(OSError):
-                while True:
-                    out.write(bytes(size))
-                    out.flush()
+                while out.write(bytes(size)):
+                    pass

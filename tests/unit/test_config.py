@@ -271,4 +271,4 @@ def test_every_setting_is_described() -> None:
     described = describe()
     assert [each.name for each in described] == [each.name for each in dataclasses.fields(Settings)]
     assert all(each.doc.endswith(".") and len(each.doc) > 20 for each in described)
-    assert [each.name for each in described if each.secret] == ["s3_secret_key"]
+    assert [each.name for each in described if each.secret] == ["database", "s3_secret_key"]

@@ -8,6 +8,7 @@ from countenance import __version__
 from countenance.cli.administration import account, bucket, key
 from countenance.cli.backup import backup
 from countenance.cli.calibrate import calibrate
+from countenance.cli.capacity import capacity
 from countenance.cli.certificates import certificate, evidence, period
 from countenance.cli.collection import collection
 from countenance.cli.compare import compare
@@ -85,6 +86,7 @@ for _command in (
     evaluate,
     calibrate,
     config,
+    capacity,
     doctor,
 ):
     main.add_command(_command)

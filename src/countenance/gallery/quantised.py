@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from countenance.gallery.chosen_scan import alone
 from countenance.gallery.comparison import Ranking
 from countenance.gallery.exact import chooser_of, use_threads
+from countenance.gallery.products import prepare
 from countenance.gallery.rows import TemplateRows, positions_of
 from countenance.gallery.segments import BLOCK_ROWS, MemoryRows, Segment, SegmentRows
 from countenance.gallery.selection import Part, Probes, Scan
@@ -236,6 +237,7 @@ class QuantisedIndex:
     def _made(self, sources: list[_Held], positions: list[NDArray[np.intp]]) -> Segment | None:
         if not sum(map(len, positions)):
             return None
+        prepare()  # here nobody waits for it
         pairs = list(zip(sources, positions, strict=True))
         face_ids = np.concatenate([each.rows.face_ids[at] for each, at in pairs])
         templates = (rows for each, at in pairs for _, rows in _living(each, at))

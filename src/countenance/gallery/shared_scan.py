@@ -116,7 +116,9 @@ def shared(parts: Sequence[Part], probes: Probes, count: int, *, threads: int | 
     task = _Task.of(parts, probes, count)
     workers = [_Worker(task) for _ in range(min(threads, len(task.todo)))]
     waiting = [_pool().submit(worker.run) for worker in workers[1:]]
-    found = Kept.joined([workers[0].run(), *(each.result() for each in waiting)])
+    mine = workers[0].run()
+    # One that other batches left no thread for has nothing to do any more.
+    found = Kept.joined([mine, *(each.result() for each in waiting if not each.cancel())])
     task.lift(floor_of(found, count, len(probes)))
     rankings = settled(parts, probes, found.only(found.upper >= task.floor[found.probe]), count)
     for at in np.flatnonzero(task.hopeless):

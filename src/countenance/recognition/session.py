@@ -47,6 +47,23 @@ class Gpu:
     """The most that one session's arena takes; what CUDA and cuDNN take for themselves comes on top."""
 
 
+def _silence() -> None:
+    """Keep both runtimes from reporting to their makers, which their official builds do unless told beforehand.
+
+    Importing OpenVINO 2026.4 sends an event through Google Analytics, with an identifier kept in `~/intel`
+    (openvino/tools/ovc/__init__.py); without the module `openvino_telemetry` it sends nothing. ONNX Runtime has sent
+    processes, sessions and hashes of models to Microsoft since 1.29, with an identifier in `~/.cache/Microsoft`, unless
+    this variable is set before it starts (https://github.com/microsoft/onnxruntime/pull/27379). A server that sees
+    faces reports to nobody.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # so that importing it fails
+
+
+_silence()  # here, as no other module imports a runtime (.importlinter), and before any of the imports below
+
+
 class Session(Protocol):
     """A graph that is ready to run. Thread-safe."""
 

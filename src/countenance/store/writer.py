@@ -348,6 +348,7 @@ class Writer:
             self._break(failure)
         meaning = self._session.meaning(failure)
         if not isinstance(meaning, DatabaseError):
+            _LOG.error("nothing is written: %s", failure)  # why is for whoever runs the server, not for callers
             meaning = DatabaseError("The change could not be confirmed as stored.")
         for check in self.when_in_doubt:
             try:

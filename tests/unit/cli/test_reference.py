@@ -27,7 +27,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["generate_settings", "generate_cli"])
+@pytest.mark.parametrize("name", ["generate_settings", "generate_cli", "generate_capacity"])
 def test_the_page_is_what_the_code_says(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

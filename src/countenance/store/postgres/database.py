@@ -173,6 +173,12 @@ class PostgresDatabase(Database):
                 except DatabaseError:
                     connection.close()
 
+    def clock_us(self, connection: Connection) -> int:
+        ((now,),) = connection.execute(
+            "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS INTEGER)"
+        ).fetchall()
+        return int(now)
+
     def copy_to(self, target: Path) -> None:
         raise DatabaseError(
             "This server's database is PostgreSQL, which is backed up by its own tools.",
