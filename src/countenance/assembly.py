@@ -206,6 +206,8 @@ def open_service(settings: Settings, share: Share | None = None, *, role: str = 
         register.presence.tell(
             partial(_told, role, engine.model_version, gallery, elsewhere, register.ledger.witnessing)
         )
+        # No call is in progress when this is undone, and the gallery tells nothing any more.
+        stack.callback(setattr, register.presence, "told", partial(_starting, role))
         if share is None:
             register.samples.sweep()
         stack.callback(_retention(settings, register).stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -83,7 +84,7 @@ def test_what_is_written_through_one_is_read_through_the_other(served: Server, p
             client.list_collections()
     told = command(served, "topology")
     assert told["is_shared"]
-    assert [each["role"] for each in told["nodes"]] == ["worker 1 of 2", "worker 2 of 2"]
+    assert sorted(each["role"] for each in told["nodes"]) == ["worker 1 of 2", "worker 2 of 2"]
     assert sum(each["duties"] == ["upkeep"] for each in told["nodes"]) == 1
     page = urllib.request.urlopen(f"{served.endpoint}/metrics", timeout=30).read().decode()
     assert 'countenance_worker_up{worker="1"} 1' in page
@@ -149,6 +150,16 @@ def test_a_worker_that_is_killed_under_load_takes_nothing_with_it(served: Server
     assert all(each.index < size for each in held)
     assert served.stop() == 0
     is_clean(served)
+    assert said_publicly(served, "start") == said_publicly(served, "stop") == 1  # the log's, not a worker's
+
+
+def said_publicly(server: Server, kind: str) -> int:
+    connection = sqlite3.connect(f"file:{server.data}/countenance.db?mode=ro", uri=True)
+    try:
+        leaves = connection.execute("SELECT leaf FROM log_leaves WHERE substr(leaf, 1, 1) = x'7b'").fetchall()
+    finally:
+        connection.close()
+    return sum(json.loads(leaf)["kind"] == kind for (leaf,) in leaves)
 
 
 def until(what: Any, seconds: float) -> None:
@@ -181,8 +192,6 @@ def test_one_that_is_suspended_loses_what_only_one_may_do(served: Server) -> Non
 
 def duty(server: Server) -> str:
     """Who holds the lease, by the database itself: a worker that is suspended may have been given the request."""
-    import sqlite3
-
     connection = sqlite3.connect(f"file:{server.data}/countenance.db?mode=ro", uri=True)
     try:
         return str(connection.execute("SELECT holder FROM store_lease WHERE duty = 'upkeep'").fetchone()[0])

@@ -326,6 +326,7 @@ TEXTS = {
     "party.show": ("account_id",),
     "party.statements": (),
     "screening.progress": (),
+    "topology.show": (),
     "certificate.issue": ("identifier", "from", "until", "requester"),
     "certificate.list": (),
     "certificate.refuse": ("request",),
