@@ -194,7 +194,7 @@ class Shelves:
         def gone_since() -> Sequence[bytes]:
             change = self._since(uid, revision, changes.Of.REFERENCES)
             if change is None:
-                raise _TooOldError("The index files took so long that the list of changes does not reach back.")
+                raise TooOldError("The index files took so long that the list of changes does not reach back.")
             return _gone(change)
 
         kept, moved = self.files.keep(
@@ -334,7 +334,7 @@ class Shelves:
         return _Stored(self._database, self._keyring, uid)
 
 
-class _TooOldError(GalleryError):
+class TooOldError(GalleryError):
     """A file was overtaken by changes while it was written."""
 
 

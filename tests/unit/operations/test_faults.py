@@ -29,6 +29,9 @@ from countenance.gallery import (
     UserExists,
     UserNotFound,
 )
+from countenance.gallery.inspection import IndexBusy
+from countenance.gallery.segment_format import SegmentFileUnusable
+from countenance.gallery.shelves import TooOldError
 from countenance.ledger.copies import RecoveryFailed
 from countenance.ledger.counting import StatementError
 from countenance.ledger.entry import NotRecordable
@@ -103,6 +106,9 @@ INTERNAL: set[type[Error]] = {
     DecidedMeanwhile,
     FenceBroken,
     AfterCommitError,
+    IndexBusy,
+    SegmentFileUnusable,
+    TooOldError,
     KeyringError,
     TemplateCorrupt,
     ModelPackError,
