@@ -18,6 +18,7 @@ SECTIONS = (
     "wire",
     "search",
     "scale",
+    "nodes",
     "durability",
     "ledger",
     "proofs",

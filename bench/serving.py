@@ -60,8 +60,12 @@ class Served:
 
 
 @contextmanager
-def served(data: Path) -> Iterator[Served]:
-    """Starts a server on a free port, waits until it is ready, stops it."""
+def served(data: Path, **settings: str) -> Iterator[Served]:
+    """Starts a server on a free port, waits until it is ready, stops it.
+
+    Args:
+        settings: by the names of their variables, without the prefix.
+    """
     log = data.parent / f"{data.name}.log"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -73,7 +77,7 @@ def served(data: Path) -> Iterator[Served]:
             [sys.executable, "-m", "countenance", "serve", "--port", str(port), "--data", str(data)],
             stdout=out,
             stderr=out,
-            env=kept,
+            env=kept | {f"COUNTENANCE_{name}": value for name, value in settings.items()},
         )
     try:
         while not _ready(port):

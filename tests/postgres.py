@@ -93,7 +93,10 @@ class Cluster:
             )
         while time.monotonic() < began + STARTED_S:
             try:
-                psycopg.connect(self.url("postgres"), connect_timeout=2).close()
+                with psycopg.connect(self.url("postgres"), connect_timeout=2) as connection:
+                    ((is_standby,),) = connection.execute("SELECT pg_is_in_recovery()").fetchall()
+                if is_standby:  # until it was promoted
+                    raise psycopg.OperationalError
             except psycopg.OperationalError:
                 assert self._process.poll() is None, (self.folder / "log").read_text()[-2_000:]
                 time.sleep(0.05)
@@ -114,6 +117,23 @@ class Cluster:
             for task in Path(f"/proc/{each}/task").glob("*/children"):
                 found += [int(pid) for pid in task.read_text().split()]
         return found
+
+    @classmethod
+    def restored(cls, base: Path, archive: Path, target: str) -> Cluster:
+        """A cluster from a base backup, brought up to a named restore point from the archived log. `base` goes into
+        it."""
+        made = cls()
+        shutil.rmtree(made.data)
+        base.rename(made.data)
+        with (made.data / "postgresql.auto.conf").open("a") as conf:
+            conf.write(f"port = {made.port}\nunix_socket_directories = '{made.folder}'\narchive_mode = off\n")
+            conf.write(f"restore_command = 'cp {archive}/%f %p'\nrecovery_target_name = '{target}'\n")
+            conf.write("recovery_target_action = promote\n")
+        (made.data / "recovery.signal").touch()
+        if made._user is not None:
+            for each in (made.data, *made.data.rglob("*")):
+                shutil.chown(each, made._user)
+        return made
 
     def is_running(self) -> bool:
         """Whether the postmaster is there."""

@@ -30,7 +30,8 @@ from countenance import pipeline, relocation, restoration
 from countenance.accounts import Accounts, Credentials, Party, PartyError
 from countenance.config import Settings, SettingsError
 from countenance.errors import Error
-from countenance.gallery import INDEX_FOLDER, RebuildReport, Share, SqliteGallery, tiered
+from countenance.gallery import INDEX_FOLDER, RebuildReport, SqliteGallery, tiered
+from countenance.gallery import Share as Part
 from countenance.gallery.answering import Answer as Answer
 from countenance.gallery.answering import Answering as Answering
 from countenance.gallery.node_client import NodeClient
@@ -42,6 +43,8 @@ from countenance.ledger.timestamp import Authority, Timestamping
 from countenance.ledger.witnessing import clients_of
 from countenance.operations import Service, certificates, indexes, migration, persons
 from countenance.operations.behind import Behind
+from countenance.operations.buckets import Buckets, OwnBuckets, SharedBuckets
+from countenance.operations.elsewhere import STARTING, Elsewhere
 from countenance.operations.enrolled import WITH_GALLERY
 from countenance.operations.governance import Governance
 from countenance.operations.pagination import Cursors
@@ -57,13 +60,14 @@ from countenance.recognition import (
     modelpack,
     use_calling_thread_only,
 )
+from countenance.recognition.engine import CORES_PER_LANE, usable_cores
 from countenance.samples import Daily, Samples
 from countenance.sources import FolderSource, GrantedSource, ImageSource, S3Source
 from countenance.standing import places, rules
 from countenance.standing.documents import Documents
 from countenance.standing.places import Places
 from countenance.standing.record import DAY_US, Terms
-from countenance.store import Database, Entry, IntegrityErrors, Keyring, SqliteDatabase, sync_folder
+from countenance.store import Database, Entry, IntegrityErrors, Keyring, SqliteDatabase, leases, sync_folder
 from countenance.store.leases import Presence
 from countenance.store.ownership import FolderOwned, Ownership
 
@@ -88,10 +92,10 @@ class Register:
     ledger: Ledger
     samples: Samples
     governance: Governance
-    open_gallery: Callable[[], SqliteGallery]
-    """With indexes as these settings want them."""
     presence: Presence
     """Of this process among those that share the store, and what it looks after."""
+    open_gallery: Callable[[], SqliteGallery]
+    """With indexes as these settings want them."""
     make_engine: Callable[[], Engine]
     """Loads the model in use, for work on the host that needs one."""
     model_version: str
@@ -130,19 +134,14 @@ class Assembled:
     register: Register
     gallery: SqliteGallery
     rebuilt: RebuildReport
+    address: list[str]
+    """Where other nodes are to ask this one; nothing until calls are answered, and when no more are taken."""
 
-    @property
-    def answering(self) -> Answering | None:
-        """What other nodes are answered; None where there are none."""
-        return self.gallery.answering if self.register.database.is_shared else None
-
-    def announce(self, url: str) -> None:
-        """Tell other nodes that this one answers searches, at this address; none if it is empty."""
-        self.register.presence.tell(lambda: {"version": countenance.__version__, **self.gallery.announcement(url)})
-
-    def retire(self) -> None:
-        """Tell them that it does not any more."""
-        self.register.presence.tell(dict)
+    def announce(self, address: str) -> None:
+        """Tell other nodes, if there can be any, that this one answers searches; theirs at this address, if any."""
+        self.address[:] = [address]
+        if self.register.database.is_shared:
+            self.register.presence.look()
 
 
 @contextmanager
@@ -156,17 +155,53 @@ def open_admin(settings: Settings) -> Iterator[Register]:
         yield register
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What workers over one data folder have in common, made before they are forked.
+
+    Attributes:
+        of: how many there are.
+        start: members of the log's start entry.
+        buckets: what accounts have left of their quotas.
+    """
+
+    of: int
+    start: Mapping[str, Any]
+    buckets: Buckets
+
+
 @contextmanager
-def open_service(settings: Settings) -> Iterator[Assembled]:
-    """Takes the data folder and assembles the server in it."""
-    data = settings.data_dir
-    quotas = Quotas.parse(settings.quotas)
-    with ExitStack() as stack:
-        stack.enter_context(Ownership(data))
+def prepared(settings: Settings) -> Iterator[Share]:
+    """Takes the data folder for workers, and does in it what has to be done once, before they start."""
+    quotas = Quotas.parse(settings.quotas)  # what is wrong with them is told before anything is made
+    with Ownership(settings.data_dir):
         start = _start_members(settings)
-        register = stack.enter_context(_register(settings, start))
+        with _register(settings) as register:
+            if settings.database is None:  # else others may be at work
+                register.database.maintain(leases.nobody)
+            register.samples.sweep()
+        yield Share(settings.workers, start, SharedBuckets() if quotas.limits else OwnBuckets())
+
+
+@contextmanager
+def open_service(settings: Settings, share: Share | None = None, *, role: str = "server") -> Iterator[Assembled]:
+    """Takes the data folder and assembles the server in it.
+
+    Args:
+        share: for one of several workers, whose parent has taken the folder.
+        role: what it is, for who looks at the nodes.
+    """
+    data = settings.data_dir
+    quotas = Quotas.parse(settings.quotas, buckets=share.buckets if share else None)
+    with ExitStack() as stack:
+        if share is None:
+            stack.enter_context(Ownership(data))
+        start = _start_members(settings) if share is None else share.start
+        register = stack.enter_context(
+            _register(settings, start, is_shared=share is not None, is_prepared=share is not None, role=role)
+        )
         use_calling_thread_only()
-        engine = _engine(settings)
+        engine = _engine(settings, of=share.of if share else 1)
         stack.callback(engine.close)
         if engine.calibration.sha256 not in {each["sha256"] for each in start["models"]}:
             raise ModelPackError("the calibration was replaced while the server started", hint="start it again")
@@ -174,7 +209,20 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
         stack.callback(gallery.close)
         rebuilt = gallery.warm()
         _tell_of_others(gallery, engine)
-        register.samples.sweep()
+        progress = register.governance.progress
+        elsewhere = Elsewhere(
+            register.database, register.presence, progress, partial(persons.subject, register.accounts)
+        )
+        if register.database.is_shared:
+            progress.elsewhere = elsewhere
+        address: list[str] = []
+        register.presence.tell(
+            partial(_told, role, engine.model_version, gallery, elsewhere, register.ledger.witnessing, address)
+        )
+        # No call is in progress when this is undone, and the gallery tells nothing any more.
+        stack.callback(setattr, register.presence, "told", partial(_starting, role))
+        if share is None:
+            register.samples.sweep()
         stack.callback(_retention(settings, register).stop)
         stack.callback(_expiry(register, gallery).stop)
         screening = _screening(register)
@@ -202,7 +250,35 @@ def open_service(settings: Settings) -> Iterator[Assembled]:
             admits=quotas.take,
             most=quotas.most,
         )
-        yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt)
+        yield Assembled(service=service, register=register, gallery=gallery, rebuilt=rebuilt, address=address)
+
+
+def _starting(role: str) -> dict[str, Any]:
+    """What a process says of itself to those that share its store, until it answers."""
+    return {"role": role, "state": STARTING, "version": countenance.__version__, "process": os.getpid()}
+
+
+def _told(
+    role: str,
+    model_version: str,
+    gallery: SqliteGallery,
+    elsewhere: Elsewhere,
+    witnessing: Witnessing,
+    address: list[str],
+) -> dict[str, Any]:
+    """And then."""
+    stats = gallery.stats()
+    return {
+        **_starting(role),
+        "state": "ready",
+        "face_model": model_version,
+        "collections_loaded": stats.loaded_collections,
+        "references_loaded": stats.loaded_references,
+        "index_bytes": stats.index_bytes,
+        "refusals": dict(witnessing.refusals),
+        **elsewhere.told(),
+        **next((gallery.announcement(each) for each in address), {}),
+    }
 
 
 def pack_of(settings: Settings) -> str:
@@ -315,13 +391,27 @@ def _store(settings: Settings, *, is_shared: bool = False) -> Iterator[tuple[Dat
 
 @contextmanager
 def _register(
-    settings: Settings, start: Mapping[str, Any] | None = None, *, is_shared: bool = False
+    settings: Settings,
+    start: Mapping[str, Any] | None = None,
+    *,
+    is_shared: bool = False,
+    is_prepared: bool = False,
+    role: str = "host",
 ) -> Iterator[Register]:
+    """The store and the accounts.
+
+    Args:
+        start: members of the start entry; None for work on the host.
+        is_shared: whether other processes write to the store meanwhile; PostgreSQL's is always shared.
+        is_prepared: whether somebody else did what a start does once.
+        role: what this process is, for those that share the store.
+    """
     data = settings.data_dir
     with ExitStack() as stack:
-        restoration.sweep(data)
+        if not is_prepared:
+            restoration.sweep(data)
         database, keyring = stack.enter_context(_store(settings, is_shared=is_shared))
-        presence = Presence(database)
+        presence = Presence(database, partial(_starting, role))
         stack.callback(presence.stop)
         log = Log(database, keyring, data, origin=settings.ledger_origin, before_writing=_outside(settings))
         witnessing = Witnessing(
@@ -340,13 +430,14 @@ def _register(
             witnessing=witnessing,
             floor_years=settings.ledger_floor_years,
             periods=periods,
-            lease=presence.upkeep,
+            presence=presence,
         )
         stack.callback(ledger.close)
         accounts = Accounts(database, keyring, Acts(log.storage).granted)
-        if restoration.replay_erasures(database, log):
-            restoration.reconcile(database, log, "an older database was put in place")
-        _first_use(settings, accounts)
+        if not is_prepared:
+            if restoration.replay_erasures(database, log):
+                restoration.reconcile(database, log, "an older database was put in place")
+            _first_use(settings, accounts)
         samples = Samples(
             database, keyring, data, keeps=settings.samples == "matches", max_bytes=settings.sample_max_bytes
         )
@@ -378,8 +469,8 @@ def _register(
             ledger=ledger,
             samples=samples,
             governance=governance,
-            open_gallery=partial(_gallery, settings, database, keyring),
             presence=presence,
+            open_gallery=partial(_gallery, settings, database, keyring),
             make_engine=partial(_engine, settings),
             model_version=modelpack.load(pack_of(settings), settings.data_dir / "models").version_with(settings.flip),
         )
@@ -392,13 +483,13 @@ def _gallery(settings: Settings, database: Database, keyring: Keyring) -> Sqlite
         index_factory=tiered(settings.index_quantised_from),
         index_folder=settings.data_dir / INDEX_FOLDER,
         index_files_from=settings.index_files_from,
-        share=Share.parse(settings.search_shard or ""),
+        share=Part.parse(settings.search_shard or ""),
         client=NodeClient(ca_file=settings.node_ca_file, allows_plain=settings.insecure_http),
     )
 
 
-def _engine(settings: Settings) -> Engine:
-    """The model in use, loaded. Raises ModelPackError."""
+def _engine(settings: Settings, *, of: int = 1) -> Engine:
+    """The model in use, loaded, for one of so many processes that share the cores. Raises ModelPackError."""
     models = settings.data_dir / "models"
     pack = modelpack.load(pack_of(settings), models)
     if not modelpack.is_accepted(pack, models):
@@ -406,11 +497,16 @@ def _engine(settings: Settings) -> Engine:
             f"the model pack {pack.name} is not for commercial use, and nobody accepted that",
             hint=f"`countenance models use {pack.name} --accept-licence`, if your use is within its terms",
         )
+    lanes, threads = settings.inference_workers, settings.inference_threads
+    if of > 1:
+        cores = max(1, usable_cores() // of)
+        lanes = lanes or max(1, cores // CORES_PER_LANE)
+        threads = threads or max(1, cores // lanes)
     return build_engine(
         cache_dir=models,
         runtime=settings.runtime,
-        threads=settings.inference_threads,
-        workers=settings.inference_workers,
+        threads=threads,
+        workers=lanes,
         queue_limit=settings.inference_queue,
         strict_formats=settings.strict_formats,
         max_pixels=settings.max_image_pixels,

@@ -35,6 +35,7 @@ def script(
     *,
     asks_another: bool = False,
     parts: Sequence[str] = (),
+    reopens: Callable[[Any], None] | None = None,
 ) -> list[Any]:
     """What a caller sees of a gallery that is filled, searched, thinned out, changed and opened again.
 
@@ -42,6 +43,7 @@ def script(
         url: of the PostgreSQL that it is kept in; None: an embedded file.
         asks_another: search at a second node of the same database.
         parts: of the nodes that index a part each and are searched in turn; the first one takes the changes.
+        reopens: done to the gallery that is searched, before each round of searches.
     """
     seen: list[Any] = []
     rng = np.random.default_rng(11)
@@ -51,6 +53,8 @@ def script(
     probes = np.concatenate([unit_rows(12, DIMENSION, 2), rows[300:301], rows[5:6]])
 
     def search(opened: Any) -> None:
+        if reopens is not None:
+            reopens(opened.gallery)
         for count in (1, 7, 50, 100, 4096):
             answer = opened.gallery.identify(ACCOUNT, "c", probes, max_candidates=count, exclude_face_id=name_id(5))
             seen.append([[(each.reference.face_id, each.comparison_score) for each in one] for one in answer])
@@ -58,6 +62,7 @@ def script(
         seen.append([(each.reference.face_id, each.comparison_score) for each in single[0]])
 
     with ExitStack() as stack:
+        files = {} if reopens is None else {"index_files_from": 50}
         searchers: list[Any] = []
         if parts:
             assert url is not None
@@ -68,11 +73,11 @@ def script(
                 searchers.append(stack.enter_context(node(other, url, part, index_factory=kind)))
             time.sleep(2 * KNOWN_FOR_S)
         else:
-            opened = stack.enter_context(world(folder, index_factory=kind, postgres_url=url))
+            opened = stack.enter_context(world(folder, index_factory=kind, postgres_url=url, **files))
         turns = itertools.cycle(searchers or [opened])
         if asks_another:
             other = beside(folder, "other")
-            turns = itertools.repeat(stack.enter_context(world(other, index_factory=kind, postgres_url=url)))
+            turns = itertools.repeat(stack.enter_context(world(other, index_factory=kind, postgres_url=url, **files)))
         opened.create(dimension=DIMENSION)
         for start in range(0, 900, 90):
             names = list(range(start, start + 90))
@@ -84,7 +89,7 @@ def script(
         again = unit_rows(40, DIMENSION, 3)
         opened.gallery.enrol(ACCOUNT, "c", enrolments(range(860, 900), again), entry=entry())
         search(next(turns))
-    with world(folder, index_factory=kind, postgres_url=url) as opened:
+    with world(folder, index_factory=kind, postgres_url=url, **files) as opened:
         search(opened)
     return seen
 
@@ -119,6 +124,32 @@ def test_parts_give_the_same_answers(
     found = script(tmp_path, KINDS[name], postgres_url, parts=parts)
     for at, (wanted, given) in enumerate(zip(expected, found, strict=True)):
         assert given == wanted, f"observation {at}"
+
+
+@pytest.mark.parametrize("keeps_each", [1, 3], ids=["kept each time", "kept now and then"])
+@pytest.mark.parametrize("nodes", ["embedded", "one node", "two nodes"])
+def test_an_index_opened_from_its_files_gives_the_same_answers(
+    tmp_path: Path, expected: list[Any], request: pytest.FixtureRequest, nodes: str, keeps_each: int
+) -> None:
+    """It is written, dropped from memory, opened from the files and caught up between any two rounds of searches."""
+    url = None if nodes == "embedded" else request.getfixturevalue("postgres_url")
+    rounds, from_files = [0], [0]
+
+    def reopens(gallery: Any) -> None:
+        uid, shelves = gallery.collection(ACCOUNT, "c").uid, gallery._shelves
+        shelves._keeper.stop()
+        rounds[0] += 1
+        with shelves.references.lent(uid):
+            pass
+        if rounds[0] % keeps_each == 0:
+            shelves.keep(uid, is_due=True)
+        shelves.references.forget(uid)
+        from_files[0] += shelves.files.has(uid)
+
+    found = script(tmp_path, tiered(50), url, asks_another=nodes == "two nodes", reopens=reopens)
+    for at, (wanted, given) in enumerate(zip(expected, found, strict=True)):
+        assert given == wanted, f"observation {at}"
+    assert from_files[0] > 10
 
 
 def test_the_tiers_without_faiss_give_the_same_answers(

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -25,9 +27,12 @@ from countenance.accounts import AccessKeyNotFound
 from countenance.errors import Error
 from countenance.ledger import Opaque, accounting, fsck, microseconds, statement
 from countenance.ledger.metering import PriceTable
+from countenance.operations.elsewhere import Elsewhere
+from countenance.operations.persons import subject
 from countenance.policy.policyset import composed
 from countenance.standing import places
 from countenance.store import DatabaseError, DecidedMeanwhile, FenceBroken
+from countenance.store.leases import Presence
 from tests.conformance.in_process import InProcess, ScriptedEngine, code_of, service_in
 from tests.unit.accounts.declarations import CUSTOMER
 
@@ -400,3 +405,70 @@ def test_a_third_joins_and_knows_everything(tmp_path: Path) -> None:
             do(third, "key.revoke", access_key_id=keys[0])
         assert code(one, keys, "ListCollections", {}) == "UnrecognizedClientException"
         is_clean(one, other)
+
+
+@contextmanager
+def present(*houses: InProcess) -> Iterator[None]:
+    """Each says what its calls are doing."""
+    made = []
+    for house in houses:
+        progress = house.service.governance.progress
+        presence = Presence(house.database, renew_s=0.05)
+        elsewhere = Elsewhere(house.database, presence, progress, partial(subject, house.service.accounts))
+        progress.elsewhere = elsewhere
+        presence.tell(elsewhere.told)
+        presence.start()
+        made.append(presence)
+    try:
+        yield
+    finally:
+        for presence in made:
+            presence.stop()
+
+
+def test_an_erasure_waits_for_calls_elsewhere_that_do_not_know_of_it(both: tuple[InProcess, InProcess]) -> None:
+    one, other = both
+    one.ok("CreateCollection", {"CollectionId": "people"})
+    enrol = {"CollectionId": "people", "Image": IMAGE, "ExternalImageId": "ann", "MaxFaces": 1}
+    one.ok("IndexFaces", enrol)
+    owner, events = one.account.account_id, list[str]()
+    is_in, may_go_on = threading.Event(), threading.Event()
+    real = other.service.engine.analyse
+
+    def slow(image: bytes, *, max_faces: int = 100) -> Any:
+        is_in.set()
+        may_go_on.wait(30)
+        return real(image, max_faces=max_faces)
+
+    def enrolment() -> None:
+        other.ok("IndexFaces", enrol)
+        events.append("enrolled")
+
+    def erasure() -> None:
+        do(one, "person.erase", account_id=owner, external_image_id="ann", ground="asked for it")
+        events.append("erased")
+
+    with present(one, other), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(other.service.engine, "analyse", slow)
+        first = threading.Thread(target=enrolment)
+        first.start()
+        assert is_in.wait(30)  # it was let through
+        second = threading.Thread(target=erasure)
+        second.start()
+        deadline = time.monotonic() + 30
+        while not (one.service.governance.progress.erased() and elsewhere_erases(other, owner)):
+            assert time.monotonic() < deadline
+        patched.setattr(other.service.engine, "analyse", real)
+        assert code_of(other.call("IndexFaces", enrol)) != "OK"  # a call that begins now knows
+        assert events == []
+        may_go_on.set()
+        first.join()
+        second.join()
+    assert events == ["enrolled", "erased"]
+    assert one.ok("ListFaces", {"CollectionId": "people"})["Faces"] == []
+    assert other.ok("ListFaces", {"CollectionId": "people"})["Faces"] == []
+    is_clean(one, other)
+
+
+def elsewhere_erases(house: InProcess, account: str) -> bool:
+    return house.service.governance.progress.is_erasing(account)

@@ -9,6 +9,7 @@ import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +20,12 @@ ROWS = unit_rows(400, 16, 11)
 Pair = tuple[World, World]
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    with world(tmp_path, synchronous="NORMAL") as one, world(tmp_path, synchronous="NORMAL") as other:
+@pytest.fixture(params=["sqlite", "postgres"])
+def pair(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pair]:
+    options: dict[str, Any] = {"synchronous": "NORMAL"}
+    if request.param == "postgres":
+        options["postgres_url"] = request.getfixturevalue("postgres_url")
+    with world(tmp_path, **options) as one, world(tmp_path, **options) as other:
         one.create()
         yield one, other
 

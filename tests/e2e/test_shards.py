@@ -171,14 +171,17 @@ def test_two_halves_answer_as_one_node_does(shards: Shards, people: People) -> N
     whole = shards.join()
     assert answers(shards, whole, people, faces) == found
 
-    until(lambda: [each["rows"] for each in shards.topology(first)[1]["nodes"]] == [*halves, len(faces)])
+    def loaded() -> list[int]:
+        return [each["references_loaded"] for each in shards.topology(first)[1]["nodes"]]
+
+    until(lambda: loaded() == [*halves, len(faces)])
     code, told = shards.topology(second)
     assert (code, told["covered"], told["missing"]) == (0, True, [])
-    assert [each["part"] for each in told["nodes"]] == ["1/2", "2/2", "all"]
+    assert [each["part"] for each in told["nodes"]] == ["1/2", "2/2", "1/1"]
     assert {each["behind"] for each in told["nodes"]} == {0}
-    assert {each["listening"] for each in told["nodes"]} == {True}
+    assert {each["is_listening"] for each in told["nodes"]} == {True}
     assert [each["url"] for each in told["nodes"]] == [each.endpoint for each in shards.nodes]
-    assert told["leases"] == [{"duty": "upkeep", "node": told["nodes"][0]["node"]}]
+    assert [each["duties"] for each in told["nodes"]] == [["upkeep"], [], []]
     with urllib.request.urlopen(f"{second.endpoint}/metrics") as page:
         lines = page.read().decode().splitlines()
     for wanted in (
@@ -213,7 +216,7 @@ def test_without_a_part_searches_fail_until_somebody_has_it(shards: Shards, peop
     report = ready(first)[1]
     assert [name for name, holds in report.items() if holds is False] == ["parts_covered"]
     code, told = shards.topology(first)
-    assert (code, told["missing"], [each["live"] for each in told["nodes"]]) == (1, ["2/2"], [True, False])
+    assert (code, told["missing"], [each["is_live"] for each in told["nodes"]]) == (1, ["2/2"], [True, False])
     more = people[max(people)]
     answer = shards.client(first).index_faces(CollectionId="people", Image={"Bytes": more[0].read_bytes()}, MaxFaces=1)
     shards.client(first).delete_faces(CollectionId="people", FaceIds=[answer["FaceRecords"][0]["Face"]["FaceId"]])

@@ -20,7 +20,7 @@ if __name__ == "__main__":
     _REPOSITORY = Path(__file__).resolve().parents[2]
     sys.path[:0] = [str(_REPOSITORY), str(_REPOSITORY / "src")]
 
-from countenance.gallery import index_files, segment_file
+from countenance.gallery import index_files, index_manifest, segment_file
 from countenance.gallery.index import tiered
 from tests.congruence.samples import ACCOUNT, World, enrolments, entry, name_id, unit_rows, world
 
@@ -34,6 +34,7 @@ LATER = range(COUNT, COUNT + 20)
 @contextmanager
 def kept_world(folder: Path) -> Iterator[World]:
     with world(folder, index_factory=tiered(100), index_files_from=100) as opened:
+        opened.gallery._shelves._keeper.stop()
         yield opened
 
 
@@ -93,7 +94,7 @@ def main(folder: Path, what: str, step: int) -> None:
         steps = Steps(step)
         segment_file._pwrite = steps.overwriting(segment_file._pwrite)
         segment_file.SegmentFile.publish = steps.around(segment_file.SegmentFile.publish)  # type: ignore[method-assign]
-        index_files._write_manifest = steps.around(index_files._write_manifest)
+        index_manifest.write = steps.around(index_manifest.write)
         index_files._remove_others = steps.around(index_files._remove_others)
         opened.gallery._shelves.erase_from_files = steps.around(  # type: ignore[method-assign]
             opened.gallery._shelves.erase_from_files

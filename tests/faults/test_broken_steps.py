@@ -40,6 +40,7 @@ class Faulty:
             self._fail()
         result = getattr(self._real, name)(sql, *rest)
         if is_due:
+            result.close()  # done is done: a statement that is open still would hold the transaction
             self._fail()
         return result
 

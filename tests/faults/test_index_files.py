@@ -13,6 +13,7 @@ import pytest
 
 from countenance.gallery import changes, loading, records, segment_file
 from countenance.gallery.index import NumpyIndex
+from countenance.gallery.segment_format import SegmentFileUnusable
 from tests.congruence.samples import ACCOUNT, World, name_id
 
 from . import keeping
@@ -46,7 +47,7 @@ def faults_in(folder: Path) -> list[str]:
         for path in folder.glob("index/*/*.segment"):
             try:
                 ids = segment_file.open_file(path, seal).face_ids()
-            except segment_file.SegmentFileUnusable:
+            except SegmentFileUnusable:
                 continue  # nobody can read it
             for name in keeping.ERASED:
                 face_id = records.id_bytes(name_id(name))
@@ -137,6 +138,7 @@ def test_a_full_disk_costs_the_files_and_no_answer(small_disk: Path, tmp_path: P
     from tests.congruence.samples import world
 
     with world(tmp_path, index_factory=tiered(100), index_files_from=100, index_folder=small_disk / "index") as opened:
+        opened.gallery._shelves._keeper.stop()
         opened.create()
         keeping.enrol(opened, range(keeping.COUNT))
         before = full_world(opened)

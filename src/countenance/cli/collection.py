@@ -121,7 +121,7 @@ def collection_describe(collection_id: str, account_id: str | None, data_dir: Pa
     """
     said = {"collection_id": collection_id}
     answer = ask(data_dir, "collection.describe", **said, **({} if account_id is None else {"account_id": account_id}))
-    emit(answer, columns(["", ""], _described(answer)), as_json=as_json)
+    emit(answer, [f"{name:<10} {said}" for name, said in _described(answer)], as_json=as_json)
 
 
 @collection.command("verify-index", epilog=example("countenance collection verify-index staff"))
@@ -147,23 +147,20 @@ def collection_verify_index(collection_id: str, account_id: str | None, data_dir
     raise SystemExit(1)
 
 
-def _described(answer: dict[str, Any]) -> Iterator[list[Any]]:
-    yield ["faces", f"{answer['references']}, {answer['dimension']} features each, revision {answer['revision']}"]
+def _described(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "faces", f"{answer['references']}, {answer['dimension']} features each, revision {answer['revision']}"
     if answer["tier"] is None:
-        yield ["in memory", "no"]
+        yield "in memory", "no"
     else:
         behind = answer["revision"] - answer["loaded_revision"]
-        yield [
-            "in memory",
-            f"{answer['tier']}, {answer['rows']} rows" + (f", {behind} changes behind" if behind else ""),
-        ]
-        yield ["segments", f"{answer['segments']}, {answer['tail']} rows beside, {answer['tombstones']} rows gone"]
-        yield ["memory", f"{answer['memory_bytes'] / 1e6:.1f} MB"]
+        yield "in memory", f"{answer['tier']}, {answer['rows']} rows, {behind} changes behind"
+        yield "segments", f"{answer['segments']}, {answer['tail']} rows beside, {answer['tombstones']} rows gone"
+        yield "memory", f"{answer['memory_bytes'] / 1e6:.1f} MB"
     if answer["files_revision"] is None:
-        yield ["on disk", "no"]
+        yield "on disk", "no"
     else:
         behind = answer["revision"] - answer["files_revision"]
-        yield ["on disk", f"{answer['files']} files, {answer['disk_bytes'] / 1e6:.1f} MB, {behind} changes behind"]
+        yield "on disk", f"{answer['files']} files, {answer['disk_bytes'] / 1e6:.1f} MB, {behind} changes behind"
 
 
 @collection.command("duplicates", epilog=example("countenance collection duplicates staff --threshold 99"))

@@ -16,6 +16,7 @@ from countenance.config import Settings, load
 @click.option("--host", metavar="ADDRESS", help="Address to listen on (127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes any free one (8080).")
 @data_option
+@click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Processes that answer calls (1).")
 @click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain, PEM.")
 @click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Its private key, PEM.")
 @click.option(

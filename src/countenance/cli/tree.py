@@ -74,6 +74,7 @@ for _command in (
     retention,
     person,
     ledger,
+    topology,
     period,
     certificate,
     evidence,

@@ -166,9 +166,19 @@ class Settings:
         seconds(0.1, 3600),
         "Time a client has to send a request's headers: from connecting, later ones from their first byte.",
     )
-    max_connections: int = setting(1024, whole(1, 1_000_000), "Connections open at once; one more is answered 503.")
+    max_connections: int = setting(
+        1024, whole(1, 1_000_000), "Connections open at once, of all `workers` together; one more is answered 503."
+    )
+    workers: int = setting(
+        1,
+        whole(1, 256),
+        "Processes that answer calls, over one data folder and one port. Each has its own models and indexes in memory "
+        "and its share of the cores: docs/operations/workers.md.",
+    )
     worker_threads: int = setting(
-        16, whole(1, 1024), "Calls worked on at once, those that wait for inference or S3 included."
+        16,
+        whole(1, 1024),
+        "Calls worked on at once, those that wait for inference or S3 included; of each of the `workers`.",
     )
     shutdown_grace_s: float = setting(
         30.0, seconds(0, 3600), "Time that calls in flight have to finish when the server is told to stop."
@@ -410,6 +420,8 @@ class Settings:
                 yield f"search_shard {self.search_shard[:20]!r} is no part", f"1/2, 2/2; at most {MOST_PARTS} parts"
             if self.database is None:
                 yield "search_shard is given without database", "parts are for nodes that share a PostgreSQL"
+            if self.workers > 1:
+                yield "search_shard is given with workers", "other nodes ask a node of one process: start more nodes"
             if self.node_url is None and _is_any(self.host):
                 yield f"host {self.host} is no address that other nodes could call", "set node_url"
         if self.node_url is not None:

@@ -22,7 +22,7 @@ from countenance.gallery.comparison import Ranking, comparison_scores, rank
 from countenance.gallery.rows import TemplateRows
 from countenance.gallery.segments import Block, MemoryRows
 from countenance.gallery.selection import Part, Probes, Scan
-from countenance.gallery.shared_scan import shared
+from countenance.gallery.shared_scan import cores, pool, shared
 
 faiss: Any
 try:
@@ -33,6 +33,7 @@ except ImportError:  # platforms without a wheel: the same answers, more slowly
 _SCAN_FROM_ROWS = 256  # below it a scan costs more than scoring every row
 _SPARE = 16  # rows fetched beyond what is asked, so that rounding at the last place rarely needs a second scan
 _SHARED_FROM_PROBES = 5  # measured: a shared scan of fp16 rows costs four of FAISS's, for up to thirty-two probes
+_APART_FROM_FEATURES = 4_000_000  # rows times dimension: below, a scan takes less than waking a thread for it
 _MOST_CHOSEN = 4_096  # rows a probe, beyond which FAISS's selection costs more than a shared scan
 
 
@@ -155,8 +156,7 @@ class FaissIndex:
         ready, part = Probes(probes), self.part()
         if len(probes) >= _SHARED_FROM_PROBES or count > _MOST_CHOSEN:
             return shared([part], ready, count)
-        use_threads(self._threads)
-        return alone([part], ready, count, _SPARE)
+        return chosen([part], ready, count, _SPARE, threads=self._threads)
 
     def part(self) -> Part:
         """All rows, to be searched together with others; valid until the next change."""
@@ -167,6 +167,28 @@ class FaissIndex:
             chooser = self._chooser = chooser_of(rows.templates, None)
         scan = Scan(0, rows.templates, None, chooser)
         return Part(MemoryRows(rows.face_ids, rows.templates), [scan], None, len(rows))
+
+
+def chosen(parts: list[Part], probes: Probes, count: int, spare: int, *, threads: int = 1) -> list[Ranking]:
+    """`chosen_scan.alone`, each of several probes in a thread of its own where there is enough to do.
+
+    Args:
+        threads: how many one call of FAISS may use.
+    """
+
+    def one(at: int) -> Ranking:
+        use_threads(threads)
+        return alone(parts, Probes(probes.exact[at : at + 1]), count, spare)[0]
+
+    features = probes.exact.shape[1] * sum(part.living for part in parts)
+    if len(probes) < 2 or features < _APART_FROM_FEATURES or cores() < 2:
+        use_threads(threads)
+        return alone(parts, probes, count, spare)
+    waiting = [pool().submit(one, at) for at in range(1, len(probes))]
+    rankings = [one(0)]
+    for at, each in enumerate(waiting, 1):
+        rankings.append(one(at) if each.cancel() else each.result())
+    return rankings
 
 
 def chooser_of(data: NDArray[Any], block: Block | None) -> Any:

@@ -377,7 +377,7 @@ class Gallery(Protocol):
         ...
 
     def holding(self) -> Holding:
-        """What this process has of the collections in memory, and how far it is behind."""
+        """Which part of the collections this process has, and how far it is behind."""
         ...
 
     def stats(self) -> GalleryStats:

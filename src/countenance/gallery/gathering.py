@@ -1,9 +1,9 @@
 """Concurrent searches of one collection share a scan.
 
-The first search of a collection leads: it scans at once. Those that come while it scans are gathered, and one of
-them leads the next scan, for all of them. So nobody waits when nobody else searches, and under load a scan answers
-as many as came during the one before. Whoever is answered sees every change acknowledged before it asked, since
-its scan begins after that.
+The first search of a collection scans at once, and so do the next while there are cores for them. Those that come
+then are gathered, and one of them leads the next scan, for all of them. So nobody waits where few search, and under
+load a scan answers as many as came during the one before. Whoever is answered sees every change acknowledged before
+it asked, since its scan begins after that.
 
 After a scan for many the next leader waits for those who were just answered to ask again, `LONGEST_WAIT_S` at
 most: without, the scans of a closed circle of callers are large and small by turns.
@@ -22,14 +22,19 @@ from numpy.typing import NDArray
 
 from countenance.gallery.comparison import Ranking
 from countenance.gallery.exact import Index
+from countenance.gallery.shared_scan import cores
 
 LONGEST_WAIT_S: Final = 0.002
+_STILL_BUSY_S: Final = 0.010
+"""After a shared scan: so long it may take until those whom it answered have all been woken."""
 GATHERED_FROM_FEATURES: Final = 4_000_000
 """Rows times dimension, 31,250 rows of 128: below, a scan takes less than waking those who wait for it."""
 MOST_PROBES: Final = 256
 """In one scan: its products take 64 MB a thread at the most."""
 _MANY_CANDIDATES: Final = 256
 """Searches for more are not gathered with those for fewer, which would pay for their selection."""
+_MOST_APART: Final = 4
+"""Scans side by side: they share the memory's bandwidth, which few threads exhaust."""
 _ENOUGH: Final = 0.9  # of those in the last scan: for the rest nobody waits
 
 Lend = Callable[[int], AbstractContextManager[Index]]
@@ -39,7 +44,7 @@ Lend = Callable[[int], AbstractContextManager[Index]]
 class _Asked:
     """One search that waits, or leads."""
 
-    __slots__ = ("answer", "count", "done", "is_wide", "leads", "probes", "revision")
+    __slots__ = ("answer", "count", "done", "gathers", "is_wide", "leads", "probes", "revision")
 
     def __init__(self, probes: NDArray[np.float32], count: int, revision: int) -> None:
         self.probes = probes
@@ -48,16 +53,21 @@ class _Asked:
         self.is_wide = count > _MANY_CANDIDATES
         self.done = threading.Event()
         self.leads = False
+        self.gathers = False
+        """It leads for others as well."""
         self.answer: list[Ranking] | None = None
 
 
 class _Queue:
-    """Who waits for a collection's running scan, or that it ended a moment ago."""
+    """Who scans a collection and who waits for it, or that the last shared scan ended a moment ago."""
 
-    __slots__ = ("arrived", "ended_at", "is_running", "last_size", "waiting", "wanted")
+    __slots__ = ("arrived", "ended_at", "is_shared", "last_size", "running", "waiting", "wanted")
 
     def __init__(self, lock: threading.Lock) -> None:
-        self.is_running = True
+        self.running = 0
+        """Scans. Whenever somebody waits there is one, whose end starts the next."""
+        self.is_shared = False
+        """One of them is for several searches."""
         self.waiting: list[_Asked] = []
         self.arrived = threading.Condition(lock)
         """Told when so many wait as the next leader wants."""
@@ -67,9 +77,14 @@ class _Queue:
 
 
 class Gathering:
-    """The searches of all collections of a shelf. Safe to use from any thread."""
+    """The searches of all collections of a shelf. Safe to use from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        apart: how many searches of a collection may scan at once, each for itself; None: as the cores allow.
+    """
+
+    def __init__(self, *, apart: int | None = None) -> None:
+        self._apart = min(cores(), _MOST_APART) if apart is None else apart
         self._lock = threading.Lock()
         self._queues: dict[int, _Queue] = {}
         """By uid, the collections that are scanned, or were scanned for several callers the last time."""
@@ -85,9 +100,12 @@ class Gathering:
             queue = self._queues.get(uid)
             if queue is None:
                 self._queues[uid] = queue = _Queue(self._lock)
+            if queue.running < self._apart and not queue.is_shared and not queue.waiting:
                 asked.leads = True
-            elif not queue.is_running:
-                queue.is_running = asked.leads = True
+                is_first_again = queue.running == 0 and queue.last_size > 1
+                asked.gathers = is_first_again and time.monotonic() < queue.ended_at + _STILL_BUSY_S
+                queue.is_shared = asked.gathers
+                queue.running += 1
             else:
                 queue.waiting.append(asked)
                 if len(queue.waiting) == queue.wanted:
@@ -104,7 +122,8 @@ class Gathering:
     def _lead(self, uid: int, queue: _Queue, lend: Lend, asked: _Asked) -> list[Ranking]:
         batch = [asked]
         try:
-            batch = self._gather(queue, asked)
+            if asked.gathers:
+                batch = self._gather(queue, asked)
             probes = asked.probes if len(batch) == 1 else np.concatenate([each.probes for each in batch])
             with lend(max(each.revision for each in batch)) as index:
                 rankings = index.search(probes, max(each.count for each in batch))
@@ -113,7 +132,7 @@ class Gathering:
                 mine, at = rankings[at : at + len(each.probes)], at + len(each.probes)
                 each.answer = [_first(ranking, each.count) for ranking in mine]
         finally:
-            self._hand_over(uid, queue, len(batch))
+            self._hand_over(uid, queue, asked, len(batch))
             for each in batch:
                 each.done.set()
         assert asked.answer is not None
@@ -123,7 +142,7 @@ class Gathering:
         """Whom this scan is for: the leader, and who waits and fits."""
         with self._lock:
             now = time.monotonic()
-            until = now + LONGEST_WAIT_S if now < queue.ended_at + LONGEST_WAIT_S else now
+            until = now + LONGEST_WAIT_S if now < queue.ended_at + _STILL_BUSY_S else now
             queue.wanted = int(queue.last_size * _ENOUGH) - 1
             while len(queue.waiting) < queue.wanted:
                 left = until - time.monotonic()
@@ -140,19 +159,22 @@ class Gathering:
             queue.waiting = others
         return batch
 
-    def _hand_over(self, uid: int, queue: _Queue, size: int) -> None:
-        """Who waits longest leads next; where nobody waits, the next to come."""
+    def _hand_over(self, uid: int, queue: _Queue, asked: _Asked, size: int) -> None:
+        """Who waits longest leads next, unless a shared scan runs whose end will see to it."""
         with self._lock:
-            queue.last_size = size
-            queue.ended_at = time.monotonic()
-            if queue.waiting:
-                following = queue.waiting.pop(0)
-                following.leads = True
-                following.done.set()
-            else:
-                queue.is_running = False
-                if size == 1:
-                    del self._queues[uid]
+            queue.running -= 1
+            if asked.gathers:
+                queue.is_shared = False
+                queue.ended_at = time.monotonic()
+            if not queue.is_shared:
+                queue.last_size = size
+                if queue.waiting:
+                    following = queue.waiting.pop(0)
+                    following.leads = following.gathers = queue.is_shared = True
+                    queue.running += 1
+                    following.done.set()
+            if queue.running == 0 and size == 1:
+                del self._queues[uid]
 
 
 def _first(ranking: Ranking, count: int) -> Ranking:

@@ -17,10 +17,9 @@ under that same lock, after the rows that were erased while they were written ar
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
-import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,26 +27,23 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
-from countenance.gallery import records, segment_file
+from countenance.gallery import index_manifest, records, segment_file, segment_format
+from countenance.gallery.index_manifest import MANIFEST, Manifest
 from countenance.gallery.rows import positions_of
+from countenance.gallery.sealed_rows import SealedRows, Stored
 from countenance.gallery.sealing import CollectionSeal
-from countenance.gallery.segment_file import Header, SealedRows, SegmentFile, SegmentFileUnusable, Stored
+from countenance.gallery.segment_file import SegmentFile
+from countenance.gallery.segment_format import Header, SegmentFileUnusable
 from countenance.gallery.segments import Segment
 from countenance.gallery.share import WHOLE, Share
 from countenance.gallery.values import Collection
 from countenance.store import sync_folder
 
 FOLDER: Final = "index"
-MANIFEST: Final = "manifest"
 KEEPER: Final = "keeper"
-VERSION: Final = 1
 
-_PURPOSE: Final = "index manifest v1"
-_NONCE_BYTES: Final = 12
 _ROWS_AT_ONCE: Final = 8_192
 
 _LOG = logging.getLogger(__name__)
@@ -81,16 +77,6 @@ class Kept:
     """Bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Manifest:
-    model_version: str
-    dimension: int
-    revision: int
-    mark: bytes
-    names: tuple[str, ...]
-    share: str
-
-
 class IndexFiles:
     """The files of all collections under a folder. Safe from any thread and beside other processes.
 
@@ -103,9 +89,15 @@ class IndexFiles:
         self._folder = folder
         self._share = str(share)
         self._keeper: int | None = None
+        self._asking = threading.Lock()
+        self._is_stopping = False
 
     def may_keep(self) -> bool:
         """Whether this process is the one that makes files; the first that asks is, until it ends."""
+        with self._asking:  # two threads of one process would keep each other out
+            return self._may_keep()
+
+    def _may_keep(self) -> bool:
         if self._keeper is None:
             try:
                 self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -121,6 +113,10 @@ class IndexFiles:
             self._keeper = handle
         return True
 
+    def stop(self) -> None:
+        """End a writing that runs, and begin none."""
+        self._is_stopping = True
+
     def close(self) -> None:
         """Let another process make files."""
         if self._keeper is not None:
@@ -131,7 +127,7 @@ class IndexFiles:
         """What the files of a collection have; None where there are none, or none of use: those are removed."""
         try:
             with self._locked(collection.uid, fcntl.LOCK_SH) as folder:
-                if folder is None or (manifest := _read_manifest(folder, collection.uid, seal)) is None:
+                if folder is None or (manifest := index_manifest.read(folder, collection.uid, seal)) is None:
                     return None
                 if (manifest.model_version, manifest.dimension) != (collection.model_version, collection.dimension):
                     raise SegmentFileUnusable("The index files are of another model.")
@@ -171,7 +167,7 @@ class IndexFiles:
         uid, folder = collection.uid, self._folder / str(collection.uid)
         self._folder.mkdir(mode=0o700, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        known = {each.name for each in folder.iterdir() if each.suffix == segment_file.SUFFIX}
+        known = {each.name for each in folder.iterdir() if each.suffix == segment_format.SUFFIX}
         files: list[SegmentFile] = []
         drafts: list[tuple[SegmentFile, Segment | None]] = []
         try:
@@ -180,11 +176,11 @@ class IndexFiles:
                 if isinstance(rows, SealedRows) and rows.file.name in known:
                     files.append(rows.file)
                 elif len(part.segment):
-                    drafts.append((_draft(folder, collection, seal, part, revision), part.segment))
+                    drafts.append((self._draft(folder, collection, seal, part, revision), part.segment))
             if len(tail[0]):
                 built = Segment.build(tail[0], [tail[1]], collection.dimension)
                 part = Part(built, np.ones(len(built), np.bool_))
-                drafts.append((_draft(folder, collection, seal, part, revision), None))
+                drafts.append((self._draft(folder, collection, seal, part, revision), None))
             with self._locked(uid, fcntl.LOCK_EX):
                 gone = records.id_rows(gone_since())
                 for file, _ in drafts:
@@ -192,12 +188,12 @@ class IndexFiles:
                 for part in parts:
                     rows = part.segment.rows
                     if isinstance(rows, SealedRows) and rows.file in files:
-                        _erase_dead(rows.file, part.alive)
+                        _erase_dead(segment_file.open_file(rows.file.path, seal), part.alive)
                 for file, _ in drafts:
                     file.publish()
                 names = tuple(each.name for each in (*files, *(file for file, _ in drafts)))
-                manifest = _Manifest(collection.model_version, collection.dimension, revision, mark, names, self._share)
-                _write_manifest(folder, uid, seal, manifest)
+                manifest = Manifest(collection.model_version, collection.dimension, revision, mark, names, self._share)
+                index_manifest.write(folder, uid, seal, manifest)
         except BaseException:
             for file, _ in drafts:
                 file.discard()
@@ -206,6 +202,26 @@ class IndexFiles:
         everything = [*files, *(file for file, _ in drafts)]
         moved = [(segment, SealedRows(file, segment.rows.face_ids, stored)) for file, segment in drafts if segment]
         return _kept_of(revision, everything), moved
+
+    def _draft(
+        self, folder: Path, collection: Collection, seal: CollectionSeal, part: Part, revision: int
+    ) -> SegmentFile:
+        segment = part.segment
+        codes = segment.codes()
+        header = Header(
+            collection.uid, collection.model_version, collection.dimension, revision, len(segment), codes.nbytes
+        )
+        face_ids = segment.rows.face_ids
+        if not part.alive.all():
+            face_ids = np.where(part.alive[:, None], face_ids, np.uint8(0))
+
+        def templates() -> Iterator[NDArray[np.float16]]:
+            for start in range(0, len(segment), _ROWS_AT_ONCE):
+                if self._is_stopping:
+                    raise InterruptedError("the server stops")
+                yield segment.rows.templates(np.arange(start, min(start + _ROWS_AT_ONCE, len(segment))))
+
+        return segment_file.draft(folder, seal, header, face_ids, codes, templates())
 
     def _tidy(self, uid: int, names: Sequence[str]) -> None:
         """Give up what newer files took the place of. What cannot be is tried again at the next erasure or writing."""
@@ -233,18 +249,16 @@ class IndexFiles:
             return 0
         try:
             with self._locked(collection.uid, fcntl.LOCK_EX) as folder:
-                if folder is None or (manifest := _read_manifest(folder, collection.uid, seal)) is None:
+                if folder is None or (manifest := index_manifest.read(folder, collection.uid, seal)) is None:
                     return 0
                 _remove_others(folder, manifest.names, with_drafts=False)
                 in_memory = {each.file.name: each for each in known}
                 wanted, count = records.id_rows(face_ids), 0
                 for name in manifest.names:
-                    if name in in_memory:
-                        file, ids = in_memory[name].file, in_memory[name].face_ids
-                    else:
-                        file = segment_file.open_file(folder / name, seal)
-                        ids = file.face_ids()
-                    positions = positions_of(ids, wanted).tolist()
+                    if name in in_memory and not len(positions_of(in_memory[name].face_ids, wanted)):
+                        continue
+                    file = segment_file.open_file(folder / name, seal)
+                    positions = positions_of(file.face_ids(), wanted).tolist()
                     file.erase(positions)
                     count += len(positions)
                 return count
@@ -282,7 +296,7 @@ class IndexFiles:
         """What of a collection is on disk; None where there is nothing, or nothing of use."""
         try:
             with self._locked(collection.uid, fcntl.LOCK_SH) as folder:
-                if folder is None or (manifest := _read_manifest(folder, collection.uid, seal)) is None:
+                if folder is None or (manifest := index_manifest.read(folder, collection.uid, seal)) is None:
                     return None
                 files = [segment_file.open_file(folder / name, seal) for name in manifest.names]
                 return _kept_of(manifest.revision, files)
@@ -318,28 +332,13 @@ def _open_part(path: Path, collection: Collection, seal: CollectionSeal, stored:
         collection.dimension,
     ):
         raise SegmentFileUnusable("An index file is of another collection or model.")
-    rows = SealedRows(file, file.face_ids(), stored)
+    face_ids, codes = file.face_ids(), file.codes()
+    rows = SealedRows(file, face_ids, stored)
     try:
-        segment = Segment.from_codes(file.codes(), rows, header.dimension)
+        segment = Segment.from_codes(codes, rows, header.dimension)
     except ValueError:
         raise SegmentFileUnusable("The codes of an index file are of another version.") from None
     return Part(segment, np.asarray(rows.face_ids.any(axis=1), np.bool_))
-
-
-def _draft(folder: Path, collection: Collection, seal: CollectionSeal, part: Part, revision: int) -> SegmentFile:
-    segment = part.segment
-    codes = segment.codes()
-    header = Header(
-        collection.uid, collection.model_version, collection.dimension, revision, len(segment), codes.nbytes
-    )
-    face_ids = segment.rows.face_ids
-    if not part.alive.all():
-        face_ids = np.where(part.alive[:, None], face_ids, np.uint8(0))
-    templates = (
-        segment.rows.templates(np.arange(start, min(start + _ROWS_AT_ONCE, len(segment))))
-        for start in range(0, len(segment), _ROWS_AT_ONCE)
-    )
-    return segment_file.draft(folder, seal, header, face_ids, codes, templates)
 
 
 def _erase_dead(file: SegmentFile, alive: NDArray[np.bool_]) -> None:
@@ -357,61 +356,11 @@ def _remove_others(folder: Path, names: Sequence[str], *, with_drafts: bool = Tr
     for path in sorted(folder.iterdir()):
         if path.name in names or path.name == MANIFEST:
             continue
-        if path.suffix == segment_file.DRAFT and not with_drafts:
+        if path.suffix == segment_format.DRAFT and not with_drafts:
             continue
-        if path.suffix == segment_file.SUFFIX:
+        if path.suffix == segment_format.SUFFIX:
             with path.open("r+b") as file:
-                file.write(bytes(segment_file.PAGE))
+                file.write(bytes(segment_format.PAGE))
                 file.flush()
                 os.fdatasync(file.fileno())
         path.unlink(missing_ok=True)
-
-
-def _bound(uid: int) -> bytes:
-    return b"countenance index manifest v1" + struct.pack(">Q", uid)
-
-
-def _write_manifest(folder: Path, uid: int, seal: CollectionSeal, manifest: _Manifest) -> None:
-    said = {
-        "version": VERSION,
-        "model_version": manifest.model_version,
-        "dimension": manifest.dimension,
-        "revision": manifest.revision,
-        "mark": manifest.mark.hex(),
-        "names": manifest.names,
-        "share": manifest.share,
-    }
-    nonce = os.urandom(_NONCE_BYTES)
-    sealed = nonce + AESGCM(seal.derive(_PURPOSE)).encrypt(nonce, json.dumps(said).encode(), _bound(uid))
-    draft = folder / f"{MANIFEST}{segment_file.DRAFT}"
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(sealed)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(folder / MANIFEST)
-    sync_folder(folder)
-
-
-def _read_manifest(folder: Path, uid: int, seal: CollectionSeal) -> _Manifest | None:
-    """None where there is none. Raises SegmentFileUnusable."""
-    try:
-        sealed = (folder / MANIFEST).read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        said = json.loads(
-            AESGCM(seal.derive(_PURPOSE)).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound(uid))
-        )
-        if said["version"] != VERSION:
-            raise SegmentFileUnusable("The index files are of another version.")
-        return _Manifest(
-            said["model_version"],
-            said["dimension"],
-            said["revision"],
-            bytes.fromhex(said["mark"]),
-            tuple(str(each) for each in said["names"]),
-            str(said.get("share", WHOLE)),
-        )
-    except (InvalidTag, ValueError, TypeError, KeyError):
-        raise SegmentFileUnusable("The manifest of index files does not open.") from None

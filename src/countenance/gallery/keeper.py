@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-EVERY_S: Final = 60.0
-"""Between two looks at whether something is due; a look costs microseconds."""
+EVERY_S: Final = 10.0
+"""Between two looks at whether something is due; a look costs a query for each collection that has files."""
 SOON_S: Final = 1.0
 
 _LOG = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from countenance.gallery.chosen_scan import alone
 from countenance.gallery.comparison import Ranking
-from countenance.gallery.exact import chooser_of, use_threads
+from countenance.gallery.exact import chooser_of, chosen
+from countenance.gallery.products import prepare
 from countenance.gallery.rows import TemplateRows, positions_of
 from countenance.gallery.segments import BLOCK_ROWS, MemoryRows, Segment, SegmentRows
 from countenance.gallery.selection import Part, Probes, Scan
@@ -184,8 +184,7 @@ class QuantisedIndex:
         has_choosers = all(scan.chooser is not None for part in parts for scan in part.scans)
         if not has_choosers or len(probes) >= _SHARED_FROM_PROBES or count > _MOST_CHOSEN:
             return shared(parts, ready, count)
-        use_threads(1)
-        return alone(parts, ready, count, max(_SPARE, int(_SPARE_SHARE * self._dimension)))
+        return chosen(parts, ready, count, max(_SPARE, int(_SPARE_SHARE * self._dimension)))
 
     def living(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float16]]]:
         """Face ids and templates of all rows, in portions; nothing may change meanwhile."""
@@ -236,6 +235,7 @@ class QuantisedIndex:
     def _made(self, sources: list[_Held], positions: list[NDArray[np.intp]]) -> Segment | None:
         if not sum(map(len, positions)):
             return None
+        prepare()  # here nobody waits for it
         pairs = list(zip(sources, positions, strict=True))
         face_ids = np.concatenate([each.rows.face_ids[at] for each, at in pairs])
         templates = (rows for each, at in pairs for _, rows in _living(each, at))

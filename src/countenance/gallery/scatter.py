@@ -30,7 +30,7 @@ from countenance.gallery.node_client import NodeClient
 from countenance.gallery.share import Share, ShareError, are_covered, lacking
 from countenance.gallery.values import Holding
 from countenance.store import Database
-from countenance.store.leases import LEASE_S, nodes
+from countenance.store.leases import nodes
 
 ANSWER_S: Final = 5.0
 """How long a node may take to answer. A scan takes some ten milliseconds; catching up with others, up to seconds."""
@@ -75,7 +75,7 @@ def search_nodes(database: Database, secrets: Secrets) -> list[SearchNode]:
             continue
         wanted = secrets.of_address(each.node, url, str(each.told["part"]))
         if hmac.compare_digest(wanted.encode(), mac.encode()):
-            found.append(SearchNode(each.node, url, share, is_live=each.seen_us < LEASE_S * 1_000_000))
+            found.append(SearchNode(each.node, url, share, is_live=each.is_live))
     return found
 
 

@@ -20,114 +20,42 @@ database. No file is changed otherwise. Sources: NIST SP 800-38D section 8.3 (2^
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import secrets
-import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
-from countenance.gallery.faults import GalleryError
+from countenance.gallery import segment_format
 from countenance.gallery.sealing import SEAL_OVERHEAD_BYTES, CollectionSeal
+from countenance.gallery.segment_format import (
+    CHUNK,
+    CODES,
+    DRAFT,
+    ID_BYTES,
+    IDS,
+    PAGE,
+    ROW,
+    SUFFIX,
+    Cipher,
+    Header,
+    Layout,
+    SegmentFileUnusable,
+)
 from countenance.store import sync_folder
 
-MAGIC: Final = b"CNTINDX1"
-PAGE: Final = 4_096
-CHUNK: Final = 1 << 20
-SUFFIX: Final = ".segment"
-DRAFT: Final = ".draft"
 ERASED_CODE: Final = 128
 """A feature of 0 as segments store it (segments.OFFSET)."""
 
-_ID_BYTES: Final = 16
 _FILE_ID_BYTES: Final = 16
-_NONCE_BYTES: Final = 12
 _KEY_BYTES: Final = 32
-_PURPOSE: Final = "index files v1"
-_PREFIX: Final = struct.Struct("<8s16sI")
 _ROWS_AT_ONCE: Final = 8_192
 """Rows sealed between two writes: 2.3 MB at 128 features."""
-
-Stored = Callable[[Sequence[bytes]], Mapping[bytes, NDArray[np.float16]]]
-"""Face ids -> their templates in the database; those that are gone are left out."""
-
-
-class SegmentFileUnusable(GalleryError):
-    """The file is torn, altered, of another collection, key or version: it is to be made anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a file is of."""
-
-    uid: int
-    model_version: str
-    dimension: int
-    revision: int
-    """The collection's, when the file was made."""
-    rows: int
-    codes: int
-    """Bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where things are in a file."""
-
-    header: Header
-
-    @property
-    def stride(self) -> int:
-        return 2 * self.header.dimension + SEAL_OVERHEAD_BYTES
-
-    @property
-    def codes_at(self) -> int:
-        return PAGE + _sealed_size(self.header.rows * _ID_BYTES)
-
-    @property
-    def rows_at(self) -> int:
-        end = self.codes_at + _sealed_size(self.header.codes)
-        return -(-end // PAGE) * PAGE
-
-    @property
-    def size(self) -> int:
-        return self.rows_at + self.header.rows * self.stride
-
-
-def _sealed_size(size: int) -> int:
-    return size + -(-size // CHUNK) * SEAL_OVERHEAD_BYTES
-
-
-class _Cipher:
-    """What seals the parts of one file."""
-
-    def __init__(self, key: bytes, file_id: bytes) -> None:
-        self._cipher = AESGCM(key)
-        self._file_id = file_id
-
-    def seal(self, kind: bytes, number: int, content: bytes | memoryview) -> bytes:
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, content, self._bound(kind, number))
-
-    def open(self, kind: bytes, number: int, sealed: bytes) -> bytes:
-        """Raises InvalidTag."""
-        return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self._bound(kind, number))
-
-    def _bound(self, kind: bytes, number: int) -> bytes:
-        return self._file_id + kind + number.to_bytes(8, "big")
-
-
-_IDS: Final = b"i"
-_CODES: Final = b"c"
-_ROW: Final = b"r"
 
 
 def draft(
@@ -149,14 +77,14 @@ def draft(
         ValueError: not as many templates or codes as the header says; nothing is left either.
     """
     file_id, key = secrets.token_bytes(_FILE_ID_BYTES), secrets.token_bytes(_KEY_BYTES)
-    layout, cipher = _Layout(header), _Cipher(key, file_id)
+    layout, cipher = Layout(header), Cipher(key, file_id)
     path = folder / f"{file_id.hex()}{DRAFT}"
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    made = SegmentFile(path, handle, header, cipher, _first_page(seal, header, file_id, key))
+    made = SegmentFile(path, handle, header, cipher, segment_format.first_page(seal, header, file_id, key))
     try:
         with os.fdopen(os.dup(handle), "wb") as file:
             file.write(bytes(PAGE))
-            for kind, content in ((_IDS, np.ascontiguousarray(face_ids).reshape(-1).data), (_CODES, codes)):
+            for kind, content in ((IDS, np.ascontiguousarray(face_ids).reshape(-1).data), (CODES, codes)):
                 for number, start in enumerate(range(0, len(content), CHUNK)):
                     file.write(cipher.seal(kind, number, content[start : start + CHUNK]))
             file.write(bytes(max(0, layout.rows_at - file.tell())))
@@ -173,8 +101,8 @@ def draft(
 
 def _write_rows(
     put: Callable[[bytes], object],
-    cipher: _Cipher,
-    layout: _Layout,
+    cipher: Cipher,
+    layout: Layout,
     face_ids: NDArray[np.uint8],
     templates: Iterable[NDArray[np.float16]],
 ) -> int:
@@ -185,22 +113,12 @@ def _write_rows(
             rows = np.ascontiguousarray(portion[start : start + _ROWS_AT_ONCE], "<f2")
             is_there = np.any(face_ids[end : end + len(rows)], axis=1).tolist()
             sealed = [
-                cipher.seal(_ROW, end + at, row.tobytes()) if there else erased
+                cipher.seal(ROW, end + at, row.tobytes()) if there else erased
                 for at, (row, there) in enumerate(zip(rows, is_there, strict=True))
             ]
             put(b"".join(sealed))
             end += len(rows)
     return end
-
-
-def _first_page(seal: CollectionSeal, header: Header, file_id: bytes, key: bytes) -> bytes:
-    said = json.dumps({**asdict(header), "key": key.hex()}).encode()
-    nonce = os.urandom(_NONCE_BYTES)
-    sealed = nonce + AESGCM(seal.derive(_PURPOSE)).encrypt(nonce, said, MAGIC + file_id)
-    page = _PREFIX.pack(MAGIC, file_id, len(sealed)) + sealed
-    if len(page) > PAGE:
-        raise ValueError("a header does not fit its page")
-    return page.ljust(PAGE, b"\0")
 
 
 def open_file(path: Path, seal: CollectionSeal) -> SegmentFile:
@@ -214,23 +132,15 @@ def open_file(path: Path, seal: CollectionSeal) -> SegmentFile:
     except OSError as failure:
         raise SegmentFileUnusable(f"An index file cannot be opened: {failure.strerror}.") from None
     try:
-        page = os.pread(handle, PAGE, 0)
-        magic, file_id, length = _PREFIX.unpack_from(page)
-        if magic != MAGIC:
-            raise SegmentFileUnusable("An index file is of another version, or was given up.")
-        sealed = page[_PREFIX.size : _PREFIX.size + length]
-        said = AESGCM(seal.derive(_PURPOSE)).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], MAGIC + file_id)
-        values = json.loads(said)
-        cipher = _Cipher(bytes.fromhex(values.pop("key")), file_id)
-        header = Header(**values)
-        if os.fstat(handle).st_size != _Layout(header).size:
+        header, cipher = segment_format.opened(os.pread(handle, PAGE, 0), seal)
+        if os.fstat(handle).st_size != Layout(header).size:
             raise SegmentFileUnusable("An index file has another length than its header says.")
+    except OSError as failure:
+        os.close(handle)
+        raise SegmentFileUnusable(f"An index file cannot be read: {failure.strerror}.") from None
     except SegmentFileUnusable:
         os.close(handle)
         raise
-    except (InvalidTag, ValueError, TypeError, KeyError, struct.error, OSError):
-        os.close(handle)
-        raise SegmentFileUnusable("The header of an index file does not open.") from None
     return SegmentFile(path, handle, header, cipher)
 
 
@@ -241,13 +151,13 @@ class SegmentFile:
     """
 
     def __init__(
-        self, path: Path, handle: int, header: Header, cipher: _Cipher, first_page: bytes | None = None
+        self, path: Path, handle: int, header: Header, cipher: Cipher, first_page: bytes | None = None
     ) -> None:
         self.path = path
         self.header = header
         self._handle = handle
         self._cipher = cipher
-        self._layout = _Layout(header)
+        self._layout = Layout(header)
         self._first_page = first_page
         """Of a draft: what makes it a file."""
         self._map: mmap.mmap | None = None
@@ -256,7 +166,7 @@ class SegmentFile:
         self.close()
 
     def close(self) -> None:
-        """Give back the handle; rows that were read once can be read on."""
+        """Give back the handle; rows of a mapped file can be read on."""
         handle, self._handle = self._handle, -1
         if handle >= 0:
             os.close(handle)
@@ -273,20 +183,25 @@ class SegmentFile:
 
     def face_ids(self) -> NDArray[np.uint8]:
         """(n, 16) bytes; rows that were erased have zeros. Raises SegmentFileUnusable."""
-        return self._opened(_IDS, PAGE, self.header.rows * _ID_BYTES).reshape(-1, _ID_BYTES)
+        return self._opened(IDS, PAGE, self.header.rows * ID_BYTES).reshape(-1, ID_BYTES)
 
     def codes(self) -> NDArray[np.uint8]:
         """What was given as codes, with those of erased rows neutral. Raises SegmentFileUnusable."""
-        return self._opened(_CODES, self._layout.codes_at, self.header.codes)
+        return self._opened(CODES, self._layout.codes_at, self.header.codes)
 
-    def row(self, position: int) -> bytes | None:
-        """The fp16 bytes of a row; None when it was erased. Raises InvalidTag when it does not open."""
+    def map(self) -> None:
+        """Have rows read from memory from now on, and nothing else; the handle is given back."""
         if self._map is None:
             self._map = mmap.mmap(self._handle, self._layout.size, mmap.MAP_SHARED, mmap.PROT_READ)
+            self.close()
+
+    def row(self, position: int) -> bytes | None:
+        """The fp16 bytes of a row of a mapped file; None when it was erased. Raises InvalidTag when it is torn."""
+        assert self._map is not None
         start = self._layout.rows_at + position * self._layout.stride
         sealed = self._map[start : start + self._layout.stride]
         try:
-            return self._cipher.open(_ROW, position, sealed)
+            return self._cipher.open(ROW, position, sealed)
         except InvalidTag:
             if not any(sealed):
                 return None
@@ -306,12 +221,10 @@ class SegmentFile:
             _pwrite(self._handle, blank, self._layout.rows_at + position * self._layout.stride)
         dimension = self.header.dimension
         first_code = self.header.codes - self.header.rows * dimension  # codes come last in what a segment gives
-        self._overwrite(
-            _IDS, PAGE, self.header.rows * _ID_BYTES, [(at * _ID_BYTES, bytes(_ID_BYTES)) for at in positions]
-        )
+        self._overwrite(IDS, PAGE, self.header.rows * ID_BYTES, [(at * ID_BYTES, bytes(ID_BYTES)) for at in positions])
         neutral = bytes([ERASED_CODE]) * dimension
         self._overwrite(
-            _CODES,
+            CODES,
             self._layout.codes_at,
             self.header.codes,
             [(first_code + at * dimension, neutral) for at in positions],
@@ -391,46 +304,3 @@ def _pwrite(handle: int, content: bytes, at: int) -> None:
     while view:
         written = os.pwrite(handle, view, at)
         at, view = at + written, view[written:]
-
-
-class SealedRows:
-    """A segment's rows in a file; of each search only those that it asks for are opened.
-
-    Args:
-        face_ids: those of the file, in memory; they stay as they are when rows are erased in the file, as the index
-            has its own note of that.
-        stored: where the row of a reference is looked for when the file's does not open.
-    """
-
-    __slots__ = ("_dimension", "_stored", "face_ids", "file")
-
-    def __init__(self, file: SegmentFile, face_ids: NDArray[np.uint8], stored: Stored) -> None:
-        self.file = file
-        self.face_ids = face_ids
-        self._dimension = file.header.dimension
-        self._stored = stored
-
-    def __len__(self) -> int:
-        return len(self.face_ids)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held: the ids."""
-        return self.face_ids.nbytes
-
-    def templates(self, positions: NDArray[np.intp]) -> NDArray[np.float16]:
-        """(k, dimension) rows at these positions. A row that another process erases meanwhile is one of zeros."""
-        rows = np.zeros((len(positions), self._dimension), "<f2")
-        torn: dict[bytes, int] = {}
-        for at, position in enumerate(positions.tolist()):
-            try:
-                row = self.file.row(position)
-            except InvalidTag:
-                torn[self.face_ids[position].tobytes()] = at
-                continue
-            if row is not None:
-                rows[at] = np.frombuffer(row, "<f2")
-        if torn:  # being erased this moment, or damaged: the database has what is true
-            for face_id, template in self._stored(list(torn)).items():
-                rows[torn[face_id]] = template
-        return rows

@@ -112,10 +112,10 @@ def shared(parts: Sequence[Part], probes: Probes, count: int, *, threads: int | 
     if count == 0 or len(probes) == 0:
         return [Ranking([], [])] * len(probes)
     if threads is None:
-        threads = _cores() if living * len(probes) >= _SHARED_FROM else 1
+        threads = cores() if living * len(probes) >= _SHARED_FROM else 1
     task = _Task.of(parts, probes, count)
     workers = [_Worker(task) for _ in range(min(threads, len(task.todo)))]
-    waiting = [_pool().submit(worker.run) for worker in workers[1:]]
+    waiting = [pool().submit(worker.run) for worker in workers[1:]]
     mine = workers[0].run()
     # One that other batches left no thread for has nothing to do any more.
     found = Kept.joined([mine, *(each.result() for each in waiting if not each.cancel())])
@@ -237,11 +237,13 @@ class _Worker:
 
 
 @functools.cache
-def _cores() -> int:
+def cores() -> int:
+    """How many threads one call may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, _MOST_THREADS)
 
 
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
+def pool() -> ThreadPoolExecutor:
+    """Threads of all scans; whoever waits for one takes back what it has not begun."""
     return ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="gallery-scan")

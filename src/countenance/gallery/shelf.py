@@ -234,8 +234,8 @@ class Shelf:
                 place.take(change)
 
     def follow(self, uid: int, revision: int) -> None:
-        """Bring what is in memory of a collection up to a revision; nothing where nothing is. What cannot be caught up
-        is loaded again, unless it is small."""
+        """Bring what is in memory of a collection up to a revision, loading it again where it cannot be caught up;
+        nothing where nothing is in memory. Raises as `lent` does, and leaves the index for the next search to try."""
         with self._lock:
             place = self._places.get(uid)
         for _ in range(_FOLLOWS):
@@ -245,13 +245,8 @@ class Shelf:
                 loaded = place.loaded
             if loaded is None or loaded.revision >= revision:
                 return
-            is_large = len(loaded.index) > SMALL_COLLECTION
-            try:
-                self._refresh(place, uid, revision)
-            except BaseException:
-                self.forget(uid)
-                raise
-            if place.loaded is None and is_large:
+            self._refresh(place, uid, revision)
+            if place.loaded is None:
                 with self.lent(uid, revision):
                     return
 

@@ -25,12 +25,12 @@ from countenance.gallery.faults import CollectionNotFound, GalleryError
 from countenance.gallery.index import IndexFactory, QuantisedIndex, TieredIndex
 from countenance.gallery.index_files import IndexFiles, Part
 from countenance.gallery.keeper import Keeper
+from countenance.gallery.sealed_rows import SealedRows
 from countenance.gallery.sealing import CollectionSeal, from_template
-from countenance.gallery.segment_file import SealedRows
 from countenance.gallery.share import WHOLE, Share
 from countenance.gallery.shelf import Change, Loaded, Shelf
 from countenance.gallery.values import Collection
-from countenance.store import AfterCommitError, Database, Keyring, KeyringError
+from countenance.store import AfterCommitError, Database, DatabaseError, Keyring, KeyringError
 
 FILES_FROM: Final = 200_000
 """References from which on an index is kept on disk: reading as many rows from the database takes seconds."""
@@ -72,8 +72,8 @@ class Shelves:
         self.users = Shelf(self._load_users, self._catch_up_users, keep_small=keep_small)
         self._kept: dict[int, tuple[int, float]] = {}
         """uid -> revision that its files are of, and when that was found out."""
-        self._erased_to: dict[int, int] = {}
-        """uid -> revision up to which erasures are overwritten in files of a collection that is not in memory."""
+        self._cleared: dict[int, int] = {}
+        """uid -> revision up to which erased faces were overwritten in its files, whoever erased them."""
         self._keeping = threading.Lock()
         self._keeper = Keeper(self._keep_all)
 
@@ -123,9 +123,11 @@ class Shelves:
             AfterCommitError: they are there still.
         """
         self._kept.pop(uid, None)
+        self._cleared.pop(uid, None)
         try:
             self.files.drop(uid)
         except OSError as failure:
+            _LOG.error("files of an index could not be removed: %s", failure)
             raise AfterCommitError(
                 "The change was stored, but the files of an index could not be removed.",
                 hint=f"Remove the folder index/{uid} of the data folder.",
@@ -157,35 +159,19 @@ class Shelves:
         stored = self._stored_revisions(wanted)
         for uid in wanted:
             try:
-                self._follow(uid, stored.get(uid))
-            except (GalleryError, KeyringError, AfterCommitError) as failure:
+                self._follow_indexes(uid, stored.get(uid))
+            except (GalleryError, KeyringError, AfterCommitError, OSError) as failure:
                 _LOG.warning("collection %d could not be followed: %s", uid, failure)
 
-    def _follow(self, uid: int, revisions: tuple[int, int] | None) -> None:
+    def _follow_indexes(self, uid: int, revisions: tuple[int, int] | None) -> None:
         if revisions is None:  # it was deleted
             self.forget(uid)
             self.drop_files(uid)
             return
         self.references.follow(uid, revisions[0])
         self.users.follow(uid, revisions[1])
-        if self._erased_to.get(uid) == revisions[0] or uid in self.references.uids():
-            return
-        if self.files.has(uid) and self.files.may_keep():  # or another process is about to make them
-            self._erase_behind(uid)
-
-    def _erase_behind(self, uid: int) -> None:
-        """Overwrite in the files of a collection that is not in memory what others erased since they were made."""
-        with self._database.reading(snapshot=True) as connection:
-            found = collection_rows.find_by_uid(connection, uid)
-            seal = collection_rows.seal_of(connection, self._keyring, found)
-            kept = self.files.kept(found, seal)
-            since = None if kept is None else max(kept.revision, self._erased_to.get(uid, 0))
-            change = None if since is None else changes.since(connection, found, seal, since)
-        if change is None:
-            self.drop_files(uid)  # they are of no use any more
-        else:
-            self.erase_from_files(uid, _gone(change))
-        self._erased_to[uid] = found.revision
+        if self.files.has(uid) and self.files.may_keep():  # else another process of this machine sees to them
+            self._follow(uid)
 
     def behind(self) -> int:
         """How many revisions loaded indexes are behind what is stored, altogether."""
@@ -222,6 +208,7 @@ class Shelves:
 
     def close(self) -> None:
         """End the thread that makes files."""
+        self.files.stop()
         self._keeper.stop()
         self.files.close()
 
@@ -264,7 +251,7 @@ class Shelves:
         def gone_since() -> Sequence[bytes]:
             change = self._since(uid, revision, changes.Of.REFERENCES)
             if change is None:
-                raise _TooOldError("The index files took so long that the list of changes does not reach back.")
+                raise TooOldError("The index files took so long that the list of changes does not reach back.")
             return _gone(change)
 
         kept, moved = self.files.keep(
@@ -295,14 +282,40 @@ class Shelves:
     def _keep_all(self) -> bool:
         """Whether an index is on its way into memory, so that it should be looked at again soon."""
         is_loading = False
+        for uid in self.files.uids() if self.files.may_keep() else ():
+            try:
+                self._follow(uid)
+            except (OSError, DatabaseError, GalleryError) as failure:
+                _LOG.warning("faces erased elsewhere are still in index files of collection %d: %s", uid, failure)
+                is_loading = True
         for uid in self.references.uids():
             with self.references.holding(uid) as loaded:
                 is_loading = is_loading or loaded is None
             try:
                 self.keep(uid)
-            except (OSError, GalleryError) as failure:
+            except (OSError, DatabaseError, GalleryError) as failure:
                 _LOG.warning("the index of collection %d is not kept on disk: %s", uid, failure)
         return is_loading
+
+    def _follow(self, uid: int) -> None:
+        """Overwrite what other nodes erased, which have files of their own."""
+        with self._database.reading(snapshot=True) as connection:
+            try:
+                found = collection_rows.find_by_uid(connection, uid)
+            except CollectionNotFound:
+                found = None
+            if found is not None:
+                if self._cleared.get(uid) == found.revision:
+                    return
+                seal = collection_rows.seal_of(connection, self._keyring, found)
+                kept = None if uid in self._cleared else self.files.kept(found, seal)
+                since = self._cleared.get(uid, found.revision if kept is None else kept.revision)
+                change = changes.since(connection, found, seal, since)
+        if found is None or change is None:
+            self.drop_files(uid)
+            return
+        self.files.erase(found, seal, _gone(change), self._rows_in_files(uid))
+        self._cleared[uid] = found.revision
 
     def _revision_of(self, uid: int, column: str) -> int | None:
         with self._database.reading() as connection:
@@ -327,9 +340,12 @@ class Shelves:
                 if kept is not None and change is not None and index is not None:
                     self.files.erase(found, seal, _gone(change))  # of erasures that a crash interrupted
                     self._kept[uid] = kept.revision, time.monotonic()
+                    self._cleared[uid] = found.revision
+                    self._keeper.wake()
                     return Loaded(index, found.revision)
-                _LOG.warning("index files of collection %d are of another past or too old; they are made anew", uid)
-                self.files.drop(uid)
+                if kept is not None:
+                    _LOG.warning("index files of collection %d are of another past or too old: made anew", uid)
+                    self.drop_files(uid)
             loaded = loading.references_index(connection, found, seal, self._factory, self.share)
         if is_large:
             self._keeper.wake()
@@ -363,6 +379,8 @@ class Shelves:
         if change is not None:
             with suppress(AfterCommitError):  # told in the server's log: a search does not fail for it
                 self.erase_from_files(uid, _gone(change))  # of another process: this one's are done with its answer
+                if self._cleared.get(uid, -1) >= revision:
+                    self._cleared[uid] = change.revision
         return None if change is None else self.share.of_change(change)
 
     def _catch_up_users(self, uid: int, revision: int) -> Change | None:
@@ -378,7 +396,7 @@ class Shelves:
         return _Stored(self._database, self._keyring, uid)
 
 
-class _TooOldError(GalleryError):
+class TooOldError(GalleryError):
     """A file was overtaken by changes while it was written."""
 
 

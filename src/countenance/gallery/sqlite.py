@@ -8,8 +8,8 @@ thread right after the commit, before the caller is answered: what was acknowled
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -26,7 +26,6 @@ from countenance.gallery import (
     index_files,
     inspection,
     listing,
-    migrating,
     moving,
     records,
     tokens,
@@ -48,23 +47,20 @@ from countenance.gallery.sealing import from_template
 from countenance.gallery.share import WHOLE, Share
 from countenance.gallery.shelf import KEEP_SMALL, SMALL_COLLECTION, Change
 from countenance.gallery.shelves import FILES_FROM, Shelves
-from countenance.gallery.stored_users import StoredUsers
+from countenance.gallery.stored_templates import StoredTemplates
 from countenance.gallery.values import (
     Collection,
     Enrolment,
     GalleryStats,
     Holding,
-    KeptCrop,
-    Migrated,
     RebuildReport,
 )
-from countenance.store import Connection, Database, Entry, Keyring
-from countenance.store.leases import LEASE_S, nodes
+from countenance.store import AfterCommitError, Connection, Database, Entry, Keyring
 
 _SCRIPTS = ("0001.sql", "0002.sql", "0003.sql", "0004.sql", "0005.sql")
 
 
-class SqliteGallery(StoredUsers):
+class SqliteGallery(StoredTemplates):
     """A `Gallery`. Safe to use from any thread; close it before the database.
 
     Args:
@@ -168,7 +164,8 @@ class SqliteGallery(StoredUsers):
         if is_unfinished:
             self._sweeper.wake()
         self._database.truncate_wal()
-        self._shelves.drop_files(collection.uid)
+        with suppress(AfterCommitError):  # the key is destroyed: what is left of them is noise
+            self._shelves.drop_files(collection.uid)
         return collection.face_count
 
     def enrol(
@@ -286,89 +283,6 @@ class SqliteGallery(StoredUsers):
             scatter=self._scatter,
         )
 
-    def unstaged(self, account_id: str, collection_id: str, model_version: str, *, limit: int) -> list[KeptCrop]:
-        with self._database.reading(snapshot=True) as connection:
-            found = collection_rows.find(connection, account_id, collection_id)
-            return migrating.unstaged(connection, found, self._seal(connection, found), model_version, limit)
-
-    def stage(
-        self,
-        account_id: str,
-        collection_id: str,
-        model_version: str,
-        face_ids: Sequence[str],
-        features: NDArray[np.float32],
-    ) -> int:
-        enrolment.check_length(features)
-
-        def work(connection: Connection) -> int:
-            found = collection_rows.find(connection, account_id, collection_id)
-            seal = self._seal(connection, found)
-            return migrating.stage(connection, found, seal, model_version, face_ids, features)
-
-        return self._database.maintain(work)
-
-    def without_crops(self, account_id: str, collection_id: str, model_version: str) -> list[str]:
-        with self._database.reading(snapshot=True) as connection:
-            found = collection_rows.find(connection, account_id, collection_id)
-            return [records.id_text(each) for each in migrating.without(connection, found.uid, model_version)]
-
-    def migrate(
-        self,
-        account_id: str,
-        collection_id: str,
-        *,
-        model_version: str,
-        dimension: int,
-        erases_rest: bool,
-        may_erase: Callable[[Connection], None],
-        entry: Entry,
-    ) -> Migrated:
-        def work(connection: Connection) -> tuple[Migrated, int, int]:
-            found = collection_rows.find(connection, account_id, collection_id)
-            erased: list[bytes] = []
-            gone = 0
-            if erases_rest and (left := migrating.without(connection, found.uid, model_version)):
-                may_erase(connection)
-                before = users.touched(connection, found.uid, left)
-                erased, _ = erasure.erase_references(connection, found.uid, left)
-                self._database.erasures.note(connection, erasure.note_of_references(found, erased))
-                tokens.forget(connection, account_id)
-                gone = users.forget_empty(connection, found.uid, before)
-            count = migrating.switch(connection, found, model_version, dimension)
-            found = collection_rows.find_by_uid(connection, found.uid)
-            for of in changes.Of:
-                changes.begin(connection, found.uid, changes.revision_of(found, of), of)
-            self._database.tell(connection, str(found.uid))
-            return Migrated(count, tuple(records.id_text(each) for each in erased)), gone, found.uid
-
-        done, _, uid = self._database.write(
-            lambda done: entry.with_details(
-                {
-                    "references": done[0].references,
-                    "removed": len(done[0].erased),
-                    **({"users": done[1]} if done[1] else {}),
-                }
-            ),
-            work,
-            after_commit=lambda done: self._shelves.forget(done[2]),
-        )
-        self._shelves.drop_files(uid)
-        self._database.truncate_wal()  # it has what the templates were before
-        return done
-
-    def forget_crops(self, account_id: str, collection_id: str, *, entry: Entry) -> int:
-        def work(connection: Connection) -> int:
-            found = collection_rows.find(connection, account_id, collection_id)
-            count = migrating.forget_crops(connection, found.uid)
-            if count:
-                self._database.erasures.note(connection, erasure.note_of_crops(found))
-            return count
-
-        count = self._database.write(lambda count: entry.with_details({"crops": count}), work)
-        self._database.truncate_wal()
-        return count
-
     def tags(self, account_id: str, collection_id: str) -> dict[str, str]:
         with self._database.reading(snapshot=True) as connection:
             found = collection_rows.find(connection, account_id, collection_id)
@@ -439,26 +353,16 @@ class SqliteGallery(StoredUsers):
         )
 
     def holding(self) -> Holding:
-        """What this process has of the collections, and how far it is behind. Reads the database."""
-        collections, rows, size = self._shelves.totals()
+        """Which part this process has, and how far it is behind. Reads the database."""
         return Holding(
-            part="" if self._shelves.share.is_whole else str(self._shelves.share),
-            collections=collections,
-            rows=rows,
-            index_bytes=size,
+            part=str(self._shelves.share),
             behind=self._shelves.behind(),
             is_listening=self._following.is_listening,
         )
 
     def announcement(self, url: str) -> Mapping[str, Any]:
-        """What this process tells others of itself, to be asked at this address. Reads the database."""
+        """What this process tells others, to be asked at this address; nowhere if it is empty. Reads the database."""
         return announcement(self._secrets, self._database.node, url, self.holding())
-
-    def live_nodes(self) -> int:
-        """How many processes that answer searches share the database. Reads it."""
-        if not self._database.is_shared:
-            return 1
-        return sum(each.seen_us < LEASE_S * 1_000_000 and "part" in each.told for each in nodes(self._database))
 
     def is_covered(self) -> bool:
         """Whether live nodes have all that this one has not. Reads the database."""

@@ -139,14 +139,10 @@ class Migrated:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What one process has of the collections in memory."""
+    """Which part of the collections one process has, and how far it is behind."""
 
     part: str
-    """N/OF of the references; empty: all."""
-    collections: int
-    """Indexes in memory, those of users included."""
-    rows: int
-    index_bytes: int
+    """N/OF of the references; 1/1: all."""
     behind: int
     """Revisions of loaded collections that are stored and not in their indexes yet."""
     is_listening: bool

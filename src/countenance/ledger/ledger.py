@@ -29,7 +29,7 @@ from countenance.ledger.periods import Periods
 from countenance.ledger.statement import Statement
 from countenance.ledger.witnessing import Witnessing
 from countenance.store import FenceBroken
-from countenance.store.leases import Lease, held
+from countenance.store.leases import Presence, held
 
 CHECKPOINT_S: Final = 10.0
 """A new leaf is in a checkpoint after this many seconds at most; PROOFS section 4 allows 60."""
@@ -78,7 +78,7 @@ class Ledger:
         witnessing: Witnessing | None = None,
         floor_years: int = 10,
         periods: Periods | None = None,
-        lease: Lease | None = None,
+        presence: Presence | None = None,
     ) -> None:
         """Begin to keep the ledger.
 
@@ -88,13 +88,15 @@ class Ledger:
             floor_years: for how long accounting sections are kept whatever is asked.
             witnessing: brings each checkpoint to its witnesses; None: there are none.
             periods: makes the maps of days; None: none are made.
-            lease: where several processes share the log, checkpoints and heartbeats are its holder's; what each of them
-                has to sum up is its own.
+            presence: where several processes share the log, the first that comes writes the start entry and the last
+                that goes the stop entry; checkpoints and heartbeats are the duty of one of them; what each of them has
+                to sum up is its own.
         """
         self.log = log
         self.floor_years = floor_years
         self.periods = periods
-        self._lease = lease
+        self._presence = presence
+        self._lease = None if presence is None else presence.upkeep
         self.prices = PriceTable.load()
         self._counters = MonthCounters()
         self._counters.restore(log.storage.usage())
@@ -106,7 +108,11 @@ class Ledger:
         self._wake = threading.Event()
         self._stopping = False
         if start is not None:
-            self.log.append(Public({"kind": "start", "origin": log.origin, **start}))
+            begun = Public({"kind": "start", "origin": log.origin, **start})
+            if presence is None:
+                self.log.append(begun)
+            else:
+                self.log.write(presence.join, lambda is_first: begun if is_first else None)
         self.log.publish()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self.witnessing = witnessing or Witnessing(log, None)
@@ -189,8 +195,16 @@ class Ledger:
             self._thread.join()
             self.witnessing.stop()
             self._attempt(self._sum_up)
-            self._attempt(lambda: self._append(Public({"kind": "stop", "reason": "asked to stop"})))
+            self._attempt(self._leave)
         self._attempt(self._publish)
+
+    def _leave(self) -> bool:
+        ended = Public({"kind": "stop", "reason": "asked to stop"})
+        if self._presence is None:
+            return self._append(ended)
+        self._presence.halt()
+        self.log.write(self._presence.leave, lambda is_last: ended if is_last else None)
+        return True
 
     def _run(self) -> None:
         now = time.monotonic()

@@ -277,5 +277,6 @@ INSTRUCTIONS: dict[str, Callable[[Instruction, dict[str, Any]], dict[str, Any]]]
     **policies.VERBS,
     **topology.VERBS,
     **certificates.VERBS,
+    **topology.VERBS,
 }
 """Every administrative verb."""

@@ -7,13 +7,13 @@ that was quiet may send them at once, and SDKs that try again find room soon aft
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from countenance.errors import Error
 from countenance.operations import OPERATIONS
+from countenance.operations.buckets import Buckets, OwnBuckets
 
 ANY: Final = "*"
 UNLIMITED: Final = "unlimited"
@@ -79,20 +79,24 @@ class Quotas:
     Args:
         rules: (account or "", operation or `ANY`) -> calls a second, None for as many as they like; and (account or "",
             one of `COUNTS`) -> how many there may be.
-        clock: seconds, never going back.
+        clock: seconds, never going back; the same for all who share the buckets.
+        buckets: where what is left is kept; None: in this process alone.
     """
 
     def __init__(
-        self, rules: Mapping[tuple[str, str], float | None] | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        rules: Mapping[tuple[str, str], float | None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        buckets: Buckets | None = None,
     ) -> None:
         self._rules = dict(rules or {})
         self._clock = clock
-        self._lock = threading.Lock()
-        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
-        """Account and operation -> calls left, and when that was."""
+        self._buckets: Buckets = buckets or OwnBuckets()
 
     @classmethod
-    def parse(cls, items: Iterable[str], clock: Callable[[], float] = time.monotonic) -> Quotas:
+    def parse(
+        cls, items: Iterable[str], clock: Callable[[], float] = time.monotonic, buckets: Buckets | None = None
+    ) -> Quotas:
         """From the setting: `aws`, `OPERATION=RATE`, `ACCOUNT:OPERATION=RATE`, with `*` for every operation, one of
         `COUNTS` and a number in their places, and `unlimited` for either.
 
@@ -108,7 +112,12 @@ class Quotas:
             if each != "aws":
                 who, rate = _rule(each)
                 rules[who] = rate
-        return cls(rules, clock)
+        return cls(rules, clock, buckets)
+
+    @property
+    def limits(self) -> bool:
+        """Whether there is any rule."""
+        return bool(self._rules)
 
     def rate(self, account: str, operation: str) -> float | None:
         """Calls a second; None: as many as they like. What names the account goes before what names nobody, what names
@@ -131,13 +140,13 @@ class Quotas:
         rate = self.rate(account, operation)
         if rate is None:
             return True
-        most = max(1.0, rate)
-        with self._lock:
+        most, of = max(1.0, rate), (account, operation)
+        with self._buckets.alone(of):
             now = self._clock()
-            left, at = self._buckets.get((account, operation), (most, now))
+            left, at = self._buckets.get(of) or (most, now)
             left = min(most, left + (now - at) * rate)
             is_within = left >= 1.0
-            self._buckets[account, operation] = (left - is_within, now)
+            self._buckets.put(of, (left - is_within, now))
         return is_within
 
 

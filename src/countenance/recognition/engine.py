@@ -288,9 +288,10 @@ def build_engine(
         gpu=gpu,
         models_dir=cache_dir,
     )
-    calibration = _calibration(loaded, cache_dir, flip=mirror, is_calibrating=is_calibrating)
     detector = opening.detector(loaded, made)
     extractor = opening.extractor(loaded, made, flip=mirror)
+    # Last: files that are missing are the more useful thing to be told.
+    calibration = _calibration(loaded, cache_dir, flip=mirror, is_calibrating=is_calibrating)
     beside = choose("auto") if name == CUDA else name
     return Engine(
         detector=detector,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+from collections.abc import Callable
+from typing import Any
 
 from countenance_audit.errors import Malformed
 from countenance_audit.monitor import map_path
@@ -23,11 +25,12 @@ from countenance.ledger import Ledger, Log
 from countenance.ledger.timestamp import REPLY_TYPE
 from countenance.pipeline import Pipeline
 from countenance.server.aws import REQUEST_ID_HEADER, AwsDoor
-from countenance.server.metrics import Metrics
 from countenance.server.nodes import NodeDoor
+from countenance.store.leases import nodes
 
 MAX_ADMIN_BODY_BYTES = 16 * 1024 * 1024
 """An administrative request is a few names, or the statements of ownership of a file: 10,000 of them are some 7 MB."""
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CORS_MAX_AGE_S = 600
 """How long a browser may remember a preflight answer; Starlette's own default."""
 
@@ -47,7 +50,7 @@ class Readiness:
             "models_loaded": True,  # there is no Assembled without them
             "store_open": self._store_answers(),
             "ledger_writable": ledger.healthy,
-            "ledger_unrefused": not ledger.witnessing.refusals,
+            "ledger_unrefused": not (ledger.witnessing.refusals or self._refused_elsewhere()),
             "policy_decides": self._assembled.register.governance.decides(),
             "parts_covered": self._parts_are_covered(),
         }
@@ -63,6 +66,25 @@ class Readiness:
         except Error:
             return False
 
+    def _refused_elsewhere(self) -> bool:
+        """Whether a witness refused the log: only one of several processes asks them."""
+        database = self._assembled.register.database
+        try:
+            return database.is_shared and any(each.told.get("refusals") for each in nodes(database))
+        except Error:
+            return False  # `store_open` says so
+
+    def nodes(self) -> dict[str, Any]:
+        """Who shares the store, when others may."""
+        database = self._assembled.register.database
+        if not database.is_shared:
+            return {}
+        try:
+            found = nodes(database)
+        except Error:
+            return {"nodes": []}
+        return {"node": database.node, "nodes": [each.shown() for each in found]}
+
     def _store_answers(self) -> bool:
         try:
             self._assembled.gallery.stats()
@@ -75,24 +97,31 @@ def public_app(
     settings: Settings,
     assembled: Assembled,
     door: AwsDoor,
-    metrics: Metrics,
+    metrics: Callable[[], bytes],
     readiness: Readiness,
-    nodes: NodeDoor | None = None,
+    node_door: NodeDoor | None = None,
 ) -> Starlette:
-    """`POST /` for AWS clients, `/receipts/ID`, `/log/`, `/healthz`, `/readyz`, `/metrics`, `/nodes/search`."""
+    """`POST /` for AWS clients, `/receipts/ID`, `/log/`, `/healthz`, `/readyz`, `/metrics`, `/nodes/search`.
+
+    Args:
+        metrics: the page.
+        node_door: answers other nodes; None where they are not answered.
+    """
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("alive\n")
 
     async def readyz(request: Request) -> Response:
         report = await asyncio.to_thread(readiness.report)
-        return JSONResponse(report | {"warnings": readiness.warnings()}, 200 if all(report.values()) else 503)
+        told: dict[str, Any] = {"warnings": readiness.warnings()}
+        if settings.metrics_public or _is_local(request):
+            told |= await asyncio.to_thread(readiness.nodes)
+        return JSONResponse(report | told, 200 if all(report.values()) else 503)
 
     async def metrics_page(request: Request) -> Response:
         if not settings.metrics_public and not _is_local(request):
             return PlainTextResponse("metrics are for this machine only; see metrics_public\n", 403)
-        page = await asyncio.to_thread(metrics.render)
-        return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await asyncio.to_thread(metrics), media_type=METRICS_TYPE)
 
     log = assembled.register.ledger.log
 
@@ -164,10 +193,19 @@ def public_app(
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics_page),
-            *([] if nodes is None else [Route(nodes.path, nodes.answer, methods=["POST"])]),
+            *([] if node_door is None else [Route(node_door.path, node_door.answer, methods=["POST"])]),
         ],
         middleware=middleware,
     )
+
+
+def metrics_app(metrics: Callable[[], bytes]) -> Starlette:
+    """`GET /metrics` of one worker, for the others."""
+
+    async def page(request: Request) -> Response:
+        return Response(await asyncio.to_thread(metrics), media_type=METRICS_TYPE)
+
+    return Starlette(routes=[Route("/metrics", page)])
 
 
 def admin_app(pipeline: Pipeline) -> Starlette:

@@ -15,6 +15,7 @@ from countenance import __version__
 from countenance.assembly import Assembled
 from countenance.errors import Error
 from countenance.pipeline import Outcome
+from countenance.store.leases import nodes
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """From a listing (about a millisecond) to a queue of large photographs."""
@@ -36,22 +37,17 @@ class _GalleryCollector(Collector):
         yield GaugeMetricFamily("countenance_index_bytes", "Memory the search indexes take.", value=stats.index_bytes)
 
 
-class _NodesCollector(Collector):
-    """Who else is here, and how far this node's indexes are behind what is stored."""
+class _FollowingCollector(Collector):
+    """Whether other nodes have what this one has not, and how far this one's indexes are behind what is stored."""
 
     def __init__(self, assembled: Assembled) -> None:
         self._gallery = assembled.gallery
 
     def collect(self) -> Iterator[Metric]:
         try:
-            nodes, holding, is_covered = (
-                self._gallery.live_nodes(),
-                self._gallery.holding(),
-                self._gallery.is_covered(),
-            )
+            holding, is_covered = self._gallery.holding(), self._gallery.is_covered()
         except Error:
             return  # the database is away, and the rest of the page is told all the same
-        yield GaugeMetricFamily("countenance_nodes", "Nodes that answer searches, this one included.", value=nodes)
         yield GaugeMetricFamily(
             "countenance_index_behind_revisions",
             "Stored changes of collections that are not in this node's loaded indexes yet.",
@@ -79,6 +75,26 @@ class _SamplesCollector(Collector):
         yield GaugeMetricFamily("countenance_sample_bytes", "Bytes of the kept images.", value=totals.bytes)
         yield GaugeMetricFamily(
             "countenance_sample_bytes_limit", "The setting sample_max_bytes.", value=self._samples.max_bytes
+        )
+
+
+class _NodesCollector(Collector):
+    """How many processes share the store, and whether this one has duties that only one may have."""
+
+    def __init__(self, assembled: Assembled) -> None:
+        self._register = assembled.register
+
+    def collect(self) -> Iterator[Metric]:
+        database = self._register.database
+        yield GaugeMetricFamily(
+            "countenance_nodes",
+            "Processes that share the store and said so lately.",
+            value=len(nodes(database)) if database.is_shared else 1,
+        )
+        yield GaugeMetricFamily(
+            "countenance_upkeep",
+            "Whether this process publishes checkpoints and does what else only one may do.",
+            value=int(self._register.presence.upkeep.is_held()),
         )
 
 
@@ -110,8 +126,9 @@ class Metrics:
         info = Info("countenance_build", "Versions in use.", registry=self._registry)
         info.info({"version": __version__, "face_model": assembled.service.engine.model_version})
         self._registry.register(_GalleryCollector(assembled))
-        self._registry.register(_NodesCollector(assembled))
+        self._registry.register(_FollowingCollector(assembled))
         self._registry.register(_SamplesCollector(assembled))
+        self._registry.register(_NodesCollector(assembled))
 
     def observe(self, outcome: Outcome) -> None:
         """Counts one call."""

@@ -12,28 +12,31 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
 
-from countenance.assembly import Assembled, open_service, write_client_config
+from countenance.assembly import Assembled, open_service, prepared, write_client_config
 from countenance.config import Settings
 from countenance.errors import Error
 from countenance.pipeline import Outcome, Pipeline
-from countenance.server.app import Readiness, admin_app, public_app
+from countenance.server.app import Readiness, admin_app, metrics_app, public_app
 from countenance.server.aws import AwsDoor
 from countenance.server.connection import within
 from countenance.server.metrics import Metrics
 from countenance.server.nodes import NodeDoor
+from countenance.server.pages import fetched, merged
+from countenance.server.workers import Told, Workers
 
 KEEP_ALIVE_S = 65
 """AWS SDKs keep idle connections for a minute; closing earlier than they do makes their next call fail."""
 LISTEN_BACKLOG = 2048
 """uvicorn's default."""
 ADMIN_SOCKET = "admin.sock"
+WORKER_SOCKET = "worker-{}.sock"
 STARTED_POLL_S = 0.01
 """How often start-up looks whether both servers listen; uvicorn offers no event for it."""
 SOCKET_PATH_LIMIT = 107
@@ -77,11 +80,51 @@ def serve(settings: Settings) -> int:
     _tame_the_heap()
     listener = _listen(settings)
     try:
-        with open_service(settings) as assembled:
-            asyncio.run(_answer(settings, assembled, listener, started))
+        if settings.workers > 1:
+            _serve_with_workers(settings, listener, started)
+        else:
+            _serve_alone(settings, listener, started)
     finally:
         listener.close()
     return 0
+
+
+def _serve_alone(settings: Settings, listener: socket.socket, started: float) -> None:
+    with open_service(settings) as assembled, _unix_listener(settings.data_dir / ADMIN_SOCKET) as admin:
+
+        def ready() -> None:
+            _announce(settings, listener, _state_of(assembled), time.monotonic() - started)
+
+        asyncio.run(_answer(settings, assembled, listener, ready, admin))
+
+
+def _serve_with_workers(settings: Settings, listener: socket.socket, started: float) -> None:
+    """The first worker answers administrators as well; each has a socket on which the others ask for its metrics."""
+    data, count = settings.data_dir, settings.workers
+    with ExitStack() as stack:
+        share = stack.enter_context(prepared(settings))
+        admin = stack.enter_context(_unix_listener(data / ADMIN_SOCKET))
+        own = [stack.enter_context(_unix_listener(data / WORKER_SOCKET.format(number + 1))) for number in range(count)]
+        for each in (listener, admin, *own):
+            each.listen(LISTEN_BACKLOG)  # or a client that is earlier than the workers is refused
+
+        def work(number: int, ready: Callable[[Told], None]) -> None:
+            role = f"worker {number + 1} of {count}"
+            with open_service(settings, share, role=role) as assembled:
+                asyncio.run(
+                    _answer(
+                        settings,
+                        assembled,
+                        listener,
+                        lambda: ready(_state_of(assembled)),
+                        admin if number == 0 else None,
+                        (number + 1, own[number]),
+                    )
+                )
+
+        Workers(count, work, grace_s=settings.shutdown_grace_s).run(
+            lambda told: _announce(settings, listener, told[0], time.monotonic() - started)
+        )
 
 
 def _tame_the_heap() -> None:
@@ -103,8 +146,23 @@ def _tame_the_heap() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2 * LARGE_BLOCK)
 
 
-async def _answer(settings: Settings, assembled: Assembled, listener: socket.socket, started: float) -> None:
+async def _answer(
+    settings: Settings,
+    assembled: Assembled,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    admin_listener: socket.socket | None,
+    worker: tuple[int, socket.socket] | None = None,
+) -> None:
+    """Answers until SIGINT or SIGTERM.
+
+    Args:
+        ready: called once calls are answered.
+        admin_listener: None for a worker that answers no administrators.
+        worker: the number of this one of several, and where it gives out its own metrics.
+    """
     metrics = Metrics(assembled)
+    page = metrics.render if worker is None else _page_of_all(settings, metrics, worker[0])
 
     def observe(outcome: Outcome) -> None:
         metrics.observe(outcome)
@@ -128,42 +186,59 @@ async def _answer(settings: Settings, assembled: Assembled, listener: socket.soc
         trusted_proxies=settings.trusted_proxies,
     )
     readiness = Readiness(assembled)
-    nodes = None
-    if assembled.answering is not None:
-        nodes = NodeDoor(assembled.answering, workers=settings.worker_threads, body_timeout_s=settings.body_timeout_s)
+    node_door = None
+    if worker is None and assembled.register.database.is_shared:
+        answering = assembled.gallery.answering
+        node_door = NodeDoor(answering, workers=settings.worker_threads, body_timeout_s=settings.body_timeout_s)
     server = _server(
-        public_app(settings, assembled, door, metrics, readiness, nodes),
+        public_app(settings, assembled, door, page, readiness, node_door),
         settings,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
-    admin = _server(admin_app(pipeline), settings)
-    socket_path = settings.data_dir / ADMIN_SOCKET
-    admin_listener = _listen_admin(socket_path)
+    servers = [(server, listener)]
+    if admin_listener is not None:
+        servers.append((_server(admin_app(pipeline), settings), admin_listener))
+    if worker is not None:
+        servers.append((_server(metrics_app(metrics.render), settings), worker[1]))
 
     def stop() -> None:
         readiness.stopping = True
-        assembled.retire()
-        server.should_exit = admin.should_exit = True
+        assembled.address.clear()
+        for each, _ in servers:
+            each.should_exit = True
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(server.serve([listener]))
-            tasks.create_task(admin.serve([admin_listener]))
-            while not (server.started and admin.started) and not readiness.stopping:
+            for each, channel in servers:
+                tasks.create_task(each.serve([channel]))
+            while not all(each.started for each, _ in servers) and not readiness.stopping:
                 await asyncio.sleep(STARTED_POLL_S)
             if not readiness.stopping:
-                assembled.announce(settings.node_url or _address(settings, listener))
-            _announce(settings, assembled, listener, time.monotonic() - started)
+                # The listener of workers is that of all of them: no other node could ask a certain one.
+                address = "" if node_door is None else settings.node_url or _address(settings, listener)
+                await asyncio.to_thread(assembled.announce, address)
+            ready()
     finally:
         await asyncio.to_thread(door.close)
-        if nodes is not None:
-            await asyncio.to_thread(nodes.close)
-        admin_listener.close()
-        socket_path.unlink(missing_ok=True)
+        if node_door is not None:
+            await asyncio.to_thread(node_door.close)
+
+
+def _page_of_all(settings: Settings, metrics: Metrics, number: int) -> Callable[[], bytes]:
+    """What gives the metrics of all workers out, each sample with the label of its worker."""
+
+    def page() -> bytes:
+        found: dict[int, bytes | None] = {number: metrics.render()}
+        for other in range(1, settings.workers + 1):
+            if other != number:
+                found[other] = fetched(settings.data_dir / WORKER_SOCKET.format(other))
+        return merged(found)
+
+    return page
 
 
 def _server(
@@ -180,7 +255,7 @@ def _server(
             server_header=False,
             date_header=False,  # set per answer: uvicorn would add a second one
             proxy_headers=False,
-            limit_concurrency=settings.max_connections,
+            limit_concurrency=-(-settings.max_connections // settings.workers),
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(settings.shutdown_grace_s) or None,
             ssl_certfile=str(ssl_certfile) if ssl_certfile else None,
@@ -212,10 +287,20 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _listen_admin(path: Path) -> socket.socket:
+@contextmanager
+def _unix_listener(path: Path) -> Iterator[socket.socket]:
+    listener = _listen_at(path)
+    try:
+        yield listener
+    finally:
+        listener.close()
+        path.unlink(missing_ok=True)
+
+
+def _listen_at(path: Path) -> socket.socket:
     if len(os.fsencode(path.absolute())) > SOCKET_PATH_LIMIT:
         raise _CannotListen(
-            f"The path of the admin socket, {path.absolute()}, is too long for the system.",
+            f"The path of the socket {path.absolute()} is too long for the system.",
             hint=f"choose a data folder whose path leaves it under {SOCKET_PATH_LIMIT + 1} bytes",
         )
     # Safe: this process owns the folder, so a socket left there belongs to nobody.
@@ -227,6 +312,10 @@ def _listen_admin(path: Path) -> socket.socket:
     finally:
         os.umask(previous)
     return listener
+
+
+def _state_of(assembled: Assembled) -> Told:
+    return {"faces": assembled.gallery.stats().references, "rebuilt_s": assembled.rebuilt.seconds}
 
 
 _FROM_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not bound
@@ -243,16 +332,16 @@ def _address(settings: Settings, listener: socket.socket, host: str | None = Non
     return f"{'https' if settings.tls_cert else 'http'}://{shown}:{port}"
 
 
-def _announce(settings: Settings, assembled: Assembled, listener: socket.socket, seconds: float) -> None:
+def _announce(settings: Settings, listener: socket.socket, told: Told, seconds: float) -> None:
     host = listener.getsockname()[0]
     endpoint = _address(settings, listener, _FROM_HERE.get(host, host))
     data = settings.data_dir
     quoted = shlex.quote(str(data))
     write_client_config(data, region=settings.region, endpoint_url=endpoint)
-    rebuilt = assembled.rebuilt
+    workers = f" with {settings.workers} workers" if settings.workers > 1 else ""
     print(  # noqa: T201 -- for the person who typed the command
-        f"""Countenance is ready on {endpoint} after {seconds:.1f} s \
-({assembled.gallery.stats().references} faces enrolled; search index rebuilt in {rebuilt.seconds:.1f} s).
+        f"""Countenance is ready on {endpoint} after {seconds:.1f} s{workers} \
+({told["faces"]} faces enrolled; search index rebuilt in {told["rebuilt_s"]:.1f} s).
 
 In another shell, from this folder:
 

@@ -46,7 +46,6 @@ class Database(ABC):
         folder: of the files beside the database.
         node: this process, for others that have the database open as well.
         is_shared: whether others may write to it.
-        opened: when, by this process's monotonic clock.
     """
 
     def __init__(
@@ -63,7 +62,6 @@ class Database(ABC):
         self.folder = folder
         self.node = node
         self.is_shared = is_shared
-        self.opened = time.monotonic()
         self.erasures = Erasures(folder / ERASURES_FILE)
         """What was taken out for good, noted outside the database as well."""
         self.followers: list[Callable[[], None]] = []

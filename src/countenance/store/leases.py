@@ -34,6 +34,24 @@ RENEW_S: Final = 1.5
 """How often it is renewed, and each process says that it is here: three times before a lease would end."""
 GONE_S: Final = 30.0
 """A process that said nothing for so long is forgotten."""
+ALIVE_S: Final = LEASE_S
+"""One that said something within this time counts when it is asked whether anybody is here."""
+
+TOLD: Final = (
+    "role",
+    "state",
+    "version",
+    "process",
+    "face_model",
+    "collections_loaded",
+    "references_loaded",
+    "index_bytes",
+    "part",
+    "url",
+    "behind",
+    "is_listening",
+)
+"""What is shown of that which processes say of themselves; the rest is for one another."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +72,22 @@ class Node:
     seen_us: int
     here_us: int
     duties: tuple[str, ...]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it said something lately."""
+        return self.seen_us < ALIVE_S * 1_000_000
+
+    def shown(self) -> dict[str, Any]:
+        """For people and programs; plain values of JSON, times in seconds."""
+        return {
+            "node": self.node,
+            **{name: self.told[name] for name in TOLD if name in self.told},
+            "is_live": self.is_live,
+            "seen_s": round(self.seen_us / 1_000_000, 1),
+            "here_s": round(self.here_us / 1_000_000, 1),
+            "duties": list(self.duties),
+        }
 
 
 class Lease:
@@ -159,46 +193,60 @@ class Presence:
         self._database = database
         self._renew_s, self._gone_us = renew_s, int(gone_s * 1_000_000)
         self._stopping = threading.Event()
-        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
         self._failed = False
 
     def start(self) -> None:
-        """Be here, and take what is free, before this returns."""
+        """Take what is free, before this returns, and go on saying that this process is here."""
         if self._database.is_shared:
-            self._look()
+            self.look()
             self._thread.start()
 
     def tell(self, told: Callable[[], Mapping[str, Any]]) -> None:
-        """Say something else of this process, soon and from then on."""
+        """Say this of this process, from now on."""
         self.told = told
-        self._woken.set()
+        if self._database.is_shared:
+            self.look()
+
+    def join(self, connection: Connection) -> bool:
+        """Be here, in an open transaction; whether nobody else is."""
+        if not self._database.is_shared:
+            return True
+        now_us = self._database.clock_us(connection)
+        is_alone = not self._others(connection, now_us)
+        self._note(connection, now_us, json.dumps(self.told(), sort_keys=True))
+        return is_alone
+
+    def leave(self, connection: Connection) -> bool:
+        """Be gone, in an open transaction, with others to take over at once; whether nobody else is here."""
+        if not self._database.is_shared:
+            return True
+        self.upkeep.let_go(connection)
+        connection.execute("DELETE FROM store_node WHERE node = ?", (self._database.node,))
+        return not self._others(connection, self._database.clock_us(connection))
+
+    def halt(self) -> None:
+        """Say nothing more; what is held goes on being held until it is let go or ends."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def stop(self) -> None:
         """Leave; others take over at once."""
-        if not self._database.is_shared or self._stopping.is_set():
+        self.halt()
+        if not self._database.is_shared:
             return
-        self._stopping.set()
-        self._woken.set()
-        self._thread.join()
-
-        def leave(connection: Connection) -> None:
-            self.upkeep.let_go(connection)
-            connection.execute("DELETE FROM store_node WHERE node = ?", (self._database.node,))
-
         try:
-            self._database.maintain(leave)
+            self._database.maintain(self.leave)
         except Error as error:  # the lease ends by itself
             _log.warning("the others were not told that this process ends: %s", error)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._woken.wait(self._renew_s)
-            self._woken.clear()
-            if not self._stopping.is_set():
-                self._look()
+        while not self._stopping.wait(self._renew_s):
+            self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Say that this process is here, with what it says of itself now, and look after what it holds."""
         try:
             told = json.dumps(self.told(), sort_keys=True, separators=(",", ":"))
             began = time.monotonic()
@@ -213,13 +261,29 @@ class Presence:
 
     def _say(self, connection: Connection, told: str, began: float) -> bool:
         now_us = self._database.clock_us(connection)
+        self._note(connection, now_us, told)
+        connection.execute("DELETE FROM store_node WHERE seen_at < ?", (now_us - self._gone_us,))
+        return self.upkeep.renew(connection, now_us, began)
+
+    def _others(self, connection: Connection, now_us: int) -> int:
+        row = connection.execute(
+            "SELECT count(*) FROM store_node WHERE node <> ? AND seen_at >= ?",
+            (self._database.node, now_us - int(ALIVE_S * 1_000_000)),
+        ).fetchone()
+        return int(row[0])
+
+    def _note(self, connection: Connection, now_us: int, told: str) -> None:
         connection.execute(
             "INSERT INTO store_node (node, told, seen_at, joined_at) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (node) DO UPDATE SET told = excluded.told, seen_at = excluded.seen_at",
             (self._database.node, told, now_us, now_us),
         )
-        connection.execute("DELETE FROM store_node WHERE seen_at < ?", (now_us - self._gone_us,))
-        return self.upkeep.renew(connection, now_us, began)
+
+
+def nobody(connection: Connection) -> None:
+    """Forget everybody, for who knows that nobody is here: whoever was did not leave in order."""
+    connection.execute("DELETE FROM store_node")
+    connection.execute("UPDATE store_lease SET until_us = 0")
 
 
 def nodes(database: Database) -> list[Node]:

@@ -7,6 +7,7 @@ Sources: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import threading
@@ -26,6 +27,8 @@ _SYNCHRONOUS = ("FULL", "EXTRA", "NORMAL", "OFF")  # the values of PRAGMA synchr
 _BUSY_TIMEOUT_MS = 5_000  # how long SQLite itself waits for a lock of another program
 _WRITER_CACHE_KIB = 32_768  # holds the upper levels of the FaceId index of about a million references
 CHECKPOINT_AFTER_CHANGES = 500  # rows; about SQLite's own default of 1000 WAL pages for single enrolments
+TURN_SUFFIX = "-turn"
+"""Of the file beside a shared database that is locked by whoever writes."""
 _WAIT_FOR_READERS_MS = 100  # of a truncation: every other change waits for it as well
 
 
@@ -47,6 +50,7 @@ class SqliteSession:
     def __init__(self, path: Path, *, synchronous: str, node: str, is_shared: bool) -> None:
         """Open the file and recover what a crash left behind. Raises DatabaseError."""
         self._take = (node, node) if is_shared else None
+        self._emptying = "PASSIVE" if is_shared else "TRUNCATE"  # others may need what is in the log, and go on
         try:
             self._sqlite = sqlite3.connect(
                 _uri(path), uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -55,6 +59,7 @@ class SqliteSession:
             raise translate(failure) from failure
         self.connection: Connection = self._sqlite
         self._checkpointed_changes = 0
+        self._turn = _Turn(path.with_name(path.name + TURN_SUFFIX)) if is_shared else None
         try:
             _prepare(self._sqlite, synchronous)
             if not is_shared:  # others may read in the middle of a statement, and are not waited for
@@ -70,15 +75,25 @@ class SqliteSession:
         self.connection.execute("BEGIN IMMEDIATE")
 
     def begin(self) -> State | None:
+        if self._turn is None or self._take is None:
+            self.connection.execute("BEGIN IMMEDIATE")
+            return None
+        self._turn.take()
         self.connection.execute("BEGIN IMMEDIATE")
-        return State(*self.connection.execute(TAKE, self._take).fetchone()) if self._take else None
+        return State(*self.connection.execute(TAKE, self._take).fetchone())
 
     def commit(self) -> None:
         self.connection.execute("COMMIT")
+        if self._turn is not None:
+            self._turn.give()
 
     def rollback(self) -> None:
-        if self.connection.in_transaction:
-            self.connection.execute("ROLLBACK")
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+        finally:
+            if self._turn is not None:
+                self._turn.give()
 
     def is_open(self) -> bool:
         return self.connection.in_transaction
@@ -116,14 +131,33 @@ class SqliteSession:
 
     def abandon(self) -> None:
         self._sqlite.close()
+        if self._turn is not None:
+            self._turn.close()
 
     def close(self) -> None:
         try:
-            self._sqlite.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._sqlite.execute(f"PRAGMA wal_checkpoint({self._emptying})").fetchall()
         except sqlite3.Error as failure:
             raise translate(failure) from failure
         finally:
-            self._sqlite.close()
+            self.abandon()
+
+
+class _Turn:
+    """Whose turn it is to write: SQLite's own lock is waited for by sleeping, up to a tenth of a second at a time, so
+    that who is busy stays ahead of who waits; this one wakes whoever waits. It ends with its process."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def take(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def give(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        os.close(self._file)
 
 
 class SqliteDatabase(Database):

@@ -183,7 +183,10 @@ class Writer:
         if threading.current_thread() is self._thread:
             raise RuntimeError("a job of the writer thread cannot wait for another one")
         self._enqueue(task)
-        result = task.outcome()
+        try:
+            result = task.outcome()
+        finally:
+            del task  # a failure's traceback holds this frame: no cycle with the task
         self._mine.written = self.written + 1
         return result
 
@@ -345,6 +348,7 @@ class Writer:
             self._break(failure)
         meaning = self._session.meaning(failure)
         if not isinstance(meaning, DatabaseError):
+            _LOG.error("nothing is written: %s", failure)  # why is for whoever runs the server, not for callers
             meaning = DatabaseError("The change could not be confirmed as stored.")
         for check in self.when_in_doubt:
             try:

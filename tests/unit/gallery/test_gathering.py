@@ -42,7 +42,7 @@ class Crowd:
 
     def __init__(self, lend: Callable[[], object] | None = None) -> None:
         self.index = Watched()
-        self.gathering = Gathering()
+        self.gathering = Gathering(apart=1)
         self.pool = ThreadPoolExecutor(32)
         self.lent = 0
 
@@ -102,6 +102,21 @@ def test_one_after_the_other_everybody_scans_at_once(crowd: Crowd) -> None:
     assert crowd.index.asked == [(1, 2)] * 5
 
 
+def test_as_many_as_there_are_cores_for_scan_apart(crowd: Crowd) -> None:
+    crowd.gathering = Gathering(apart=3)
+    begin(crowd)
+    apart = [crowd.ask(unit_rows(1, DIMENSION, at), 3) for at in range(2)]
+    until = time.monotonic() + 30
+    while len(crowd.index.asked) < 3 and time.monotonic() < until:
+        time.sleep(0.001)
+    assert crowd.index.asked == [(1, 3)] * 3
+    others = [crowd.ask_and_queue(unit_rows(1, DIMENSION, at), 3) for at in range(5)]
+    crowd.index.let.set()
+    for each in [*apart, *others]:
+        assert len(each.result(30)[0].face_ids) == 3
+    assert crowd.index.asked == [(1, 3)] * 3 + [(5, 3)]
+
+
 def test_collections_do_not_wait_for_each_other(crowd: Crowd) -> None:
     begin(crowd)
     other = crowd.ask(unit_rows(1, DIMENSION, 5), 4, uid=2)
@@ -151,7 +166,7 @@ def test_everybody_is_told_when_the_collection_is_gone(crowd: Crowd, monkeypatch
     for each in others:
         with pytest.raises(LookupError):
             each.result(30)
-    assert not any(each.is_running or each.waiting for each in crowd.gathering._queues.values())
+    assert not any(each.running or each.waiting for each in crowd.gathering._queues.values())
 
 
 def _failing(probes: NDArray[np.float32], count: int) -> list[Ranking]:
@@ -177,7 +192,7 @@ def test_many_threads_are_answered_as_one_would_be() -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(work, range(16)))
-    assert all(not each.is_running and not each.waiting for each in gathering._queues.values())
+    assert all(not each.running and not each.waiting for each in gathering._queues.values())
 
 
 def test_a_shared_scan_has_what_each_of_its_searches_saw(crowd: Crowd) -> None:

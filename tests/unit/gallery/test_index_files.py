@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from tests.congruence.samples import ACCOUNT, World, enrolments, entry, name_id,
 
 from countenance.gallery import changes, loading, records, segment_file
 from countenance.gallery.index import NumpyIndex, tiered
+from countenance.gallery.sealing import CollectionSeal
 from countenance.gallery.shelf import Loaded
 
 COUNT = 400
@@ -22,8 +23,10 @@ PROBES = unit_rows(6, 16, 22)
 
 
 @contextmanager
-def kept_world(folder: Path) -> Iterator[World]:
+def kept_world(folder: Path, *, keeps_by_itself: bool = False) -> Iterator[World]:
     with world(folder, synchronous="NORMAL", index_factory=tiered(100), index_files_from=100) as opened:
+        if not keeps_by_itself:
+            opened.gallery._shelves._keeper.stop()
         yield opened
 
 
@@ -139,6 +142,12 @@ def test_only_what_is_new_is_written_and_replaced_rows_leave_the_files(tmp_path:
     check(tmp_path, loads, from_files=True)
 
 
+def row_in(path: Path, seal: CollectionSeal, at: int) -> bytes | None:
+    file = segment_file.open_file(path, seal)
+    file.map()
+    return file.row(at)
+
+
 def test_an_erased_face_is_in_no_file_when_its_erasure_returns(tmp_path: Path, loads: list[int]) -> None:
     filled(tmp_path)
     with kept_world(tmp_path) as opened:
@@ -155,10 +164,10 @@ def test_an_erased_face_is_in_no_file_when_its_erasure_returns(tmp_path: Path, l
             return found
 
         ((path, at),) = places()
-        assert segment_file.open_file(path, seal).row(at) == ROWS[9].astype(np.float16).tobytes()
+        assert row_in(path, seal, at) == ROWS[9].astype(np.float16).tobytes()
         erase(opened, 9)
         assert places() == []
-        assert segment_file.open_file(path, seal).row(at) is None
+        assert row_in(path, seal, at) is None
         assert answers(opened) == truth(opened)
     check(tmp_path, loads, from_files=True)
 
@@ -229,10 +238,11 @@ def test_a_torn_file_is_removed_and_made_anew(
     tmp_path: Path, loads: list[int], harm, caplog: pytest.LogCaptureFixture
 ) -> None:  # type: ignore[no-untyped-def]
     filled(tmp_path)
+    before = segments_in(tmp_path)
     harm(tmp_path)
     check(tmp_path, loads, from_files=False)
     assert "made anew" in caplog.text
-    assert not any((tmp_path / "index").glob("*/*.segment"))
+    assert not any(each.exists() for each in before)
     with kept_world(tmp_path) as opened:
         assert keep(opened)
     check(tmp_path, loads, from_files=True)
@@ -340,13 +350,58 @@ def test_one_process_makes_files_and_any_erases_in_them(tmp_path: Path, loads: l
     check(tmp_path, loads, from_files=True)
 
 
-def test_the_keeper_writes_files_by_itself_after_a_load(tmp_path: Path, loads: list[int]) -> None:
+def test_nodes_with_files_of_their_own_overwrite_what_others_erased(tmp_path: Path) -> None:
+    def node(name: str) -> AbstractContextManager[World]:
+        return world(
+            tmp_path,
+            synchronous="NORMAL",
+            index_factory=tiered(100),
+            index_files_from=100,
+            index_folder=tmp_path / name,
+        )
+
+    def has(opened: World, name: str, face: int) -> bool:
+        with opened.database.reading() as connection:
+            seal = opened.gallery._seal(connection, opened.gallery.collection(ACCOUNT, "c"))
+        ids = [segment_file.open_file(path, seal).face_ids() for path in (tmp_path / name).glob("*/*.segment")]
+        assert ids
+        return any(bytes(each) == records.id_bytes(name_id(face)) for each in np.concatenate(ids))
+
+    with node("here") as one, node("there") as other:
+        one.create()
+        enrol(one, range(COUNT))
+        assert keep(one)
+        assert keep(other)
+        erase(one, 5)
+        assert not has(one, "here", 5)
+        other.gallery._shelves._keep_all()  # what its keeper does every few seconds
+        assert not has(other, "there", 5)
+        erase(one, 6)
+        assert answers(other) == truth(one)  # catching up overwrites them as well
+        assert not has(other, "there", 6)
+        one.gallery.delete_collection(ACCOUNT, "c", entry=entry())
+        other.gallery._shelves._keep_all()
+        assert not any((tmp_path / "there").glob("*/*"))
+
+
+def test_a_server_that_stops_does_not_wait_for_files(tmp_path: Path, loads: list[int]) -> None:
     with kept_world(tmp_path) as opened:
         opened.create()
         enrol(opened, range(COUNT))
         answers(opened)
+        opened.gallery._shelves.files.stop()
+        with pytest.raises(InterruptedError):
+            keep(opened)
+        assert not any((tmp_path / "index").glob("*/*"))
+    check(tmp_path, loads, from_files=False)
+
+
+def test_the_keeper_writes_files_by_itself_after_a_load(tmp_path: Path, loads: list[int]) -> None:
+    with kept_world(tmp_path, keeps_by_itself=True) as opened:
+        opened.create()
+        enrol(opened, range(COUNT))
+        answers(opened)
         shelves = opened.gallery._shelves
-        shelves._keeper.wake()
         for _ in range(1_000):
             if uid_of(opened) in shelves._kept:
                 break

@@ -185,7 +185,7 @@ def test_rows_that_nobody_can_tell_apart_are_scored_in_little_memory(monkeypatch
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_share_a_scan_without_losing_a_row(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     monkeypatch.setattr(shared_scan, "_SHARED_FROM", 0)
-    monkeypatch.setattr(shared_scan, "_cores", lambda: threads)
+    monkeypatch.setattr(shared_scan, "cores", lambda: threads)
     monkeypatch.setattr(segments, "BLOCK_ROWS", 4000)
     index, oracle = QuantisedIndex(DIMENSION, tail_rows=9000), NumpyIndex(DIMENSION)
     for each in (index, oracle):

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from tests.congruence.samples import unit_rows
 
-from countenance.gallery import segment_file
+from countenance.gallery import segment_file, segment_format
+from countenance.gallery.sealed_rows import SealedRows
 from countenance.gallery.sealing import CollectionSeal
-from countenance.gallery.segment_file import Header, SealedRows, SegmentFile, SegmentFileUnusable
+from countenance.gallery.segment_file import SegmentFile
+from countenance.gallery.segment_format import Header, SegmentFileUnusable
 from countenance.gallery.segments import Segment
 
 COUNT = 700
@@ -21,6 +23,7 @@ SEGMENT = Segment.build(IDS, [ROWS], 16)
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment_format, "CHUNK", 1_000)
     monkeypatch.setattr(segment_file, "CHUNK", 1_000)  # rows lie across two of them
 
 
@@ -49,10 +52,11 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     assert file.header == Header(7, "m", 16, 5, COUNT, SEGMENT.codes().nbytes)
     assert np.array_equal(file.face_ids(), IDS)
     assert file.codes().tobytes() == SEGMENT.codes().tobytes()
+    codes = file.codes()
     rows = SealedRows(file, file.face_ids(), nothing)
     chosen = np.array([699, 0, 350])
     assert np.array_equal(rows.templates(chosen), ROWS[chosen])
-    segment = Segment.from_codes(file.codes(), rows, 16)
+    segment = Segment.from_codes(codes, rows, 16)
     assert len(segment) == COUNT
     assert file.path.stat().st_size == file.size
     assert oct(file.path.stat().st_mode & 0o777) == "0o600"
@@ -76,6 +80,7 @@ def test_an_erased_row_is_gone_from_the_file_and_the_others_stay(tmp_path: Path)
     file.erase([0, 63, 350, 699])
     again = segment_file.open_file(path, sealer())
     ids, codes = again.face_ids(), again.codes()[-16 * COUNT :].reshape(COUNT, 16)
+    table = again.codes()[: -16 * COUNT]
     rows = SealedRows(again, ids, nothing).templates(np.arange(COUNT))
     expected_codes = np.frombuffer(SEGMENT.codes(), np.uint8)[-16 * COUNT :].reshape(COUNT, 16)
     for at in range(COUNT):
@@ -89,7 +94,7 @@ def test_an_erased_row_is_gone_from_the_file_and_the_others_stay(tmp_path: Path)
             assert np.array_equal(rows[at], ROWS[at])
             assert np.array_equal(codes[at], expected_codes[at])
     assert np.array_equal(
-        again.codes()[: -16 * COUNT], np.frombuffer(SEGMENT.codes(), np.uint8)[: -16 * COUNT]
+        table, np.frombuffer(SEGMENT.codes(), np.uint8)[: -16 * COUNT]
     )  # scales and all that is not of one row
 
 
@@ -116,7 +121,7 @@ def test_a_draft_is_opened_by_nobody_and_erased_from_before_it_is_published(tmp_
     file = draft(tmp_path)
     with pytest.raises(SegmentFileUnusable):
         segment_file.open_file(file.path, sealer())
-    assert file.path.read_bytes()[: segment_file.PAGE] == bytes(segment_file.PAGE)
+    assert file.path.read_bytes()[: segment_format.PAGE] == bytes(segment_format.PAGE)
     file.erase([5])
     file.publish()
     assert not segment_file.open_file(file.path, sealer()).face_ids()[5].any()
@@ -159,7 +164,7 @@ def test_a_file_that_was_cut_or_torn_does_not_pass(tmp_path: Path) -> None:
         segment_file.open_file(path, sealer())
     path = made(tmp_path)
     with path.open("r+b") as raw:
-        raw.seek(segment_file.PAGE + 500)
+        raw.seek(segment_format.PAGE + 500)
         raw.write(b"torn")
     file = segment_file.open_file(path, sealer())
     with pytest.raises(SegmentFileUnusable):

@@ -18,7 +18,6 @@ from countenance.gallery import (
     CollectionNotFound,
     FacesWithoutCrops,
     GalleryError,
-    IndexBusy,
     ModelMismatch,
     NotAsAnArchiveHasIt,
     PartUnavailable,
@@ -33,8 +32,9 @@ from countenance.gallery import (
     UserNotFound,
 )
 from countenance.gallery.asking import NotAnswered
-from countenance.gallery.segment_file import SegmentFileUnusable
-from countenance.gallery.shelves import _TooOldError
+from countenance.gallery.inspection import IndexBusy
+from countenance.gallery.segment_format import SegmentFileUnusable
+from countenance.gallery.shelves import TooOldError
 from countenance.ledger.copies import RecoveryFailed
 from countenance.ledger.counting import StatementError
 from countenance.ledger.entry import NotRecordable
@@ -109,6 +109,9 @@ INTERNAL: set[type[Error]] = {
     DecidedMeanwhile,
     FenceBroken,
     AfterCommitError,
+    IndexBusy,
+    SegmentFileUnusable,
+    TooOldError,
     KeyringError,
     TemplateCorrupt,
     ModelPackError,
@@ -118,9 +121,6 @@ INTERNAL: set[type[Error]] = {
     SampleNotKept,
     PartUnavailable,
     NotAnswered,
-    IndexBusy,
-    SegmentFileUnusable,
-    _TooOldError,
     # Raised at start-up, on the host or before an operation: no call gets that far with one.
     FolderOwned,
     FolderUnusable,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 from countenance.operations import OPERATIONS
+from countenance.operations.buckets import SharedBuckets
 from countenance.operations.quotas import AWS, QuotaError, Quotas
 
 A, B = "111111111111", "222222222222"
@@ -92,3 +96,32 @@ def test_what_is_no_quota_is_refused_with_an_example(item: str) -> None:
     with pytest.raises(QuotaError) as refused:
         Quotas.parse([item])
     assert refused.value.hint
+
+
+def test_processes_that_share_buckets_share_what_is_left() -> None:
+    shared = SharedBuckets()
+    quotas = Quotas.parse(["DetectFaces=5", "ListFaces=3"], buckets=shared)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        taken = sum(quotas.take("123456789012", "DetectFaces") for _ in range(3))
+        os.write(write, bytes([taken]))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(read, 1) == b"\x03"
+    assert sum(quotas.take("123456789012", "DetectFaces") for _ in range(5)) == 2
+    assert sum(quotas.take("123456789012", "ListFaces") for _ in range(5)) == 3
+    assert sum(quotas.take("000000000000", "DetectFaces") for _ in range(9)) == 5
+    os.close(read)
+    os.close(write)
+
+
+def test_a_process_that_is_killed_with_a_bucket_in_its_hands_holds_nobody_up() -> None:
+    shared = SharedBuckets()
+    quotas = Quotas.parse(["DetectFaces=5"], buckets=shared)
+    pid = os.fork()
+    if pid == 0:
+        with shared.alone(("123456789012", "DetectFaces")):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert quotas.take("123456789012", "DetectFaces")

@@ -181,11 +181,11 @@ def test_an_export_gives_the_image_and_is_an_act(house: InProcess) -> None:
 def test_no_image_leaves_without_the_leaf_of_its_export(house: InProcess) -> None:
     search(house, "match")
     writer = house.database._writer
-    real = writer._connection
-    writer._connection = Faulty(real, "INSERT INTO log_leaves", "undone", sqlite3.SQLITE_FULL)  # type: ignore[assignment]
+    real = writer._session.connection
+    writer._session.connection = Faulty(real, "INSERT INTO log_leaves", "undone", sqlite3.SQLITE_FULL)  # type: ignore[assignment]
     with pytest.raises(Error, match="full"):
         exported(house, "match")
-    writer._connection = real
+    writer._session.connection = real
     assert entries(house, "sample.export") == []
     assert exported(house, "match")["bytes"] == len(image(1))
 
@@ -371,12 +371,12 @@ def test_a_reached_limit_is_answered_the_same(house: InProcess) -> None:
 @pytest.mark.parametrize("moment", ["undone", "done"])
 def test_a_call_that_cannot_be_recorded_keeps_nothing(house: InProcess, step: str, moment: str) -> None:
     writer = house.database._writer
-    real = writer._connection
+    real = writer._session.connection
     faulty = Faulty(real, step, moment, sqlite3.SQLITE_FULL)
-    writer._connection = faulty  # type: ignore[assignment]
+    writer._session.connection = faulty  # type: ignore[assignment]
     answer = search(house, "failed")
     assert faulty.has_failed
-    writer._connection = real
+    writer._session.connection = real
     assert (answer.status, code_of(answer)) == (500, "InternalServerError")
     assert "x-countenance-receipt" not in dict(answer.headers)
     assert entries(house, "SearchFacesByImage") == []
@@ -387,10 +387,10 @@ def test_a_call_that_cannot_be_recorded_keeps_nothing(house: InProcess, step: st
 
 def test_a_commit_that_took_effect_though_it_failed_has_leaf_and_sample(house: InProcess) -> None:
     writer = house.database._writer
-    real = writer._connection
-    writer._connection = Faulty(real, "COMMIT", "done", sqlite3.SQLITE_FULL)  # type: ignore[assignment]
+    real = writer._session.connection
+    writer._session.connection = Faulty(real, "COMMIT", "done", sqlite3.SQLITE_FULL)  # type: ignore[assignment]
     assert search(house, "doubtful").status == 500
-    writer._connection = real
+    writer._session.connection = real
     assert listed(house) == ["doubtful"]
     assert exported(house, "doubtful")["bytes"] == len(image(1))
     sound(house)

@@ -92,13 +92,14 @@ def assembled() -> Any:
         service=SimpleNamespace(engine=SimpleNamespace(model_version="scripted-1")),
         gallery=SimpleNamespace(
             stats=lambda: stats,
-            holding=lambda: Holding(part="1/2", collections=1, rows=20, index_bytes=5120, behind=2, is_listening=True),
-            live_nodes=lambda: 2,
+            holding=lambda: Holding(part="1/2", behind=2, is_listening=True),
             is_covered=lambda: True,
         ),
         register=SimpleNamespace(
             ledger=SimpleNamespace(healthy=True, log=None, witnessing=SimpleNamespace(refusals={}, warnings=list)),
             governance=SimpleNamespace(decides=lambda: True, warnings=list),
+            database=SimpleNamespace(is_shared=False, node="n"),
+            presence=SimpleNamespace(upkeep=SimpleNamespace(is_held=lambda: True)),
             samples=SimpleNamespace(totals=lambda: Totals(samples=7, bytes=700), max_bytes=7000),
         ),
     )

@@ -33,7 +33,9 @@ class OpenDoor:
 
 def public(assembled: Any, metrics: Metrics, readiness: Readiness | None = None, **settings: Any) -> Any:
     door: Any = OpenDoor()
-    return public_app(replace(Settings(), **settings), assembled, door, metrics, readiness or Readiness(assembled))
+    return public_app(
+        replace(Settings(), **settings), assembled, door, metrics.render, readiness or Readiness(assembled)
+    )
 
 
 def get(app: Any, path: str, **more: Any) -> Reply:
