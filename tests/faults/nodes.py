@@ -44,6 +44,8 @@ class Fleet:
     url: str
     nodes: list[Server] = field(default_factory=list)
     credentials: tuple[str, str] = ("", "")
+    parts: tuple[str, ...] = ()
+    """Of the collections, which node indexes which; beyond them, and without: everything."""
 
     def join(self, url: str | None = None) -> Server:
         """Starts one more node; `url` for one that reaches the database another way."""
@@ -51,7 +53,7 @@ class Fleet:
         data.mkdir(parents=True)
         if self.nodes:
             shutil.copy2(self.nodes[0].data / "master.key", data / "master.key")
-        made = start(data, environ={"COUNTENANCE_DATABASE": url or self.url})
+        made = start(data, environ=self._environ(len(self.nodes), url))
         if not self.nodes:
             self.credentials = made.credentials
         self.nodes.append(made)
@@ -59,8 +61,12 @@ class Fleet:
 
     def again(self, at: int) -> Server:
         """Starts a node that died, in its own folder."""
-        self.nodes[at] = start(self.nodes[at].data, environ={"COUNTENANCE_DATABASE": self.url})
+        self.nodes[at] = start(self.nodes[at].data, environ=self._environ(at))
         return self.nodes[at]
+
+    def _environ(self, at: int, url: str | None = None) -> dict[str, str]:
+        part = {"COUNTENANCE_SEARCH_SHARD": self.parts[at]} if at < len(self.parts) else {}
+        return {"COUNTENANCE_DATABASE": url or self.url, **part}
 
     def stop(self) -> None:
         """Ends all that run."""

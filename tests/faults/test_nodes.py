@@ -110,6 +110,45 @@ def test_a_node_is_killed_and_comes_back(fleet: Fleet, images: list[bytes]) -> N
     settled(fleet, load, fleet.nodes[1], "kill -9 of a node", since)
 
 
+@pytest.fixture
+def halves(cluster: Cluster, tmp_path: Path) -> Iterator[Fleet]:
+    """Two nodes with one half of the collections each."""
+    made = Fleet(tmp_path, cluster.create("countenance"), parts=("1/2", "2/2"))
+    made.join()
+    made.join()
+    nodes.client_of(made.nodes[0], made.credentials).create_collection(CollectionId=nodes.COLLECTION)
+    yield made
+    made.stop()
+
+
+@pytest.mark.slow
+def test_a_node_with_a_part_is_killed_and_comes_back(halves: Fleet, images: list[bytes]) -> None:
+    """Searches fail as long as it is away, rather than leave its part out: the load finds all that was enrolled."""
+    load = begun(halves, images)
+    since = time.monotonic()
+    halves.nodes[1].process.kill()
+    halves.nodes[1].process.wait()
+    died = time.monotonic()
+    time.sleep(3)
+    back = time.monotonic()
+    halves.again(1)
+    settled(halves, load, halves.nodes[0], "kill -9 of a node with a part", since)
+    reads = load.told.successes[(0, "read")]
+    # what had its answer on the way when the process ended may come a moment later
+    assert not [each for each in reads if died + 0.5 < each < back], "an answer with a part missing"
+
+
+@pytest.mark.slow
+def test_the_database_of_parts_is_killed_and_started_again(
+    halves: Fleet, cluster: Cluster, images: list[bytes]
+) -> None:
+    load = begun(halves, images)
+    since = time.monotonic()
+    cluster.kill()
+    cluster.start()
+    settled(halves, load, halves.nodes[0], "kill -9 of the database of two parts", since)
+
+
 @pytest.mark.slow
 def test_a_node_is_killed_while_it_writes_to_the_log(fleet: Fleet, images: list[bytes]) -> None:
     """Stopped first, so that it is known to hold the transaction when it is killed."""
