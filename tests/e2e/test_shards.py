@@ -288,6 +288,20 @@ def test_probes_go_over_tls_and_only_to_whom_the_authority_vouches_for(
             "plain HTTP, and other machines use it",
         ),
         ({"COUNTENANCE_DATABASE": "postgresql://x/y", "COUNTENANCE_NODE_URL": "ftp://h"}, "not a plain URL"),
+        (
+            {"COUNTENANCE_DATABASE": "postgresql://x/y", "COUNTENANCE_SEARCH_SHARD": "1/2", "COUNTENANCE_WORKERS": "2"},
+            "is given with workers",
+        ),
+        (
+            {
+                "COUNTENANCE_DATABASE": "postgresql://x/y",
+                "COUNTENANCE_SEARCH_SHARD": "1/2",
+                "COUNTENANCE_HOST": "0.0.0.0",
+                "COUNTENANCE_INSECURE_HTTP": "true",
+            },
+            "no address that other nodes could call",
+        ),
+        ({"COUNTENANCE_NODE_CA_FILE": "/dev/null"}, "node_ca_file /dev/null cannot be used"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(tmp_path: Path, flags: dict[str, str], said: str) -> None:

@@ -74,6 +74,12 @@ def test_not_ready_without_its_store_or_its_record(assembled: Any, metrics: Metr
     assembled.register.governance.decides = lambda: False
     assert json.loads(get(app, "/readyz").body)["policy_decides"] is False
     assembled.register.governance.decides = lambda: True
+    assembled.gallery.is_covered = lambda: False
+    reply = get(app, "/readyz")
+    assert (reply.status, json.loads(reply.body)["parts_covered"]) == (503, False)
+    assembled.gallery.is_covered = broken
+    assert json.loads(get(app, "/readyz").body)["parts_covered"] is False
+    assembled.gallery.is_covered = lambda: True
     assembled.gallery.stats = broken
     reply = get(app, "/readyz")
     assert reply.status == 503
