@@ -17,11 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tests.postgres import Cluster
 
 from bench import Section
 from bench.search import ACCOUNT, CANDIDATES, create, enrolments, entry, opened
 from bench.synthetic import PORTION, Faces
+from countenance import relocation
 from countenance.gallery import SqliteGallery
 from countenance.store import Keyring
 from countenance.store.postgres import PostgresDatabase
@@ -66,46 +68,58 @@ def node(folder: Path, url: str) -> Iterator[SqliteGallery]:
 
 
 def _compare(section: Section, folder: Path, cluster: Cluster, sizes: tuple[int, ...]) -> None:
-    url = cluster.create("bench")
     faces = Faces(DIMENSION)
-    with opened(folder) as file, node(folder / "a", url) as shared:
+    filled = 0
+    with opened(folder) as file:
         create(file, "c")
-        create(shared, "c")
-        filled = 0
-        for size in sizes:
+    for size in sizes:
+        with opened(folder) as file:
             for number in range(filled // PORTION, -(-size // PORTION)):
-                rows = faces.portion(number).templates.astype(np.float32)
-                rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+                rows = _of_length_one(faces.portion(number).templates)
                 for at in range(0, PORTION, 10_000):
-                    if number * PORTION + at < filled or number * PORTION + at >= size:
-                        continue
-                    made = enrolments(rows[at : at + 10_000], number * 10 + at // 10_000)
-                    file.enrol(ACCOUNT, "c", made, entry=entry())
-                    shared.enrol(ACCOUNT, "c", made, entry=entry())
-            filled = size
-            probes = faces.mated(PROBES)[0]
-            spent = np.empty((PROBES, 2))
-            for gallery in (file, shared):
-                gallery.identify(ACCOUNT, "c", probes[:1], max_candidates=CANDIDATES)
-            for at in range(PROBES):
-                for which, gallery in enumerate((file, shared)):
-                    begun = time.perf_counter()
-                    gallery.identify(ACCOUNT, "c", probes[at : at + 1], max_candidates=CANDIDATES)
-                    spent[at, which] = time.perf_counter() - begun
-            file_ms, shared_ms = np.median(spent, axis=0) * 1000
-            section.add(f"{size:,} faces: identify, file, p50", file_ms, "ms")
-            section.add(f"{size:,} faces: identify, PostgreSQL, p50", shared_ms, "ms")
-            if size >= 100_000:
-                section.at_most("  PostgreSQL over file", shared_ms / file_ms, "ratio", WITHIN)
-            else:
-                section.add("  PostgreSQL over file", shared_ms / file_ms, "ratio")
-        _inserts(section, file, shared)
-        _elsewhere(section, folder, url, shared)
+                    if filled <= number * PORTION + at < size:
+                        made = enrolments(rows[at : at + 10_000], number * 10 + at // 10_000)
+                        file.enrol(ACCOUNT, "c", made, entry=entry())
+        filled = size
+        url = cluster.create(f"bench{size}")
+        begun = time.perf_counter()
+        keyring = Keyring.open(folder / "master.key", create=False)
+        done = relocation.copy(folder / "bench.db", url, is_owned=False, keyring=keyring, folder=folder)
+        seconds = time.perf_counter() - begun
+        section.add(f"{size:,} faces: copied to PostgreSQL and compared once", done.rows / seconds, "rows/s")
+        beside = folder / f"node{size}"
+        beside.mkdir()
+        shutil.copy2(folder / "master.key", beside)
+        with opened(folder) as file, node(beside, url) as shared:
+            _searches(section, size, file, shared)
+            if size == sizes[-1]:
+                _inserts(section, file, shared)
+                _elsewhere(section, folder, beside, url, shared)
+
+
+def _of_length_one(templates: NDArray[np.float16]) -> NDArray[np.float32]:
+    rows = templates.astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def _searches(section: Section, size: int, file: SqliteGallery, shared: SqliteGallery) -> None:
+    probes = Faces(DIMENSION).mated(PROBES)[0]
+    spent = np.empty((PROBES, 2))
+    for gallery in (file, shared):
+        gallery.identify(ACCOUNT, "c", probes[:1], max_candidates=CANDIDATES)
+    for at in range(PROBES):
+        for which, gallery in enumerate((file, shared)):
+            begun = time.perf_counter()
+            gallery.identify(ACCOUNT, "c", probes[at : at + 1], max_candidates=CANDIDATES)
+            spent[at, which] = time.perf_counter() - begun
+    file_ms, shared_ms = map(float, np.median(spent, axis=0) * 1000)
+    section.add(f"{size:,} faces: identify, file, p50", file_ms, "ms")
+    section.add(f"{size:,} faces: identify, PostgreSQL, p50", shared_ms, "ms")
+    section.at_most("  PostgreSQL over file", shared_ms / file_ms, "ratio", WITHIN)
 
 
 def _inserts(section: Section, file: SqliteGallery, shared: SqliteGallery) -> None:
-    rows = Faces(DIMENSION, seed=9).portion(0, 2 * INSERTS).templates.astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = _of_length_one(Faces(DIMENSION, seed=9).portion(0, 2 * INSERTS).templates)
     spent = np.empty((INSERTS, 2))
     for at in range(INSERTS):
         for which, gallery in enumerate((file, shared)):
@@ -117,11 +131,11 @@ def _inserts(section: Section, file: SqliteGallery, shared: SqliteGallery) -> No
         section.add(f"durable enrolment of one face, {name}, p50", float(milliseconds), "ms")
 
 
-def _elsewhere(section: Section, folder: Path, url: str, shared: SqliteGallery) -> None:
+def _elsewhere(section: Section, folder: Path, beside: Path, url: str, shared: SqliteGallery) -> None:
     """The other node is another process: a thread of this one would share its interpreter."""
     other = folder / "b"
     other.mkdir()
-    shutil.copy2(folder / "a" / "master.key", other / "master.key")
+    shutil.copy2(beside / "master.key", other / "master.key")
     child = subprocess.Popen(
         [sys.executable, "-m", "bench.nodes", str(other), url],
         stdin=subprocess.PIPE,
@@ -131,8 +145,7 @@ def _elsewhere(section: Section, folder: Path, url: str, shared: SqliteGallery) 
     assert child.stdin is not None
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
-    rows = Faces(DIMENSION, seed=10).portion(0, INSERTS).templates.astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = _of_length_one(Faces(DIMENSION, seed=10).portion(0, INSERTS).templates)
     spent = []
     for at in range(INSERTS):
         made = enrolments(rows[at : at + 1], 2_000_000 + at)

@@ -411,6 +411,9 @@ def _register(
         if not is_prepared:
             restoration.sweep(data)
         database, keyring = stack.enter_context(_store(settings, is_shared=is_shared))
+        # A log's first key, the owner's account: two nodes on an empty database would each make their own.
+        starting = stack.enter_context(ExitStack())
+        starting.enter_context(database.alone())
         presence = Presence(database, partial(_starting, role))
         stack.callback(presence.stop)
         log = Log(database, keyring, data, origin=settings.ledger_origin, before_writing=_outside(settings))
@@ -459,6 +462,7 @@ def _register(
         behind = Behind(accounts, standings)
         periods.asking(behind, behind.refresh)
         governance = Governance(database, keyring, journal, accounts, standings=standings)
+        starting.close()
         database.begin_following()
         if start is not None:
             presence.start()

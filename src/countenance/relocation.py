@@ -105,6 +105,7 @@ def copy(
         finally:
             target.close()
     connection = PostgresConnection(lambda: connect(url, settings={}, name="countenance copies"), heals=False)
+    connection.renew()
     copying = Copying(source, connection, told=told)
     try:
         copying.refuse_another_log()

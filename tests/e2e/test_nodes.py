@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from countenance_audit.receipt import parse as parse_receipt
 
-from tests.e2e.conftest import People
+from tests.e2e.conftest import People, Server, start
 from tests.faults.nodes import RECEIPT, Fleet, client_of, command
 from tests.postgres import Cluster
 
@@ -135,3 +135,40 @@ def test_the_journey_goes_over_all_nodes(fleet: Fleet, people: People) -> None:
     indices = [parse_receipt(each).index for each in either.receipts]
     assert len(set(indices)) == len(indices)
     assert command(b, "ledger", "fsck").returncode == 0
+
+
+def test_nodes_that_start_at_once_on_an_empty_database_make_one_log_and_one_owner(
+    tmp_path: Path, postgres_url: str, cluster: Cluster
+) -> None:
+    key = tmp_path / "master.key"
+    key.touch(mode=0o600)
+    key.write_bytes(bytes(range(32)))
+    environ = {"COUNTENANCE_DATABASE": postgres_url, "COUNTENANCE_MASTER_KEY_FILE": str(key)}
+    started: list[Server] = []
+
+    def begin(at: int) -> None:
+        started.append(start(tmp_path / f"node{at}", environ=environ))
+
+    threads = [threading.Thread(target=begin, args=(at,)) for at in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    try:
+        assert len(started) == 2
+        accounts = [json.loads(command(each, "account", "list", "--json").stdout)["accounts"] for each in started]
+        assert len(accounts[0]) == 1
+        assert accounts[0] == accounts[1]
+        keys = json.loads(command(started[0], "key", "list", "--json").stdout)
+        assert len(keys["keys"]) == 1
+        with_credentials = [each for each in started if (each.data / "credentials").exists()]
+        assert len(with_credentials) == 1
+        credentials = with_credentials[0].credentials
+        for each in started:
+            assert each.client(credentials).list_collections()["CollectionIds"] == []
+        said = [command(each, "ledger", "key").stdout for each in started]
+        assert said[0] == said[1]
+        assert command(started[0], "ledger", "fsck").returncode == 0
+    finally:
+        for each in started:
+            each.stop()

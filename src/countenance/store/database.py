@@ -17,7 +17,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -193,6 +193,14 @@ class Database(ABC):
     def keeps_keys_in(self, table: str) -> None:
         """Say that keys are destroyed in a table by overwriting them, for databases that keep what was overwritten."""
         del table  # SQLite overwrites in place
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keeps other nodes from starting meanwhile: for what is made once. Nothing where one process starts.
+
+        Raises:
+            DatabaseError: another one has been starting for too long.
+        """
+        return nullcontext()
 
     @abstractmethod
     def copy_to(self, target: Path) -> None:

@@ -85,7 +85,8 @@ class PostgresConnection:
 
     Args:
         make: makes the connection, at the first use and after it was lost.
-        heals: whether a statement outside of a transaction is asked again over a new connection: for reading only.
+        heals: whether it is made anew by itself when it was lost, and a statement outside of a transaction asked again:
+            for reading only. Otherwise `renew` makes it, and nothing else.
     """
 
     def __init__(self, make: Callable[[], psycopg.Connection[Any]], *, heals: bool) -> None:
@@ -151,7 +152,7 @@ class PostgresConnection:
     def renew(self) -> None:
         """Let go of the connection, if there is one, and make another. Raises DatabaseError."""
         self.close()
-        self._open()
+        self._driver = self._make()
 
     def close(self) -> None:
         """Let go of the connection; never raises."""
@@ -173,9 +174,11 @@ class PostgresConnection:
         return cursor
 
     def _open(self) -> psycopg.Connection[Any]:
+        if self.is_lost and not self._heals:
+            # A new one has no transaction open: what was begun would go on outside of any, statement by statement.
+            raise psycopg.OperationalError("the connection was lost")
         if self.is_lost:
-            self.close()
-            self._driver = self._make()
+            self.renew()
         assert self._driver is not None
         return self._driver
 

@@ -32,6 +32,10 @@ LOCK_S: Final = 15
 """How long a transaction waits for those of other nodes: until one that hangs was ended, and some more."""
 FIRST_LOCK: Final = 0x636F756E74656E61
 """Key of the advisory lock under which the store's own tables are made: "countena" in ASCII."""
+START_LOCK: Final = FIRST_LOCK + 1
+"""Key of the advisory lock of a node that starts."""
+START_S: Final = 60
+"""How long a node waits for another to have started: opening a long log takes seconds, asking witnesses five."""
 OLDEST: Final = 160_000
 """PostgreSQL 16 (server_version_num)."""
 
@@ -154,6 +158,19 @@ class PostgresDatabase(Database):
             queue_limit=queue_limit,
             queue_timeout_s=queue_timeout_s,
         )
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        settings = {"lock_timeout": f"{START_S}s"}
+        holder = PostgresConnection(
+            lambda: connect(self._url, settings=settings, name=f"countenance {self.node} starts"), heals=False
+        )
+        holder.renew()
+        try:
+            holder.execute(f"SELECT pg_advisory_lock({START_LOCK})")
+            yield
+        finally:
+            holder.close()  # and the lock with it
 
     def keeps_keys_in(self, table: str) -> None:
         self._of_postgres.rewritten.append(table)
