@@ -8,15 +8,17 @@ import hashlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from countenance.samples import SampleCorrupt, SampleNotFound, SampleNotKept, Samples, samples
-from countenance.samples.samples import FOLDER
+from countenance.samples.samples import BEING_KEPT_S, FOLDER
 from countenance.samples.sealing import SEAL_OVERHEAD_BYTES
 from countenance.store import DatabaseBusy, DatabaseError, Keyring, KeyringError, SqliteDatabase
+from countenance.store.postgres import PostgresDatabase
 
 ACCOUNT, OTHER = "111122223333", "444455556666"
 IMAGE = b"\xff\xd8\xff\xe0 as a photograph begins " + bytes(range(256)) * 40
@@ -270,6 +272,22 @@ def test_a_start_sweeps_what_no_row_names_and_nothing_else(store: Store, monkeyp
     assert [store.image(f"r-{number}") for number in range(5)] == [IMAGE] * 5
     assert set(store.files()) >= {foreign, note}
     assert len(store.files()) == 7
+
+
+def test_a_start_leaves_what_another_node_may_be_keeping_in_the_shared_folder(store: Store, postgres_url: str) -> None:
+    database = PostgresDatabase(store.folder, postgres_url)
+    try:
+        shared = Samples(database, store.keyring, store.folder, keeps=True, max_bytes=1 << 20)
+        kept = shared.keep(ACCOUNT, "r-1", DIGEST, IMAGE, at_us=1)
+        left = shared.keep(ACCOUNT, "r-2", DIGEST, IMAGE, at_us=1)
+        long_ago = time.time() - BEING_KEPT_S - 60
+        os.utime(store.folder / FOLDER / left.file, (long_ago, long_ago))
+        joining = Samples(database, store.keyring, store.folder, keeps=True, max_bytes=1 << 20)
+        assert joining.sweep() == 1
+        database.maintain(lambda connection: shared.insert(connection, kept))
+        assert joining.open(joining.find("r-1"), DIGEST) == IMAGE
+    finally:
+        database.close()
 
 
 def failing(store: Store, failure: DatabaseError) -> list[Path]:
