@@ -96,6 +96,17 @@ class Copying:
             for table in self.tables
         )
 
+    def refuse_another_version(self) -> None:
+        """Raises DatabaseError when the source's tables are not as this version has them: rows move as they are."""
+        asked = "SELECT component, version FROM component_versions ORDER BY component"
+        there = dict(self._target.execute(asked).fetchall())
+        for component, version in self._source.execute(asked).fetchall():
+            if there.get(component) != version:
+                raise DatabaseError(
+                    f"The file's tables are of another version than this program's ({component} {version}).",
+                    hint="Bring them up to date first: `countenance database migrate` without the setting `database`.",
+                )
+
     def refuse_another_log(self) -> None:
         """Raises DatabaseError when the target has a log that does not begin this one's."""
         last = self._target.execute("SELECT idx, leaf FROM log_leaves ORDER BY idx DESC LIMIT 1").fetchone()
