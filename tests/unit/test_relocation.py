@@ -146,6 +146,14 @@ def test_a_target_with_another_log_is_refused(tmp_path: Path, postgres_url: str)
         copied(tmp_path, postgres_url)
 
 
+def test_what_was_moved_is_not_moved_again(tmp_path: Path, postgres_url: str) -> None:
+    with world(tmp_path) as before:
+        filled(before)
+    assert copied(tmp_path, postgres_url).is_whole
+    with pytest.raises(DatabaseError, match="it was moved"):
+        copied(tmp_path, postgres_url)
+
+
 def test_a_target_that_nodes_run_on_is_refused(tmp_path: Path, postgres_url: str) -> None:
     other = tmp_path / "other"
     other.mkdir()

@@ -113,6 +113,14 @@ class Copying:
         if last is None:
             return
         here = self._source.execute("SELECT leaf FROM log_leaves WHERE idx = ?", (last[0],)).fetchone()
+        end = self._source.execute("SELECT idx, leaf FROM log_leaves ORDER BY idx DESC LIMIT 1").fetchone()
+        if here is None and end is not None:
+            there = self._target.execute("SELECT leaf FROM log_leaves WHERE idx = ?", (end[0],)).fetchone()
+            if there is not None and bytes(there[0]) == bytes(end[1]):
+                raise DatabaseError(
+                    "The database to copy to has all of this log already, and went on: it was moved.",
+                    hint="Start the server with the setting `database`; to copy again, name an empty database.",
+                )
         if here is None or bytes(here[0]) != bytes(last[1]):
             raise DatabaseError(
                 "The database to copy to has a log of its own, or went on after it was copied to.",
