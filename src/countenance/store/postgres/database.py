@@ -53,11 +53,13 @@ class PostgresSession:
         )
         self.rewritten: list[str] = []
         """Tables that are written anew where what was overwritten in them must be gone."""
+        self.connections = 0
         self._renew()
 
     def _renew(self) -> None:
         """Connect, and look at what is there each time: it may have been started with other settings, or elsewhere."""
         self._connection.renew()
+        self.connections += 1
         try:
             _refuse_unusable(self._connection)
             # what was found holds for as long as the connection does, whatever its server is told to read anew
