@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,15 @@ def test_a_constraint_takes_back_its_own_change_alone(database: PostgresDatabase
         database.maintain(put("a"))  # type: ignore[arg-type]
     database.maintain(put("b"))  # type: ignore[arg-type]
     assert values(database) == ["a", "b"]
+
+
+@pytest.mark.parametrize("said", ["INSERT INTO t (x) VALUES (?)", "SELECT CAST(CAST(? AS TEXT) AS INTEGER)"])
+def test_the_log_of_a_refused_row_has_nothing_of_the_row(database: PostgresDatabase, said: str) -> None:
+    badge = secrets.token_hex(8) + "x"
+    database.maintain(put(badge))  # type: ignore[arg-type]
+    with pytest.raises((ConstraintBroken, DatabaseError)) as refused:
+        database.maintain(lambda connection: connection.execute(said, (badge,)))
+    assert badge not in "".join(traceback.format_exception(refused.value))
 
 
 def test_readers_cannot_write(database: PostgresDatabase) -> None:

@@ -136,18 +136,18 @@ class PostgresConnection:
             return self._run(said, parameters)
         except psycopg.Error as failure:
             if not self._heals or was_inside or not self.is_lost:
-                raise meaning_of(failure) from failure
+                raise meaning_of(failure) from _shown(failure)
         try:
             return self._run(said, parameters)
         except psycopg.Error as failure:
-            raise meaning_of(failure) from failure
+            raise meaning_of(failure) from _shown(failure)
 
     def executemany(self, said: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
         try:
             cursor = _Rows(self._open())
             cursor.executemany(translated(said), parameters)
         except psycopg.Error as failure:
-            raise meaning_of(failure) from failure
+            raise meaning_of(failure) from _shown(failure)
         return cursor
 
     def stream(self, said: str, parameters: Sequence[Any]) -> Iterator[list[Any]]:
@@ -158,7 +158,7 @@ class PostgresConnection:
                 while rows := cursor.fetchmany(PORTION):
                     yield rows
         except psycopg.Error as failure:
-            raise meaning_of(failure) from failure
+            raise meaning_of(failure) from _shown(failure)
 
     def copy_in(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Put rows into a table at once, with COPY: several times as fast as one by one."""
@@ -169,7 +169,7 @@ class PostgresConnection:
                 for row in rows:
                     copy.write_row(row)
         except psycopg.Error as failure:
-            raise meaning_of(failure) from failure
+            raise meaning_of(failure) from _shown(failure)
 
     def rewrite(self, table: str) -> bool:
         """Write a table anew, outside of a transaction; whether nothing is left in it of rows that are gone. As long as
@@ -189,7 +189,7 @@ class PostgresConnection:
             finally:
                 driver.remove_notice_handler(note)
         except psycopg.Error as failure:
-            raise meaning_of(failure) from failure
+            raise meaning_of(failure) from _shown(failure)
         return bool(left) and not any(left)
 
     def renew(self) -> None:
@@ -242,6 +242,11 @@ def meaning_of(failure: psycopg.Error) -> Exception:
         f"The database refused a statement ({state or type(failure).__name__}).",
         hint="This is a defect: please report it.",
     )
+
+
+def _shown(failure: psycopg.Error) -> psycopg.Error | None:
+    """What may be logged as the cause: not what names values of the row, as "Key (user_id)=(...) already exists"."""
+    return None if isinstance(failure, errors.IntegrityError | errors.DataError) else failure
 
 
 def _refusal(failure: psycopg.Error) -> Exception:
