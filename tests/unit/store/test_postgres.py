@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -149,6 +150,28 @@ def test_writers_of_two_nodes_come_one_after_the_other(
     finally:
         let_go.set()
         other.close()
+
+
+def test_writers_wait_for_one_another_whatever_the_default_isolation(tmp_path: Path, postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'repeatable read'")
+    nodes = [PostgresDatabase(tmp_path, postgres_url) for _ in range(2)]
+    try:
+        nodes[0].migrate("t", ["CREATE TABLE t (number INTEGER PRIMARY KEY, x INTEGER NOT NULL) STRICT;"])
+        nodes[0].maintain(lambda connection: connection.execute("INSERT INTO t VALUES (1, 0)"))
+
+        def count(node: PostgresDatabase) -> None:
+            for _ in range(50):
+                node.maintain(lambda connection: connection.execute("UPDATE t SET x = x + 1"))
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(count, nodes))
+        with nodes[1].reading() as connection:
+            assert connection.execute("SELECT x FROM t").fetchone() == (100,)
+    finally:
+        for each in nodes:
+            each.close()
 
 
 def test_a_node_that_stays_away_in_the_middle_loses_its_transaction(

@@ -25,6 +25,8 @@ from countenance.store.postgres.dialect import FUNCTIONS
 from countenance.store.session import TAKE, State
 from countenance.store.sql import Connection
 
+BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+"""Whatever the database's default is: with a snapshot from before the row was had, whoever waited for it would fail."""
 IDLE_S: Final = 5
 """How long a node may leave a writing transaction untouched before PostgreSQL ends it, and another node goes on."""
 LOCK_S: Final = 15
@@ -76,17 +78,17 @@ class PostgresSession:
         return self._connection
 
     def begin_first(self) -> None:
-        self._connection.execute("BEGIN")
+        self._connection.execute(BEGIN)
         self._connection.execute(f"SELECT pg_advisory_xact_lock({FIRST_LOCK})")
         for each in FUNCTIONS:
             self._connection.execute(each)
 
     def begin(self) -> State | None:
         try:
-            self._connection.execute("BEGIN")
+            self._connection.execute(BEGIN)
         except DatabaseError:
             self._renew()  # it was restarted, or this connection ended: nothing was begun yet
-            self._connection.execute("BEGIN")
+            self._connection.execute(BEGIN)
         return State(*self._connection.execute(TAKE, (self._node, self._node)).fetchone())
 
     def commit(self) -> None:
