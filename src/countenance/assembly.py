@@ -331,6 +331,14 @@ def migrate_database(settings: Settings) -> Mapping[str, int]:
         return relocation.migrate(database)
 
 
+def look_at_database(settings: Settings) -> str:
+    """Connects to PostgreSQL and looks whether a node could use it, changing nothing; what it is. Raises Error."""
+    _refuse_without_driver()
+    from countenance.store.postgres import look
+
+    return look(settings.database or "")
+
+
 def copy_database(settings: Settings, source: Path, url: str, *, told: Callable[[str, int], None]) -> relocation.Copied:
     """Copies an embedded database to PostgreSQL; see `relocation.copy`. Raises DatabaseError, CopyFailed."""
     _refuse_without_driver()
@@ -379,7 +387,8 @@ def _store(settings: Settings, *, is_shared: bool = False) -> Iterator[tuple[Dat
 
         database = PostgresDatabase(settings.data_dir, settings.database)
         try:
-            keyring = Keyring.open(master, create=database.was_empty)
+            # What a start that was cut off left has nothing in it yet that a key had sealed.
+            keyring = Keyring.open(master, create=not relocation.has_sealed(database))
         except BaseException:
             database.close()
             raise

@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, Final
 from countenance.errors import Error
 from countenance.ledger import Log
 from countenance.ledger.journal import Journal
-from countenance.store import Database, DatabaseError, Keyring
+from countenance.store import Database, DatabaseError, Keyring, has_table, leases
 
 COMPONENTS: Final = ("accounts", "gallery", "ledger", "operators", "policy", "samples", "standing")
 """Whose scripts make the tables, beside the store's own."""
@@ -56,6 +57,12 @@ class Copied:
         return self.leaves is not None
 
 
+def has_sealed(database: Database) -> bool:
+    """Whether something in the database is sealed under a master key: the log's own key is the first thing that is."""
+    with database.reading() as connection:
+        return has_table(connection, "log_keys") and bool(connection.execute("SELECT 1 FROM log_keys").fetchone())
+
+
 def scripts_of(component: str) -> list[str]:
     """The scripts that make a component's tables, in order."""
     folder = resources.files(f"countenance.{component}") / "schema"
@@ -89,25 +96,41 @@ def copy(
         told: gets the name of a table and how many rows of it were compared, now and then.
 
     Raises:
-        DatabaseError: one of them cannot be read or written, or the target has another log.
+        DatabaseError: one of them cannot be read or written, the source is of another version, or the target has
+            another log, or nodes.
         CopyFailed: rows differ although nobody writes to the source; nothing says that the log was moved.
     """
+    from countenance.store.postgres import PostgresDatabase
+
+    if not source.is_file():
+        raise DatabaseError(f"There is no file {source}.", hint="sqlite:PATH names the server's countenance.db")
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        closing(PostgresDatabase(Path(scratch), url)) as target,
+        target.alone(),  # no node starts, and nobody else copies: what they would write is not in the file
+    ):
+        migrate(target)
+        with target.reading() as reading:
+            if leases.here(reading, target):
+                raise DatabaseError(
+                    "Nodes answer calls over the database to copy to: what they write would be removed.",
+                    hint="Copy to an empty database, and start nodes on it when all is copied.",
+                )
+        return _copy_alone(source, url, is_owned=is_owned, keyring=keyring, folder=folder, told=told)
+
+
+def _copy_alone(
+    source: Path, url: str, *, is_owned: bool, keyring: Keyring, folder: Path, told: Callable[[str, int], None]
+) -> Copied:
     from countenance.store.copying import Copying
     from countenance.store.postgres import PostgresDatabase
     from countenance.store.postgres.connection import PostgresConnection, connect
 
-    if not source.is_file():
-        raise DatabaseError(f"There is no file {source}.", hint="sqlite:PATH names the server's countenance.db")
-    with tempfile.TemporaryDirectory() as scratch:
-        target = PostgresDatabase(Path(scratch), url)
-        try:
-            migrate(target)
-        finally:
-            target.close()
     connection = PostgresConnection(lambda: connect(url, settings={}, name="countenance copies"), heals=False)
     connection.renew()
     copying = Copying(source, connection, told=told)
     try:
+        copying.refuse_another_version()
         copying.refuse_another_log()
         done = last = copying.run()
         for _ in range(PASSES - 1):

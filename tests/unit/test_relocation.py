@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from countenance.ledger.copies import Copies
 from countenance.ledger.fsck import examine
 from countenance.relocation import Copied, migrate
 from countenance.store import DatabaseError, Keyring, SqliteDatabase
+from countenance.store.leases import Presence
 from countenance.store.postgres import PostgresDatabase
 
 PROBES = unit_rows(5, 16, 99)
@@ -141,6 +143,41 @@ def test_a_target_with_another_log_is_refused(tmp_path: Path, postgres_url: str)
     with world(tmp_path) as before:
         filled(before)
     with pytest.raises(DatabaseError, match="a log of its own"):
+        copied(tmp_path, postgres_url)
+
+
+def test_what_was_moved_is_not_moved_again(tmp_path: Path, postgres_url: str) -> None:
+    with world(tmp_path) as before:
+        filled(before)
+    assert copied(tmp_path, postgres_url).is_whole
+    with pytest.raises(DatabaseError, match="it was moved"):
+        copied(tmp_path, postgres_url)
+
+
+def test_a_target_that_nodes_run_on_is_refused(tmp_path: Path, postgres_url: str) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with world(tmp_path) as before:
+        filled(before)
+        assert not copied(tmp_path, postgres_url, is_owned=False).is_whole
+        shutil.copy2(tmp_path / "master.key", other)
+        with world(other, postgres_url=postgres_url) as there:
+            Presence(there.database).look()
+            there.create("acknowledged")
+            with pytest.raises(DatabaseError, match="Nodes answer calls"):
+                copied(tmp_path, postgres_url, is_owned=False)
+            assert there.gallery.collection(ACCOUNT, "acknowledged").face_count == 0
+
+
+def test_a_file_of_another_version_is_refused(tmp_path: Path, postgres_url: str) -> None:
+    with world(tmp_path) as before:
+        filled(before)
+        before.database.maintain(
+            lambda connection: connection.execute(
+                "UPDATE component_versions SET version = 4 WHERE component = 'gallery'"
+            )
+        )
+    with pytest.raises(DatabaseError, match="another version"):
         copied(tmp_path, postgres_url)
 
 

@@ -259,6 +259,19 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     yield Finding("disk", "warning" if low else "ok", f"{free / 1e9:.1f} GB free", "make room" if low else None)
 
 
+def _database(settings: Settings) -> Iterator[Finding]:
+    if settings.database is None:
+        return
+    from countenance.assembly import look_at_database
+
+    try:
+        told = look_at_database(settings)
+    except Error as error:
+        yield Finding("database", "broken", error.message, error.hint or "docs/operations/postgresql.md")
+    else:
+        yield Finding("database", "ok", told)
+
+
 def _server(settings: Settings) -> Iterator[Finding]:
     pid = owner_pid(settings.data_dir) if settings.data_dir.is_dir() else None
     if pid is not None:
@@ -316,6 +329,7 @@ EXAMINATIONS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (
     _attributes,
     _data_dir,
     _disk,
+    _database,
     _server,
     _clock,
 )

@@ -32,10 +32,12 @@ from countenance.gallery.values import (
     Collection,
     User,
 )
-from countenance.store import Connection, Database, Entry, IntegrityErrors, Keyring
+from countenance.store import Connection, Database, Entry, IntegrityErrors, Keyring, leases
 
 NOBODY: Final = ""
 """The account of a collection that has not arrived yet: no caller's."""
+SUFFIX_BYTES: Final = 10
+"""Random bytes behind the name of the process in what such a collection is called."""
 AT_ONCE: Final = 500
 """Rows read, or written in one transaction: some ten milliseconds for other writers to wait."""
 
@@ -118,12 +120,14 @@ class Arriving:
         self.is_there = False
         """Whether it was given to its account."""
 
+        name = database.node + secrets.token_hex(SUFFIX_BYTES)
+
         def begin(connection: Connection) -> int:
             _refuse_existing(connection, account_id, collection_id)
             (uid,) = connection.execute(
                 "INSERT INTO collections (account_id, collection_id, model_version, dimension, created_at) "
                 "VALUES (?, ?, ?, ?, ?) RETURNING uid",
-                (NOBODY, secrets.token_hex(16), model_version, dimension, records.to_microseconds(created_at)),
+                (NOBODY, name, model_version, dimension, records.to_microseconds(created_at)),
             ).fetchone()
             wrapped = CollectionSeal.new_wrapped_key(keyring, account_id=account_id, uid=uid)
             connection.execute("INSERT INTO collection_keys (uid, wrapped) VALUES (?, ?)", (uid, wrapped))
@@ -251,9 +255,12 @@ class Arriving:
         return user[0]
 
 
-def discard_all(connection: Connection) -> int:
-    """At the start: takes away what never arrived; how many collections."""
-    rows = connection.execute("SELECT uid FROM collections WHERE account_id = ?", (NOBODY,)).fetchall()
+def discard_all(connection: Connection, database: Database) -> int:
+    """At the start: takes away what never arrived; how many collections. What is on its way to another process that is
+    here stays: that one takes it away itself when it does not arrive."""
+    here = leases.here(connection, database) if database.is_shared else frozenset()
+    rows = connection.execute("SELECT uid, collection_id FROM collections WHERE account_id = ?", (NOBODY,)).fetchall()
+    rows = [(uid,) for uid, name in rows if name[: -2 * SUFFIX_BYTES] not in here]
     for (uid,) in rows:
         _discard(connection, uid)
     return len(rows)

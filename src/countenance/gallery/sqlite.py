@@ -107,7 +107,7 @@ class SqliteGallery(StoredTemplates):
         collection_rows.check_master_key(database, keyring)
         database.keeps_keys_in("collection_keys")
         database.when_in_doubt(self._shelves.compare)
-        database.maintain(moving.discard_all)
+        database.maintain(lambda connection: moving.discard_all(connection, database))
         database.maintain(changes.begin_all)
         shelves.clear_files()
         self._sweeper.wake()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -77,10 +79,15 @@ class Files:
         """Bytes in a file. Raises OSError."""
         return (self._folder / name).stat().st_size
 
-    def names(self) -> Iterator[str]:
-        """Every file of ours, in no order."""
+    def names(self, *, older_than_s: float = 0.0) -> Iterator[str]:
+        """Every file of ours, in no order; of a certain age by the file system's clock and ours."""
+        until = time.time() - older_than_s if older_than_s else math.inf
         with os.scandir(self._folder) as found:
-            yield from (each.name for each in found if _NAME.fullmatch(each.name))
+            for each in found:
+                if _NAME.fullmatch(each.name):
+                    with suppress(FileNotFoundError):  # taken away meanwhile
+                        if each.stat(follow_symlinks=False).st_mtime <= until:
+                            yield each.name
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, as far as that can be done. What stays is no longer named, and the next start tries again."""

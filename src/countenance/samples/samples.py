@@ -37,6 +37,8 @@ LISTED: Final = 10_000
 """Samples that one listing gives: 2 MB as JSON, where the admin socket's answers may have 64 MiB."""
 COUNTED_FOR_S: Final = 2.0
 """How old a count may be that other processes can change: it reads every row."""
+BEING_KEPT_S: Final = 3_600.0
+"""No call takes so long, and no two machines that share a folder have clocks so far apart."""
 FOLDER: Final = "samples"
 NOTE: Final = "samples"
 """Kind of the notes about erased samples."""
@@ -321,9 +323,11 @@ class Samples:
         self._database.truncate_wal()
 
     def sweep(self) -> int:
-        """Remove files that no row names; returns how many. Only for a time when nothing is being kept: a start."""
+        """Remove files that no row names; returns how many. Only for a time when this folder's process keeps nothing: a
+        start. Other nodes that share the folder may be about to write the row of what they keep, so their files are let
+        be for as long as no call takes."""
         swept = 0
-        names = self._files.names()
+        names = self._files.names(older_than_s=BEING_KEPT_S if self._database.is_shared else 0.0)
         while portion := list(islice(names, PORTION)):
             marks = ", ".join("?" * len(portion))
             with self._database.reading() as connection:

@@ -5,6 +5,8 @@ Labels name operations and error codes only: never an account, a key or a collec
 
 from __future__ import annotations
 
+import logging
+from abc import abstractmethod
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
@@ -20,14 +22,31 @@ from countenance.store.leases import nodes
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """From a listing (about a millisecond) to a queue of large photographs."""
 
+_log = logging.getLogger(__name__)
 
-class _GalleryCollector(Collector):
+
+class _StoreCollector(Collector):
+    """Figures that the store is asked for. While it does not answer they are missing from the page, and all others are
+    there: calls that fail are counted nowhere else."""
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            yield from list(self.told())
+        except Error as error:
+            _log.warning("figures of the store are not among the metrics: %s", error)
+
+    @abstractmethod
+    def told(self) -> Iterator[Metric]:
+        """The figures. Raises Error."""
+
+
+class _GalleryCollector(_StoreCollector):
     """Reads the gallery's figures when asked, so that they are never stale."""
 
     def __init__(self, assembled: Assembled) -> None:
         self._assembled = assembled
 
-    def collect(self) -> Iterator[Metric]:
+    def told(self) -> Iterator[Metric]:
         stats = self._assembled.gallery.stats()
         yield GaugeMetricFamily("countenance_collections", "Collections.", value=stats.collections)
         yield GaugeMetricFamily("countenance_faces_enrolled", "References stored.", value=stats.references)
@@ -37,17 +56,14 @@ class _GalleryCollector(Collector):
         yield GaugeMetricFamily("countenance_index_bytes", "Memory the search indexes take.", value=stats.index_bytes)
 
 
-class _FollowingCollector(Collector):
+class _FollowingCollector(_StoreCollector):
     """Whether other nodes have what this one has not, and how far this one's indexes are behind what is stored."""
 
     def __init__(self, assembled: Assembled) -> None:
         self._gallery = assembled.gallery
 
-    def collect(self) -> Iterator[Metric]:
-        try:
-            holding, is_covered = self._gallery.holding(), self._gallery.is_covered()
-        except Error:
-            return  # the database is away, and the rest of the page is told all the same
+    def told(self) -> Iterator[Metric]:
+        holding, is_covered = self._gallery.holding(), self._gallery.is_covered()
         yield GaugeMetricFamily(
             "countenance_index_behind_revisions",
             "Stored changes of collections that are not in this node's loaded indexes yet.",
@@ -63,13 +79,13 @@ class _FollowingCollector(Collector):
         )
 
 
-class _SamplesCollector(Collector):
+class _SamplesCollector(_StoreCollector):
     """How full the store of samples is: when it is full, searches that match are refused."""
 
     def __init__(self, assembled: Assembled) -> None:
         self._samples = assembled.register.samples
 
-    def collect(self) -> Iterator[Metric]:
+    def told(self) -> Iterator[Metric]:
         totals = self._samples.totals()
         yield GaugeMetricFamily("countenance_samples", "Images kept of searches that matched.", value=totals.samples)
         yield GaugeMetricFamily("countenance_sample_bytes", "Bytes of the kept images.", value=totals.bytes)
@@ -78,13 +94,13 @@ class _SamplesCollector(Collector):
         )
 
 
-class _NodesCollector(Collector):
+class _NodesCollector(_StoreCollector):
     """How many processes share the store, and whether this one has duties that only one may have."""
 
     def __init__(self, assembled: Assembled) -> None:
         self._register = assembled.register
 
-    def collect(self) -> Iterator[Metric]:
+    def told(self) -> Iterator[Metric]:
         database = self._register.database
         yield GaugeMetricFamily(
             "countenance_nodes",

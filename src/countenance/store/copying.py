@@ -96,12 +96,31 @@ class Copying:
             for table in self.tables
         )
 
+    def refuse_another_version(self) -> None:
+        """Raises DatabaseError when the source's tables are not as this version has them: rows move as they are."""
+        asked = "SELECT component, version FROM component_versions ORDER BY component"
+        there = dict(self._target.execute(asked).fetchall())
+        for component, version in self._source.execute(asked).fetchall():
+            if there.get(component) != version:
+                raise DatabaseError(
+                    f"The file's tables are of another version than this program's ({component} {version}).",
+                    hint="Bring them up to date first: `countenance database migrate` without the setting `database`.",
+                )
+
     def refuse_another_log(self) -> None:
         """Raises DatabaseError when the target has a log that does not begin this one's."""
         last = self._target.execute("SELECT idx, leaf FROM log_leaves ORDER BY idx DESC LIMIT 1").fetchone()
         if last is None:
             return
         here = self._source.execute("SELECT leaf FROM log_leaves WHERE idx = ?", (last[0],)).fetchone()
+        end = self._source.execute("SELECT idx, leaf FROM log_leaves ORDER BY idx DESC LIMIT 1").fetchone()
+        if here is None and end is not None:
+            there = self._target.execute("SELECT leaf FROM log_leaves WHERE idx = ?", (end[0],)).fetchone()
+            if there is not None and bytes(there[0]) == bytes(end[1]):
+                raise DatabaseError(
+                    "The database to copy to has all of this log already, and went on: it was moved.",
+                    hint="Start the server with the setting `database`; to copy again, name an empty database.",
+                )
         if here is None or bytes(here[0]) != bytes(last[1]):
             raise DatabaseError(
                 "The database to copy to has a log of its own, or went on after it was copied to.",

@@ -29,7 +29,7 @@ from countenance.store.erasures import Erasures
 from countenance.store.failures import DatabaseError, DecidedMeanwhile
 from countenance.store.listening import Ears, Polling
 from countenance.store.session import LOOK, Session, State
-from countenance.store.sql import Connection, has_table
+from countenance.store.sql import Connection
 from countenance.store.writer import Job, Sequencer, Truncation, Writer
 
 T = TypeVar("T")
@@ -73,8 +73,6 @@ class Database(ABC):
         self._writer.after_commit.append(self.erasures.flush)
         try:
             session.begin_first()
-            self.was_empty = not has_table(session.connection, "component_versions")
-            """Whether nothing was there when it was opened."""
             migration.apply(session.connection, "store", _own_scripts())
             session.commit()
             self.erasures.open(session.connection)

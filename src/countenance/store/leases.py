@@ -286,6 +286,13 @@ def nobody(connection: Connection) -> None:
     connection.execute("UPDATE store_lease SET until_us = 0")
 
 
+def here(connection: Connection, database: Database) -> frozenset[str]:
+    """The names of those who said lately that they are here, in an open transaction."""
+    since_us = database.clock_us(connection) - int(ALIVE_S * 1_000_000)
+    rows = connection.execute("SELECT node FROM store_node WHERE seen_at >= ?", (since_us,)).fetchall()
+    return frozenset(node for (node,) in rows)
+
+
 def nodes(database: Database) -> list[Node]:
     """Those that share the database and said so lately, the longest here first."""
     with database.reading(snapshot=True) as connection:

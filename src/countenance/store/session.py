@@ -46,6 +46,12 @@ class Session(Protocol):
         """For the work inside a transaction."""
         ...
 
+    @property
+    def connections(self) -> int:
+        """How many connections there were. Behind another one there may be another database: a standby that took over,
+        or one that was put back."""
+        ...
+
     def begin_first(self) -> None:
         """Open a transaction that keeps every other writer out, before the store has its own tables."""
         ...

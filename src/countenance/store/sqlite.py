@@ -70,6 +70,10 @@ class SqliteSession:
                 raise translate(failure) from failure
             raise
 
+    @property
+    def connections(self) -> int:
+        return 1
+
     def begin_first(self) -> None:
         """Open the transaction in which the store's own tables are made."""
         self.connection.execute("BEGIN IMMEDIATE")

@@ -142,6 +142,8 @@ class Writer:
         self._retry_at = 0.0
         self._left: State | None = None
         """Where the last group of this process left the database; None while that is not known."""
+        self._connections = 0
+        """How many connections there had been by then."""
         self.acts_known = 0
         """The last act that this process has taken in; see `Database.follow`."""
         self.refuses_stale = False
@@ -332,8 +334,12 @@ class Writer:
 
     def _begin(self) -> State | None:
         state = self._session.begin()
+        if self._session.connections != self._connections:
+            # A database that lacks the last transactions can count as many as this process left, others' among them.
+            self._left = None
         if state is not None and (self._left is None or state.change != self._left.change + 1) and self.sequencer:
             self.sequencer.foreign(self._session.connection)
+        self._connections = self._session.connections  # not before it was looked at
         return state
 
     def _commit(self) -> None:

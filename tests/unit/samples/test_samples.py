@@ -8,15 +8,17 @@ import hashlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from countenance.samples import SampleCorrupt, SampleNotFound, SampleNotKept, Samples, samples
-from countenance.samples.samples import FOLDER
+from countenance.samples.samples import BEING_KEPT_S, FOLDER
 from countenance.samples.sealing import SEAL_OVERHEAD_BYTES
 from countenance.store import DatabaseBusy, DatabaseError, Keyring, KeyringError, SqliteDatabase
+from countenance.store.postgres import PostgresDatabase
 
 ACCOUNT, OTHER = "111122223333", "444455556666"
 IMAGE = b"\xff\xd8\xff\xe0 as a photograph begins " + bytes(range(256)) * 40
@@ -49,6 +51,12 @@ class Store:
 
     def files(self) -> list[Path]:
         return sorted((self.folder / FOLDER).iterdir())
+
+    def age(self) -> None:
+        """As if nobody could be about to name them any more."""
+        long_ago = time.time() - BEING_KEPT_S - 60
+        for path in self.files():
+            os.utime(path, (long_ago, long_ago))
 
     def file_of(self, request_id: str) -> Path:
         row = self.database.read().execute("SELECT file FROM samples WHERE request_id = ?", (request_id,)).fetchone()
@@ -265,11 +273,28 @@ def test_a_start_sweeps_what_no_row_names_and_nothing_else(store: Store, monkeyp
     foreign.mkdir()
     note = store.folder / FOLDER / "a note of the operator's"
     note.write_text("x")
+    store.age()
     assert store.opened().sweep() == 5
     assert store.opened().sweep() == 0
     assert [store.image(f"r-{number}") for number in range(5)] == [IMAGE] * 5
     assert set(store.files()) >= {foreign, note}
     assert len(store.files()) == 7
+
+
+def test_a_start_leaves_what_another_node_may_be_keeping_in_the_shared_folder(store: Store, postgres_url: str) -> None:
+    database = PostgresDatabase(store.folder, postgres_url)
+    try:
+        shared = Samples(database, store.keyring, store.folder, keeps=True, max_bytes=1 << 20)
+        kept = shared.keep(ACCOUNT, "r-1", DIGEST, IMAGE, at_us=1)
+        left = shared.keep(ACCOUNT, "r-2", DIGEST, IMAGE, at_us=1)
+        long_ago = time.time() - BEING_KEPT_S - 60
+        os.utime(store.folder / FOLDER / left.file, (long_ago, long_ago))
+        joining = Samples(database, store.keyring, store.folder, keeps=True, max_bytes=1 << 20)
+        assert joining.sweep() == 1
+        database.maintain(lambda connection: shared.insert(connection, kept))
+        assert joining.open(joining.find("r-1"), DIGEST) == IMAGE
+    finally:
+        database.close()
 
 
 def failing(store: Store, failure: DatabaseError) -> list[Path]:
@@ -292,6 +317,7 @@ def test_a_sample_of_which_nobody_knows_waits_for_the_next_start(store: Store) -
     unknown.__cause__ = sqlite3.OperationalError("injected")
     unknown.__cause__.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
     assert len(failing(store, unknown)) == 1
+    store.age()
     assert store.opened().sweep() == 1
 
 

@@ -104,6 +104,19 @@ def test_metrics_are_for_this_machine_unless_told_otherwise(
     assert (b"countenance_faces_enrolled 40.0" in reply.body) == (status == 200)
 
 
+def test_metrics_are_there_while_the_store_is_not(assembled: Any, metrics: Metrics) -> None:
+    def gone() -> None:
+        raise DatabaseError("The database cannot be reached, or the connection to it was lost.")
+
+    assert "countenance_faces_enrolled 40.0" in metrics.render().decode()
+    assembled.gallery.stats = gone
+    metrics.observe(Outcome("request-id-1", "SearchFaces", "123456789012", "InternalServerError", 500, 0.02))
+    page = metrics.render().decode()
+    assert "countenance_faces_enrolled" not in page
+    assert 'countenance_calls_total{operation="SearchFaces",outcome="InternalServerError"} 1.0' in page
+    assert "countenance_samples 7.0" in page
+
+
 def test_the_labels_of_metrics_name_nobody(metrics: Metrics) -> None:
     for code, operation in (("OK", "IndexFaces"), ("InvalidSignatureException", "")):
         metrics.observe(Outcome("request-id-1", operation, "123456789012", code, 200, 0.02))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from countenance.store.postgres.database import PostgresDatabase
+from countenance.store.postgres.database import PostgresDatabase, look
 
-__all__ = ["PostgresDatabase"]
+__all__ = ["PostgresDatabase", "look"]

@@ -26,10 +26,14 @@ from countenance.store.postgres.listening import TELL, Listening
 from countenance.store.session import TAKE, State
 from countenance.store.sql import Connection
 
+BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+"""Whatever the database's default is: with a snapshot from before the row was had, whoever waited for it would fail."""
 IDLE_S: Final = 5
 """How long a node may leave a writing transaction untouched before PostgreSQL ends it, and another node goes on."""
 LOCK_S: Final = 15
 """How long a transaction waits for those of other nodes: until one that hangs was ended, and some more."""
+WAIT_FOR_READERS_MS: Final = 100
+"""How long a table that is to be written anew is waited for, as with the file."""
 FIRST_LOCK: Final = 0x636F756E74656E61
 """Key of the advisory lock under which the store's own tables are made: "countena" in ASCII."""
 START_LOCK: Final = FIRST_LOCK + 1
@@ -50,11 +54,21 @@ class PostgresSession:
         self._connection = PostgresConnection(
             lambda: connect(url, settings=settings, name=f"countenance {node} writes"), heals=False
         )
-        self._connection.renew()
         self.rewritten: list[str] = []
         """Tables that are written anew where what was overwritten in them must be gone."""
+        self.connections = 0
+        self._renew()
+
+    def _renew(self) -> None:
+        """Connect, and look at what is there each time: it may have been started with other settings, or elsewhere."""
+        self._connection.renew()
+        self.connections += 1
         try:
             _refuse_unusable(self._connection)
+            # what was found holds for as long as the connection does, whatever its server is told to read anew
+            self._connection.execute(
+                "SELECT set_config('synchronous_commit', current_setting('synchronous_commit'), false)"
+            )
         except BaseException:
             self._connection.close()
             raise
@@ -65,21 +79,23 @@ class PostgresSession:
         return self._connection
 
     def begin_first(self) -> None:
-        self._connection.execute("BEGIN")
+        self._connection.execute(BEGIN)
         self._connection.execute(f"SELECT pg_advisory_xact_lock({FIRST_LOCK})")
         for each in FUNCTIONS:
             self._connection.execute(each)
 
     def begin(self) -> State | None:
         try:
-            self._connection.execute("BEGIN")
+            self._connection.execute(BEGIN)
         except DatabaseError:
-            self._connection.renew()  # it was restarted, or this connection ended: nothing was begun yet
-            self._connection.execute("BEGIN")
+            self._renew()  # it was restarted, or this connection ended: nothing was begun yet
+            self._connection.execute(BEGIN)
         return State(*self._connection.execute(TAKE, (self._node, self._node)).fetchone())
 
     def commit(self) -> None:
-        self._connection.execute("COMMIT")
+        # PostgreSQL answers the COMMIT of a transaction in which something failed by taking it back, without an error.
+        if self._connection.execute("COMMIT").statusmessage != "COMMIT":
+            raise DatabaseError("Something failed in the middle of a change; nothing was changed.", hint="Try again.")
 
     def rollback(self) -> None:
         if self._connection.in_transaction:
@@ -103,10 +119,17 @@ class PostgresSession:
 
     def truncate(self) -> bool:
         """Write tables anew that keys were destroyed in: a row that was overwritten stays in its page otherwise. What
-        the server's own log and its archive keep of it is for whoever sets up those (docs/operations/postgresql.md)."""
-        for table in self.rewritten:
-            self._connection.execute(f"VACUUM (FULL) {table}")
-        return True
+        the server's own log and its archive keep of it is for whoever sets up those (docs/operations/postgresql.md).
+
+        A copy that is being made (`pg_dump`, an export) keeps the rows of its snapshot, and holds the table: then it is
+        for later. Everybody who reads the table would wait behind who waits for it, and so would this node's changes.
+        """
+        self._connection.execute(f"SET lock_timeout = '{WAIT_FOR_READERS_MS}ms'")
+        try:
+            done = [self._connection.rewrite(table) for table in self.rewritten]
+            return all(done)
+        finally:
+            self._connection.execute(f"SET lock_timeout = '{LOCK_S}s'")
 
     def abandon(self) -> None:
         self._connection.close()
@@ -174,6 +197,7 @@ class PostgresDatabase(Database):
 
     def keeps_keys_in(self, table: str) -> None:
         self._of_postgres.rewritten.append(table)
+        self._writer.owe_truncation()  # a node that was killed may have left it undone
 
     @contextmanager
     def reading(self, *, snapshot: bool = False) -> Iterator[Connection]:
@@ -238,6 +262,25 @@ class PostgresDatabase(Database):
         return connect(self._url, settings=settings, name=f"countenance {self.node} reads")
 
 
+def look(url: str) -> str:
+    """What a database is, for people, when a node could use it; changes nothing. Raises DatabaseError."""
+    connection = PostgresConnection(lambda: connect(url, settings={}, name="countenance looks"), heals=False)
+    connection.renew()
+    try:
+        _refuse_unusable(connection)
+        ((version, name, synced, standby),) = connection.execute(
+            "SELECT current_setting('server_version'), current_database(), current_setting('synchronous_commit'),"
+            " pg_is_in_recovery()"
+        ).fetchall()
+    finally:
+        connection.close()
+    if standby:
+        raise DatabaseError(
+            "The database takes no changes: it is a standby.", hint="Name the primary in the setting `database`."
+        )
+    return f"PostgreSQL {version.split(' ')[0]}, database {name}, synchronous_commit = {synced}"
+
+
 def _refuse_unusable(connection: PostgresConnection) -> None:
     """Raises DatabaseError for a database that would not keep what it acknowledges, or is none of ours to use."""
 
@@ -252,10 +295,6 @@ def _refuse_unusable(connection: PostgresConnection) -> None:
         raise DatabaseError(
             f"The database's encoding is {said('server_encoding')}.",
             hint="createdb --encoding UTF8 --template template0",
-        )
-    if connection.execute("SELECT pg_is_in_recovery()").fetchone()[0]:
-        raise DatabaseError(
-            "The database takes no changes: it is a standby.", hint="Name the primary in the setting `database`."
         )
     for name in ("fsync", "full_page_writes"):
         if said(name) != "on":
