@@ -19,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -82,24 +83,30 @@ class IndexFiles:
         """Nothing is made until something is kept."""
         self._folder = folder
         self._keeper: int | None = None
+        self._asking = threading.Lock()
+        """Two threads that ask at once would each open the file, and one find it locked by the other."""
         self._is_stopping = False
 
     def may_keep(self) -> bool:
         """Whether this process is the one that makes files; the first that asks is, until it ends."""
-        if self._keeper is None:
-            try:
-                self._folder.mkdir(mode=0o700, exist_ok=True)
-                handle = os.open(self._folder / KEEPER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except OSError as failure:
-                _LOG.warning("indexes cannot be kept on disk: %s", failure.strerror)
-                return False
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(handle)
-                return False
-            self._keeper = handle
-        return True
+        with self._asking:
+            if self._keeper is None:
+                self._keeper = self._locked_keeper()
+            return self._keeper is not None
+
+    def _locked_keeper(self) -> int | None:
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            handle = os.open(self._folder / KEEPER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as failure:
+            _LOG.warning("indexes cannot be kept on disk: %s", failure.strerror)
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            return None
+        return handle
 
     def stop(self) -> None:
         """End a writing that runs, and begin none."""
@@ -112,7 +119,8 @@ class IndexFiles:
             self._keeper = None
 
     def open(self, collection: Collection, seal: CollectionSeal, stored: Stored) -> Opened | None:
-        """What the files of a collection have; None where there are none, or none of use: those are removed."""
+        """What the files of a collection have; None where there are none, or none of use: those are removed where that
+        can be done."""
         try:
             with self._locked(collection.uid, fcntl.LOCK_SH) as folder:
                 if folder is None or (manifest := index_manifest.read(folder, collection.uid, seal)) is None:
@@ -123,7 +131,10 @@ class IndexFiles:
                 return Opened(parts, manifest.revision, manifest.mark)
         except (SegmentFileUnusable, OSError) as unusable:
             _LOG.warning("index files of collection %d are given up and made anew: %s", collection.uid, unusable)
-            self.drop(collection.uid)
+            try:
+                self.drop(collection.uid)
+            except OSError as failure:  # a search does without them; erasures try again, and tell
+                _LOG.error("index files of collection %d could not be removed: %s", collection.uid, failure)
             return None
 
     def keep(
@@ -235,7 +246,10 @@ class IndexFiles:
             return 0
         try:
             with self._locked(collection.uid, fcntl.LOCK_EX) as folder:
-                if folder is None or (manifest := index_manifest.read(folder, collection.uid, seal)) is None:
+                if folder is None:
+                    return 0
+                if (manifest := index_manifest.read(folder, collection.uid, seal)) is None:
+                    _remove_others(folder, (), with_drafts=False)  # what was published before a crash has its key
                     return 0
                 _remove_others(folder, manifest.names, with_drafts=False)
                 in_memory = {each.file.name: each for each in known}

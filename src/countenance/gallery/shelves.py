@@ -75,8 +75,14 @@ class Shelves:
         """Bring what is loaded up to a commit. In the writer thread of the store, commit by commit."""
         if change is not None:
             self.references.apply(change)
+            self._see_growth(change.uid, 0)
         if of_users is not None:
             self.users.apply(of_users)
+
+    def _see_growth(self, uid: int, coming: int) -> None:
+        """A collection that was small when it was loaded is kept on disk from when it is large."""
+        if self._files_from and self.references.rows_of(uid) + coming >= self._files_from:
+            self._keeper.start()
 
     def forget(self, uid: int) -> None:
         """Drop a collection's indexes from memory."""
@@ -280,14 +286,18 @@ class Shelves:
                 if kept is not None and change is not None:
                     index = self._index_of(found, kept.parts, change)
                 if kept is not None and change is not None and index is not None:
-                    self.files.erase(found, seal, _gone(change))  # of erasures that a crash interrupted
+                    try:
+                        self.files.erase(found, seal, _gone(change))  # of erasures that a crash interrupted
+                    except OSError as failure:
+                        _LOG.error("erased faces could not be overwritten in the files of an index: %s", failure)
                     self._kept[uid] = kept.revision, time.monotonic()
                     self._cleared[uid] = found.revision
                     self._keeper.wake()
                     return Loaded(index, found.revision)
                 if kept is not None:
                     _LOG.warning("index files of collection %d are of another past or too old: made anew", uid)
-                    self.drop_files(uid)
+                    with suppress(AfterCommitError):  # told in the server's log
+                        self.drop_files(uid)
             loaded = loading.references_index(connection, found, seal, self._factory)
         if is_large:
             self._keeper.wake()
@@ -317,6 +327,7 @@ class Shelves:
     def _catch_up(self, uid: int, revision: int) -> Change | None:
         change = self._since(uid, revision, changes.Of.REFERENCES)
         if change is not None:
+            self._see_growth(uid, len(change.added))
             with suppress(AfterCommitError):  # told in the server's log: a search does not fail for it
                 self.erase_from_files(uid, _gone(change))  # of another process: this one's are done with its answer
         return change
