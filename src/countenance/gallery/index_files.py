@@ -178,7 +178,9 @@ class IndexFiles:
                 built = Segment.build(tail[0], [tail[1]], collection.dimension)
                 part = Part(built, np.ones(len(built), np.bool_))
                 drafts.append((self._draft(folder, collection, seal, part, revision), None))
-            with self._locked(uid, fcntl.LOCK_EX):
+            with self._locked(uid, fcntl.LOCK_EX) as held:
+                if held is None or not all(file.path.exists() for file, _ in drafts):
+                    raise FileNotFoundError("the files were given up while they were written")
                 gone = records.id_rows(gone_since())
                 for file, _ in drafts:
                     file.erase(positions_of(file.face_ids(), gone).tolist())
@@ -279,7 +281,7 @@ class IndexFiles:
             (folder / MANIFEST).unlink(missing_ok=True)
             _remove_others(folder, ())
             sync_folder(folder)
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # a draft was begun in it this moment: without a key, and never published
                 folder.rmdir()
 
     def has(self, uid: int) -> bool:
@@ -307,16 +309,28 @@ class IndexFiles:
     def _locked(self, uid: int, how: int) -> Iterator[Path | None]:
         """The folder of a collection, None where there is none."""
         folder = self._folder / str(uid)
-        try:
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            yield None
-            return
-        try:
-            fcntl.flock(handle, how)
-            yield folder
-        finally:
-            os.close(handle)
+        while True:
+            try:
+                handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except (FileNotFoundError, NotADirectoryError):
+                yield None
+                return
+            try:
+                fcntl.flock(handle, how)
+                if not _is_at(folder, handle):  # dropped by whom this waited for: a lock on nothing
+                    continue
+                yield folder
+                return
+            finally:
+                os.close(handle)
+
+
+def _is_at(folder: Path, handle: int) -> bool:
+    """Whether an open folder is the one that has the name now."""
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def _kept_of(revision: int, files: Sequence[SegmentFile]) -> Kept:

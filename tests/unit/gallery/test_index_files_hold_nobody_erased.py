@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +209,88 @@ def test_threads_that_ask_at_once_whether_they_may_keep_are_told_the_same(tmp_pa
         with ThreadPoolExecutor(4) as pool:
             assert all(each.result() for each in [pool.submit(ask) for _ in range(4)])
         files.close()
+
+
+def test_a_lock_on_a_folder_that_is_no_longer_there_is_none(tmp_path: Path) -> None:
+    files = index_files.IndexFiles(tmp_path)
+    folder = tmp_path / "1"
+    folder.mkdir()
+    got: list[int] = []
+
+    def wait() -> None:
+        with files._locked(1, fcntl.LOCK_EX) as held:
+            assert held is not None
+            got.append(held.stat().st_ino)
+            with pytest.raises(BlockingIOError):
+                lock(folder)
+
+    def lock(path: Path) -> None:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(handle)
+
+    with ThreadPoolExecutor(1) as pool, files._locked(1, fcntl.LOCK_EX):
+        waiting = pool.submit(wait)
+        deadline = time.monotonic() + 20
+        while handles_on(folder) < 2:  # it has the folder open, and waits
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        folder.rename(tmp_path / "gone")
+        folder.mkdir()
+        assert got == []
+    waiting.result()
+    assert got == [folder.stat().st_ino]
+
+
+def handles_on(folder: Path) -> int:
+    """How many open files of this process are that folder."""
+    count = 0
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            count += os.path.samestat(each.stat(), folder.stat())
+    return count
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_files_that_are_given_up_while_they_are_written_are_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loads: list[int], at: int
+) -> None:
+    draft, made = segment_file.draft, 0
+    with kept_world(tmp_path) as opened:
+        grown(opened)
+        enrol(opened, range(COUNT, COUNT + 20))
+
+        def dropped(*args, **more):  # type: ignore[no-untyped-def]
+            nonlocal made
+            file = draft(*args, **more)
+            if made == at:
+                opened.gallery._shelves.drop_files(uid_of(opened))
+            made += 1
+            return file
+
+        monkeypatch.setattr(segment_file, "draft", dropped)
+        with pytest.raises(OSError):  # noqa: PT011 -- whichever step finds it out
+            keep(opened)
+        assert not any((tmp_path / "index").glob("*/*"))
+        assert keep(opened)
+        assert answers(opened) == truth(opened)
+    check(tmp_path, loads, from_files=True)
+
+
+def test_a_draft_that_is_begun_meanwhile_does_not_fail_an_erasure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path)
+    overwrite(segments_in(tmp_path)[0], 5_000)
+    sync = index_files.sync_folder
+
+    def begin(folder: Path) -> None:
+        sync(folder)
+        (folder / "00.draft").write_bytes(b"")
+
+    with kept_world(tmp_path) as opened:
+        monkeypatch.setattr(index_files, "sync_folder", begin)
+        erase(opened, 3)
+        assert [each.name for each in folder_of(tmp_path).iterdir()] == ["00.draft"]
