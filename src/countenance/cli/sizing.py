@@ -26,6 +26,8 @@ FULL: Final = 0.7
 merging segments, the page cache and the system."""
 TAIL_ROWS: Final = 50_000
 """Rows of a quantised index that are not quantised yet and are scanned exactly (gallery/quantised.py)."""
+FILES_FROM: Final = 200_000
+"""Rows from which on an index is kept on disk (the setting `index_files_from`)."""
 SEAL_BYTES: Final = 28
 """Nonce and tag of AES-GCM with which each row of an index file is sealed (NIST SP 800-38D: 12 and 16 bytes)."""
 ID_BYTES: Final = 16
@@ -160,13 +162,15 @@ class _Node:
             return base + self.rows * exact
         beside_features = face - 2 * DIMENSION
         coded = self.measured[f"code_bytes.{self.asked.dimension}"].value + beside_features
+        if self.rows < FILES_FROM:  # the features stay in memory, where no file has them
+            coded += 2 * self.asked.dimension
         tail = min(self.rows, TAIL_ROWS)
         return base + (self.rows - tail) * coded + tail * exact
 
     @property
     def file_bytes(self) -> float:
         """Index files of the share, by their format: codes, ids, and rows sealed one by one. Exact ones have none."""
-        if self.tier == "exact":
+        if self.tier == "exact" or self.rows < FILES_FROM:
             return 0.0
         codes = self.measured[f"code_bytes.{self.asked.dimension}"].value
         return self.rows * (2 * self.asked.dimension + SEAL_BYTES + codes + ID_BYTES)

@@ -43,7 +43,8 @@ def alone(parts: Sequence[Part], probes: Probes, count: int, spare: int) -> list
         while True:
             kept = Kept.joined([each.kept for each in choices])
             floor = clipped(floor_of(kept, count, len(probes)))[probe]
-            hidden = [at for at, each in enumerate(choices) if each.unseen_at_most >= floor]
+            # Where every row was chosen nothing is hidden, though the floor be as low.
+            hidden = [at for at, each in enumerate(choices) if -np.inf < each.unseen_at_most >= floor]
             if not hidden:
                 break
             for at in hidden:
@@ -63,7 +64,7 @@ class _Choice:
     kept: Kept
     width: int
     unseen_at_most: float
-    """No row that was not chosen scores more."""
+    """No row that was not chosen scores more; -inf when all were."""
 
     @classmethod
     def of(

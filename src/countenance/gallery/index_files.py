@@ -90,28 +90,29 @@ class IndexFiles:
         self._share = str(share)
         self._keeper: int | None = None
         self._asking = threading.Lock()
+        """Two threads that ask at once would each open the file, and one find it locked by the other."""
         self._is_stopping = False
 
     def may_keep(self) -> bool:
         """Whether this process is the one that makes files; the first that asks is, until it ends."""
-        with self._asking:  # two threads of one process would keep each other out
-            return self._may_keep()
+        with self._asking:
+            if self._keeper is None:
+                self._keeper = self._locked_keeper()
+            return self._keeper is not None
 
-    def _may_keep(self) -> bool:
-        if self._keeper is None:
-            try:
-                self._folder.mkdir(mode=0o700, exist_ok=True)
-                handle = os.open(self._folder / KEEPER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except OSError as failure:
-                _LOG.warning("indexes cannot be kept on disk: %s", failure.strerror)
-                return False
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(handle)
-                return False
-            self._keeper = handle
-        return True
+    def _locked_keeper(self) -> int | None:
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            handle = os.open(self._folder / KEEPER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as failure:
+            _LOG.warning("indexes cannot be kept on disk: %s", failure.strerror)
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            return None
+        return handle
 
     def stop(self) -> None:
         """End a writing that runs, and begin none."""
@@ -124,7 +125,8 @@ class IndexFiles:
             self._keeper = None
 
     def open(self, collection: Collection, seal: CollectionSeal, stored: Stored) -> Opened | None:
-        """What the files of a collection have; None where there are none, or none of use: those are removed."""
+        """What the files of a collection have; None where there are none, or none of use: those are removed where that
+        can be done."""
         try:
             with self._locked(collection.uid, fcntl.LOCK_SH) as folder:
                 if folder is None or (manifest := index_manifest.read(folder, collection.uid, seal)) is None:
@@ -137,7 +139,10 @@ class IndexFiles:
                 return Opened(parts, manifest.revision, manifest.mark)
         except (SegmentFileUnusable, OSError) as unusable:
             _LOG.warning("index files of collection %d are given up and made anew: %s", collection.uid, unusable)
-            self.drop(collection.uid)
+            try:
+                self.drop(collection.uid)
+            except OSError as failure:  # a search does without them; erasures try again, and tell
+                _LOG.error("index files of collection %d could not be removed: %s", collection.uid, failure)
             return None
 
     def keep(
@@ -181,7 +186,9 @@ class IndexFiles:
                 built = Segment.build(tail[0], [tail[1]], collection.dimension)
                 part = Part(built, np.ones(len(built), np.bool_))
                 drafts.append((self._draft(folder, collection, seal, part, revision), None))
-            with self._locked(uid, fcntl.LOCK_EX):
+            with self._locked(uid, fcntl.LOCK_EX) as held:
+                if held is None or not all(file.path.exists() for file, _ in drafts):
+                    raise FileNotFoundError("the files were given up while they were written")
                 gone = records.id_rows(gone_since())
                 for file, _ in drafts:
                     file.erase(positions_of(file.face_ids(), gone).tolist())
@@ -249,7 +256,10 @@ class IndexFiles:
             return 0
         try:
             with self._locked(collection.uid, fcntl.LOCK_EX) as folder:
-                if folder is None or (manifest := index_manifest.read(folder, collection.uid, seal)) is None:
+                if folder is None:
+                    return 0
+                if (manifest := index_manifest.read(folder, collection.uid, seal)) is None:
+                    _remove_others(folder, (), with_drafts=False)  # what was published before a crash has its key
                     return 0
                 _remove_others(folder, manifest.names, with_drafts=False)
                 in_memory = {each.file.name: each for each in known}
@@ -279,7 +289,7 @@ class IndexFiles:
             (folder / MANIFEST).unlink(missing_ok=True)
             _remove_others(folder, ())
             sync_folder(folder)
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # a draft was begun in it this moment: without a key, and never published
                 folder.rmdir()
 
     def has(self, uid: int) -> bool:
@@ -307,16 +317,28 @@ class IndexFiles:
     def _locked(self, uid: int, how: int) -> Iterator[Path | None]:
         """The folder of a collection, None where there is none."""
         folder = self._folder / str(uid)
-        try:
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            yield None
-            return
-        try:
-            fcntl.flock(handle, how)
-            yield folder
-        finally:
-            os.close(handle)
+        while True:
+            try:
+                handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except (FileNotFoundError, NotADirectoryError):
+                yield None
+                return
+            try:
+                fcntl.flock(handle, how)
+                if not _is_at(folder, handle):  # dropped by whom this waited for: a lock on nothing
+                    continue
+                yield folder
+                return
+            finally:
+                os.close(handle)
+
+
+def _is_at(folder: Path, handle: int) -> bool:
+    """Whether an open folder is the one that has the name now."""
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def _kept_of(revision: int, files: Sequence[SegmentFile]) -> Kept:

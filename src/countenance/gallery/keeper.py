@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Calls `work` when it is woken, and every now and then from then on: soon when it says so, by returning true."""
+    """Calls `work` when it is woken, and every now and then once started: soon when it says so, by returning true."""
 
     def __init__(self, work: Callable[[], bool], *, every_s: float = EVERY_S) -> None:
         self._work = work
@@ -28,6 +28,10 @@ class Keeper:
     def wake(self) -> None:
         """See to it that `work` is called soon."""
         self._woken.set()
+        self.start()
+
+    def start(self) -> None:
+        """See to it that `work` is called every now and then."""
         with self._lock:
             if self._thread is None and not self._is_stopping:
                 self._thread = threading.Thread(target=self._run, name="countenance-keeper", daemon=True)

@@ -24,6 +24,7 @@ import mmap
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -84,7 +85,8 @@ def draft(
     try:
         with os.fdopen(os.dup(handle), "wb") as file:
             file.write(bytes(PAGE))
-            for kind, content in ((IDS, np.ascontiguousarray(face_ids).reshape(-1).data), (CODES, codes)):
+            left = _without_erased(header, face_ids, codes)
+            for kind, content in ((IDS, np.ascontiguousarray(face_ids).reshape(-1).data), (CODES, left)):
                 for number, start in enumerate(range(0, len(content), CHUNK)):
                     file.write(cipher.seal(kind, number, content[start : start + CHUNK]))
             file.write(bytes(max(0, layout.rows_at - file.tell())))
@@ -97,6 +99,17 @@ def draft(
         made.discard()
         raise
     return made
+
+
+def _without_erased(header: Header, face_ids: NDArray[np.uint8], codes: memoryview) -> memoryview:
+    """The codes, with those of erased rows neutral: a segment in memory has them until it is made anew."""
+    is_there = face_ids.any(axis=1)
+    if is_there.all():
+        return codes
+    left = np.array(codes, np.uint8)
+    features = left[header.codes - header.rows * header.dimension :]  # codes come last in what a segment gives
+    features.reshape(header.rows, header.dimension)[~is_there] = ERASED_CODE
+    return left.data
 
 
 def _write_rows(
@@ -251,6 +264,9 @@ class SegmentFile:
 
     def discard(self) -> None:
         """Remove a draft, or what became of it; the disk has its room back at once."""
+        if self._first_page is None:  # published: its key is on the disk, and so would be in free blocks
+            with suppress(OSError):
+                self.give_up()
         self.path.unlink(missing_ok=True)
         self.close()
 

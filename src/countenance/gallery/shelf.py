@@ -283,6 +283,13 @@ class Shelf:
         indexes = [each.index for each in loaded if each is not None]
         return len(indexes), sum(len(index) for index in indexes), sum(index.nbytes for index in indexes)
 
+    def rows_of(self, uid: int) -> int:
+        """Rows of a collection in memory; a moment's picture."""
+        with self._lock:
+            place = self._places.get(uid)
+            loaded = None if place is None else place.loaded
+        return 0 if loaded is None else len(loaded.index)
+
     def _place(self, uid: int) -> _Place:
         with self._lock:
             place = self._places.get(uid)

@@ -81,8 +81,14 @@ class Shelves:
         """Bring what is loaded up to a commit. In the writer thread of the store, commit by commit."""
         if change is not None:
             self.references.apply(self.share.of_change(change))
+            self._see_growth(change.uid, 0)
         if of_users is not None:
             self.users.apply(of_users)
+
+    def _see_growth(self, uid: int, coming: int) -> None:
+        """A collection that was small when it was loaded is kept on disk from when it is large."""
+        if self._files_from and self.references.rows_of(uid) + coming >= self._files_from:
+            self._keeper.start()
 
     def forget(self, uid: int) -> None:
         """Drop a collection's indexes from memory."""
@@ -143,7 +149,8 @@ class Shelves:
         large = {uid for uid, count in rows if self._files_from and count >= self._files_from}
         for uid in uids:
             if uid not in large:
-                self.drop_files(uid)
+                with suppress(AfterCommitError):  # told in the server's log: a start does not fail for it
+                    self.drop_files(uid)
 
     def follow(self, uids: frozenset[int] | None) -> None:
         """Take in what other processes did, where something of the collection is in memory or in files.
@@ -338,14 +345,18 @@ class Shelves:
                     expected = self.share.count(connection, uid, found.face_count)
                     index = self._index_of(found, kept.parts, self.share.of_change(change), expected)
                 if kept is not None and change is not None and index is not None:
-                    self.files.erase(found, seal, _gone(change))  # of erasures that a crash interrupted
+                    try:
+                        self.files.erase(found, seal, _gone(change))  # of erasures that a crash interrupted
+                    except OSError as failure:
+                        _LOG.error("erased faces could not be overwritten in the files of an index: %s", failure)
                     self._kept[uid] = kept.revision, time.monotonic()
                     self._cleared[uid] = found.revision
                     self._keeper.wake()
                     return Loaded(index, found.revision)
                 if kept is not None:
                     _LOG.warning("index files of collection %d are of another past or too old: made anew", uid)
-                    self.drop_files(uid)
+                    with suppress(AfterCommitError):  # told in the server's log
+                        self.drop_files(uid)
             loaded = loading.references_index(connection, found, seal, self._factory, self.share)
         if is_large:
             self._keeper.wake()
@@ -377,6 +388,7 @@ class Shelves:
     def _catch_up(self, uid: int, revision: int) -> Change | None:
         change = self._since(uid, revision, changes.Of.REFERENCES)
         if change is not None:
+            self._see_growth(uid, len(change.added))
             with suppress(AfterCommitError):  # told in the server's log: a search does not fail for it
                 self.erase_from_files(uid, _gone(change))  # of another process: this one's are done with its answer
                 if self._cleared.get(uid, -1) >= revision:

@@ -120,7 +120,7 @@ def compare_outside(
     Raises:
         LogBehind: one of them has seen a longer log, or another one.
     """
-    size, (signed, note) = log.size, log.checkpoint_as_found()
+    found = log.checkpoint_as_found()
     contradictions: list[LogBehind] = []
 
     def ask_mirror(location: str) -> None:
@@ -138,15 +138,25 @@ def compare_outside(
             _log.warning("the mirror %s was not compared with: it is of %s, not of %s", location, origin, log.origin)
             return
         try:  # one under a key that is not known here may be a later key: somebody has to look
-            compare(theirs, log.keys, size, log.root, f"at the mirror {location}")
+            compare(theirs, log.keys, log.size, log.root, f"at the mirror {location}")
         except LogBehind as error:
             contradictions.append(error)
 
-    def ask_witness(witness: WitnessClient) -> None:
+    def show(witness: WitnessClient, size: int, note: bytes) -> WitnessRefused | None:
         try:
-            log.cosigned(signed, witness.submit(note, signed, lambda old: log.consistency(old, signed)))
+            log.cosigned(size, witness.submit(note, size, lambda old: log.consistency(old, size)))
         except WitnessRefused as error:
-            contradictions.append(LogBehind(error.message, hint=HINT))
+            return error
+        return None
+
+    def ask_witness(witness: WitnessClient) -> None:
+        size, note = found
+        try:
+            while refused := show(witness, size, note):
+                shown, (size, note) = size, log.checkpoint_as_found()
+                if size <= shown:  # otherwise another process went on meanwhile, and the witness signed that
+                    contradictions.append(LogBehind(refused.message, hint=HINT))
+                    return
         except (Error, AuditError, OSError) as error:
             _log.warning("the start was not compared with a witness: %s", error)
 

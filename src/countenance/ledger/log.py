@@ -78,6 +78,9 @@ class Log:
         self._folder = folder
         self._now_us = now_us
         self._monotonic_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000
+        # Before keys and leaves: others sign and write meanwhile, and what was signed by now is over leaves that are
+        # read below, under a key that is.
+        at_hand = self._checkpoints_at_hand()
         self.keys = Keys(self._storage, keyring, origin)
         self._seal = keyring.derive(SEAL_PURPOSE)
         if origin not in (None, self.keys.origin):
@@ -96,7 +99,7 @@ class Log:
         """The last leaf: the same octets are where it was, whatever others wrote behind it."""
         self._staged_tip = self._tip
         self._latest: tuple[int, bytes] | None = None
-        self._check_history()
+        self._check_history(at_hand)
         if before_writing is not None:
             before_writing(self)
         database.when_in_doubt(self.in_doubt)
@@ -462,12 +465,16 @@ class Log:
         last = self._storage.last_told()
         return 0 if last is None else self._time_of(last)
 
-    def _check_history(self) -> None:
-        """Every checkpoint at hand must be one of this tree's: the database's own, and the one kept outside it."""
-        for note, where in (
+    def _checkpoints_at_hand(self) -> list[tuple[bytes | None, str]]:
+        """The database's own, and the one kept outside it; each with where it is, for a message."""
+        return [
             (self._storage.latest_checkpoint(), "in the database"),
             (history.high_water(self._folder), "kept outside the database"),
-        ):
+        ]
+
+    def _check_history(self, at_hand: list[tuple[bytes | None, str]]) -> None:
+        """Every checkpoint at hand must be one of this tree's."""
+        for note, where in at_hand:
             if note is None or self._is_of_closed(note):
                 continue
             seen = history.compare(note, self.keys, self._tree.size, self.root, where)

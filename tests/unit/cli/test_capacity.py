@@ -19,7 +19,7 @@ from countenance.cli import sizing
 from countenance.cli.capacity import machine_of
 from countenance.cli.queueing import chance_of_waiting, waiting
 from countenance.cli.sizing import Asked, Plan, plan
-from countenance.gallery import quantised, sealing, tiers
+from countenance.gallery import quantised, sealing, shelves, tiers
 
 Invoke = Callable[..., Result]
 MEASURED = figures.read()
@@ -90,6 +90,7 @@ def test_it_quantises_where_the_gallery_does() -> None:
         assert MEASURED[f"code_bytes.{dimension}"].value == dimension
         assert MEASURED[f"reranked.{dimension}"].value == 10 + quantised._SPARE
     assert sizing.TAIL_ROWS == quantised.TAIL_ROWS
+    assert sizing.FILES_FROM == shelves.FILES_FROM
     assert sizing.SEAL_BYTES == sealing.SEAL_OVERHEAD_BYTES
 
 

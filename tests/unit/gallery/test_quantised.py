@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tests.congruence.samples import unit_rows
 
 from countenance.gallery import exact, products, quantised, segments, selection, shared_scan
-from countenance.gallery.index import Index, NumpyIndex, QuantisedIndex, TieredIndex
+from countenance.gallery.index import FaissIndex, Index, NumpyIndex, QuantisedIndex, TieredIndex
 from countenance.gallery.segments import Segment
 from countenance.gallery.shelf import SMALL_COLLECTION
 from countenance.gallery.tiers import LAZY_UP_TO, tier_of
@@ -267,3 +267,26 @@ def test_without_faiss_codes_are_scanned_all_the_same(monkeypatch: pytest.Monkey
     monkeypatch.setattr(exact, "faiss", None)
     index, oracle = both(900, 300)
     assert_same(index, oracle)
+
+
+@pytest.mark.parametrize("dimension", [2, 16])
+@pytest.mark.parametrize("kind", [FaissIndex, QuantisedIndex])
+def test_a_search_ends_when_a_row_that_it_asks_for_is_the_probe_s_opposite(
+    kind: type[FaissIndex | QuantisedIndex], dimension: int, idle: None
+) -> None:
+    """The last place is then at -1, beneath which there is no floor, and every row is chosen already."""
+    templates = unit_rows(300, dimension, 41).astype(np.float16)
+    templates[0, 0], templates[0, 1:] = -1, 0
+    index, oracle = kind(dimension), NumpyIndex(dimension)
+    for each in (index, oracle):
+        each.add(ids(*range(300)), templates)
+    probes = np.eye(2, dimension, dtype=np.float32)
+    found: list[bool] = []
+
+    def search() -> None:
+        found.extend(index.search(probes, count) == oracle.search(probes, count) for count in (299, 300, 301))
+
+    thread = threading.Thread(target=search, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert found == [True] * 3

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from countenance_audit.checkpoint import cosign, verify_cosignature
@@ -14,11 +15,12 @@ from countenance_audit.errors import Malformed
 from countenance_audit.keeping import mirror
 from countenance_audit.note import Signer
 from countenance_audit.policy import TrustPolicy
-from tests.unit.ledger.logs import NOW_S, Opened
+from tests.unit.ledger.logs import NOW_S, Opened, call
 
 from countenance.ledger import Log, LogBehind, Witnessing, history, witnessing
 from countenance.ledger.copies import Copies
 from countenance.ledger.recover import close
+from countenance.ledger.tree import Tree
 from countenance.ledger.witness import Witness
 from countenance.ledger.witness_client import WitnessClient
 from countenance.server.witness import witness_app, witness_server
@@ -320,3 +322,80 @@ def test_a_witness_has_one_line_on_a_checkpoint_and_no_line_spoils_it(opened: Op
     assert opened.log.checkpoint()[1] == full
     assert opened.log.cosigned(size + 1, cosign(note, signer, NOW_S)) is None
     assert opened.again().checkpoint()[1] == full
+
+
+@pytest.fixture
+def beside(opened: Opened) -> Iterator[Log]:
+    """The log of another process over the same database."""
+    opened.database.close()
+    database = SqliteDatabase(opened.folder / "countenance.db", is_shared=True)
+    yield Log(database, opened.keyring, opened.folder, origin=opened.origin)
+    database.close()
+
+
+def shared(opened: Opened) -> Opened:
+    opened.database = SqliteDatabase(opened.folder / "countenance.db", is_shared=True)
+    opened.log = Log(opened.database, opened.keyring, opened.folder, origin=opened.origin)
+    return opened
+
+
+def test_what_others_write_and_sign_while_a_log_is_opened_does_not_stop_it(
+    opened: Opened, beside: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = Log._loaded
+    overtakings = 0
+
+    def overtaken(log: Log) -> Tree:
+        nonlocal overtakings
+        tree = loaded(log)
+        if log is not beside:
+            beside.append(call(7))
+            beside.publish()
+            overtakings += 1
+        return tree
+
+    monkeypatch.setattr(Log, "_loaded", overtaken)
+    assert shared(opened).log.size == beside.size
+    assert overtakings == 1
+    opened.log.append(call(8))
+    assert opened.log.publish()[0] == beside.size
+
+
+def test_a_mirror_that_is_served_by_another_process_meanwhile_does_not_stop_a_start(
+    opened: Opened, beside: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared(opened)
+    fetched = history.mirrored_checkpoint
+
+    def overtaken(location: str) -> bytes:
+        beside.append(call(7))
+        beside.publish()
+        mirror(opened.fetch, Path(location), opened.policy())
+        return fetched(location)
+
+    monkeypatch.setattr(history, "mirrored_checkpoint", overtaken)
+    history.compare_outside(opened.log, mirrors=[str(tmp_path / "mirror")])
+    assert (tmp_path / "mirror" / "checkpoint").read_bytes() == beside.checkpoint()[1]
+
+
+def test_a_witness_that_signs_for_another_process_meanwhile_does_not_stop_a_start(
+    opened: Opened, beside: Log, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared(opened)
+    opened.log.publish()
+    client, other = served.client(), served.client()
+    submit, sizes = client.submit, list[int]()
+
+    def overtaken(note: bytes, size: int, *more: Any) -> str:
+        sizes.append(size)
+        if len(sizes) == 1:
+            beside.append(call(7))
+            longer, signed = beside.publish()
+            other.submit(signed, longer, lambda old: beside.consistency(old, longer))
+        return submit(note, size, *more)
+
+    monkeypatch.setattr(client, "submit", overtaken)
+    history.compare_outside(opened.log, witnesses=[client])
+    assert sizes == [1, 2]
+    assert opened.log.checkpoint()[0] == 2
+    assert opened.log.checkpoint()[1].count("—".encode()) == 2
