@@ -141,6 +141,7 @@ def test_health_readiness_and_metrics(raw: RawClient) -> None:
         "ledger_writable": True,
         "ledger_unrefused": True,
         "policy_decides": True,
+        "parts_covered": True,
         "warnings": [],
     }
     raw.call("ListCollections", {})
