@@ -20,15 +20,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from countenance_audit import canonical
-from countenance_audit.checkpoint import Checkpoint
-from countenance_audit.checkpoint import parse as parse_checkpoint
-from countenance_audit.errors import AuditError
 from countenance_audit.leaf import Opening, parse
 from countenance_audit.leaf import Public as PublicLeaf
 from countenance_audit.merkle import leaf_hash
-from countenance_audit.note import SignedNote, Signer, VerifierKey, parse_signature_line
+from countenance_audit.note import Signer, VerifierKey
 
-from countenance.ledger import history, storage
+from countenance.ledger import checkpoints, history, storage
+from countenance.ledger.checkpoints import Checkpoints
 from countenance.ledger.entry import SALTS_BYTES, Opaque, Place, Public, of_effect
 from countenance.ledger.history import LedgerError, LogBehind
 from countenance.ledger.keys import KEY_LEAF, Keys
@@ -75,12 +73,11 @@ class Log:
     ) -> None:
         self._database = database
         self._storage = Storage(database)
-        self._folder = folder
         self._now_us = now_us
         self._monotonic_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000
         # Before keys and leaves: others sign and write meanwhile, and what was signed by now is over leaves that are
         # read below, under a key that is.
-        at_hand = self._checkpoints_at_hand()
+        at_hand = checkpoints.at_hand(self._storage, folder)
         self.keys = Keys(self._storage, keyring, origin)
         self._seal = keyring.derive(SEAL_PURPOSE)
         if origin not in (None, self.keys.origin):
@@ -88,7 +85,6 @@ class Log:
                 f"The log's origin is {self.keys.origin}, the settings say {origin}.",
                 hint="An origin is for good: set ledger_origin back, or start with an empty data folder.",
             )
-        self._publishing = threading.Lock()
         self._tree = self._loaded()
         self._last_time = self._time_of_last_leaf()
         self._read_tree, self._read_time, self._reading = self._tree, self._last_time, threading.Lock()
@@ -98,8 +94,15 @@ class Log:
         self._tip = self._last_leaf(self._tree.size)
         """The last leaf: the same octets are where it was, whatever others wrote behind it."""
         self._staged_tip = self._tip
-        self._latest: tuple[int, bytes] | None = None
-        self._check_history(at_hand)
+        self._checkpoints = Checkpoints(
+            database,
+            self._storage,
+            self.keys,
+            folder,
+            tree=lambda: self._tree,
+            size=lambda: self.size,
+            found=at_hand,
+        )
         if before_writing is not None:
             before_writing(self)
         database.when_in_doubt(self.in_doubt)
@@ -290,7 +293,7 @@ class Log:
     def rotate(self, *, lost: bool = False) -> VerifierKey:
         """Make the log's next key, with its leaf in the same transaction. The older one goes on signing checkpoints
         beside it until it is retired; with `lost`, it stops at once."""
-        with self._publishing:  # or a checkpoint over the leaf could still be signed by the keys before it
+        with self._checkpoints.signing:  # or a checkpoint over the leaf could still be signed by the keys before it
             self.keys.expect_change()
             key = self._database.write(
                 lambda made: _key_leaf(made, "loss" if lost else "rotation"),
@@ -302,7 +305,7 @@ class Log:
 
     def retire(self, key_id: str) -> VerifierKey:
         """Have an older key sign nothing more. Raises LogKeyError."""
-        with self._publishing:
+        with self._checkpoints.signing:
             self.keys.expect_change()
             key = self._database.write(
                 lambda retired: _key_leaf(retired, "retirement"),
@@ -316,75 +319,20 @@ class Log:
 
     def checkpoint(self) -> tuple[int, bytes]:
         """The latest published checkpoint: its size and the signed note."""
-        return self._published() or self.publish()
+        return self._checkpoints.latest() or self.publish()
 
     def checkpoint_as_found(self) -> tuple[int, bytes]:
         """The latest published checkpoint; of a log that never published one, a checkpoint that is not kept."""
         tree = self.tree
-        return self._published() or (tree.size, self._signed(tree))
+        return self._checkpoints.latest() or (tree.size, self._checkpoints.signed(tree))
 
     def publish(self) -> tuple[int, bytes]:
-        """Sign the tree as it is now, keep the checkpoint and its copy outside the database. One over the same leaves
-        is signed again, and keeps its cosignatures, when other keys sign now than those on it.
-
-        It is signed inside the transaction that keeps it, which no other process has beside it: who was stopped, and
-        goes on when others have written long since, signs what there is then.
-        """
-        with self._publishing:
-            latest, size = self._published(), self.size
-            if latest is not None and size == latest[0] and self.keys.is_signed(latest[1]):
-                return latest
-            self._latest = self._database.maintain(self._publish)
-            history.keep_high_water(self._folder, self._latest[1])
-            return self._latest
-
-    def _publish(self, connection: Connection) -> tuple[int, bytes]:
-        tree, others = self._tree, b""
-        known = storage.checkpoint_in(connection, tree.size)
-        if known is not None:
-            if self.keys.is_signed(known):
-                return tree.size, known
-            others = self.keys.lines_of_others(known)
-        note = self._signed(tree) + others
-        storage.keep_checkpoint(connection, tree.size, note)
-        return tree.size, note
-
-    def _published(self) -> tuple[int, bytes] | None:
-        """The checkpoint published last, by whichever process."""
-        if self._database.is_shared:
-            return self._storage.latest_published()
-        return self._latest
-
-    def _signed(self, tree: Tree) -> bytes:
-        return self.keys.sign(Checkpoint(self.origin, tree.size, tree.root(tree.size, self._storage.tile)))
+        """Sign the tree as it is now, and keep the checkpoint; see `Checkpoints.publish`."""
+        return self._checkpoints.publish()
 
     def cosigned(self, size: int, line: str) -> bytes | None:
-        """Add a witness's line to the checkpoint of a size, unless its key is on it already; the checkpoint as it is
-        now, or None when there is none of that size.
-
-        Raises:
-            Malformed: the checkpoint with that line would be none; it stays as it is.
-        """
-        added = parse_signature_line(line.removesuffix("\n"))
-
-        def add(connection: Connection) -> bytes | None:
-            note = storage.checkpoint_in(connection, size)
-            if note is None or any(
-                (each.name, each.key_id) == (added.name, added.key_id) for each in SignedNote.parse(note).signatures
-            ):
-                return note
-            note += line.encode()
-            SignedNote.parse(note)
-            storage.keep_checkpoint(connection, size, note)
-            return note
-
-        with self._publishing:
-            latest = self._published()
-            note = self._database.maintain(add)
-            if note is not None and latest is not None and latest[0] == size and latest[1] != note:
-                history.keep_high_water(self._folder, note)
-                self._latest = (size, note)
-            return note
+        """Add a witness's line to the checkpoint of a size; see `Checkpoints.cosigned`. Raises Malformed."""
+        return self._checkpoints.cosigned(size, line)
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """The proof that leaf `index` is among the first `size`."""
@@ -400,7 +348,7 @@ class Log:
 
     def tile(self, level: int, n: int, width: int) -> bytes | None:
         """The first `width` hashes of a tile, as far as a published checkpoint covers them; else None."""
-        latest = self._published()
+        latest = self._checkpoints.latest()
         published = latest[0] if latest else 0
         if min(WIDTH, (published >> (8 * level)) - n * WIDTH) < width:
             return None
@@ -412,7 +360,7 @@ class Log:
 
     def leaves(self, start: int, end: int) -> list[bytes] | None:
         """The leaves of a range, as far as a published checkpoint covers it; else None."""
-        latest = self._published()
+        latest = self._checkpoints.latest()
         return self._storage.leaves(start, end) if latest and end <= latest[0] else None
 
     def opening(self, index: int) -> Opening | None:
@@ -464,30 +412,6 @@ class Log:
         # Over leaves whose opening was lost, back to the last that says when it was made.
         last = self._storage.last_told()
         return 0 if last is None else self._time_of(last)
-
-    def _checkpoints_at_hand(self) -> list[tuple[bytes | None, str]]:
-        """The database's own, and the one kept outside it; each with where it is, for a message."""
-        return [
-            (self._storage.latest_checkpoint(), "in the database"),
-            (history.high_water(self._folder), "kept outside the database"),
-        ]
-
-    def _check_history(self, at_hand: list[tuple[bytes | None, str]]) -> None:
-        """Every checkpoint at hand must be one of this tree's."""
-        for note, where in at_hand:
-            if note is None or self._is_of_closed(note):
-                continue
-            seen = history.compare(note, self.keys, self._tree.size, self.root, where)
-            if self._latest is None or seen.size >= self._latest[0]:
-                self._latest = (seen.size, note)
-
-    def _is_of_closed(self, note: bytes) -> bool:
-        """Whether the file outside the database is still that of a log that a recovery closed."""
-        try:
-            origin = parse_checkpoint(SignedNote.parse(note).text).origin
-        except AuditError:
-            return False
-        return origin != self.origin and origin in {each.origin for each in self._storage.closed()}
 
     def _take_over_outbox(self) -> None:
         """What an older version committed and nobody drained becomes leaves."""
