@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from countenance.gallery import collections
+from countenance.store import Keyring, KeyringError
 from tests.congruence.samples import ACCOUNT, AT, World, enrolments, entry, name_id, unit_rows, world
 
 ROWS = unit_rows(400, 16, 11)
@@ -165,3 +167,23 @@ def test_threads_on_both_find_what_was_acknowledged_and_nothing_that_was_erased(
     assert held[0] == held[1]
     assert len(held[0][0]) == one.gallery.collection(ACCOUNT, "c").face_count
     assert np.isfinite(held[0][1]).all()
+
+
+def test_two_that_start_at_once_check_one_master_key(
+    tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = pair
+    one.database.maintain(lambda connection: connection.execute("DELETE FROM gallery_master_check"))
+    wrap, has_begun = one.keyring.wrap, []
+
+    def meanwhile(key: bytes, *, aad: bytes) -> bytes:
+        if not has_begun:
+            has_begun.append(True)
+            collections.check_master_key(other.database, other.keyring)
+        return wrap(key, aad=aad)
+
+    monkeypatch.setattr(one.keyring, "wrap", meanwhile)
+    collections.check_master_key(one.database, one.keyring)
+    stranger = Keyring(bytes(32))
+    with pytest.raises(KeyringError):
+        collections.check_master_key(one.database, stranger)

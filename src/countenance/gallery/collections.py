@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from countenance.gallery import records
 from countenance.gallery.faults import (
@@ -23,6 +24,7 @@ from countenance.gallery.values import (
 from countenance.store import Connection, Database, IntegrityErrors, Keyring, has_table
 
 _MASTER_CHECK = b"countenance gallery master check v1"
+_CHECKED = "SELECT wrapped FROM gallery_master_check"
 
 
 def check_master_key(database: Database, keyring: Keyring) -> None:
@@ -32,16 +34,18 @@ def check_master_key(database: Database, keyring: Keyring) -> None:
         KeyringError: it is another one.
     """
     with database.reading() as connection:
-        row = connection.execute("SELECT wrapped FROM gallery_master_check").fetchone()
-    if row is not None:
-        keyring.unwrap(row[0], aad=_MASTER_CHECK)
-        return
-    wrapped = keyring.wrap(bytes(32), aad=_MASTER_CHECK)
-    database.maintain(
-        lambda connection: connection.execute(
-            "INSERT INTO gallery_master_check (only_row, wrapped) VALUES (1, ?)", (wrapped,)
-        )
-    )
+        row = connection.execute(_CHECKED).fetchone()
+    if row is None:
+        wrapped = keyring.wrap(bytes(32), aad=_MASTER_CHECK)
+
+        def insert(connection: Connection) -> Any:
+            connection.execute(
+                "INSERT INTO gallery_master_check (only_row, wrapped) VALUES (1, ?) ON CONFLICT DO NOTHING", (wrapped,)
+            )
+            return connection.execute(_CHECKED).fetchone()  # of a process that started at the same moment, maybe
+
+        row = database.maintain(insert)
+    keyring.unwrap(row[0], aad=_MASTER_CHECK)
 
 
 def create(
