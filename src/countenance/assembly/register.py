@@ -121,7 +121,10 @@ def open_register(
         # A log's first key, the owner's account: two nodes on an empty database would each make their own.
         starting = stack.enter_context(ExitStack())
         starting.enter_context(database.alone())
-        presence = Presence(database, partial(told_while_starting, role))
+        # Of the embedded file, all workers are one parent's, and it starts none before the one in its place has ended.
+        presence = Presence(
+            database, partial(told_while_starting, role), replaces=is_prepared and settings.database is None
+        )
         stack.callback(presence.stop)
         log = Log(database, keyring, data, origin=settings.ledger_origin, before_writing=parts.outside(settings))
         witnessing = Witnessing(

@@ -62,10 +62,12 @@ class Following:
 
     def _run(self) -> None:
         wait_s = RETRY_S
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not self._database.is_closed:
             try:
                 ears = self._database.listen()
             except Error as failure:
+                if self._database.is_closed:
+                    return
                 if wait_s == RETRY_S:
                     _LOG.warning("changes of other nodes cannot be heard; it is tried again: %s", failure)
                 self._stopping.wait(wait_s)
@@ -79,6 +81,8 @@ class Following:
                 self._listen(ears)
                 wait_s = RETRY_S
             except Error as failure:
+                if self._database.is_closed:
+                    return
                 _LOG.warning("changes of other nodes cannot be heard; it is tried again: %s", failure)
                 wait_s = 2 * RETRY_S
                 self._stopping.wait(RETRY_S)

@@ -177,6 +177,11 @@ class Database(ABC):
             self._writer.owe_truncation()
             return False
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._writer.is_closed
+
     @abstractmethod
     def reading(self, *, snapshot: bool = False) -> AbstractContextManager[Connection]:
         """This thread's connection for reading, with the driver's errors put into words.

@@ -177,6 +177,8 @@ class Presence:
     Args:
         database: whose other users are told.
         told: what to say of this process; plain values of JSON.
+        replaces: whether a process of the same `role` that did not leave is dead for sure, as one worker of a parent is
+            whom another follows: otherwise it would count as here for another few seconds.
     """
 
     def __init__(
@@ -187,6 +189,7 @@ class Presence:
         lease_s: float = LEASE_S,
         renew_s: float = RENEW_S,
         gone_s: float = GONE_S,
+        replaces: bool = False,
     ) -> None:
         self.told = told
         self.upkeep = Lease(database, UPKEEP, length_s=lease_s)
@@ -195,6 +198,7 @@ class Presence:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
         self._failed = False
+        self._replaces = replaces
 
     def start(self) -> None:
         """Take what is free, before this returns, and go on saying that this process is here."""
@@ -273,6 +277,11 @@ class Presence:
         return int(row[0])
 
     def _note(self, connection: Connection, now_us: int, told: str) -> None:
+        if self._replaces:
+            connection.execute(
+                "DELETE FROM store_node WHERE node <> ? AND json_extract(told, '$.role') = ?",
+                (self._database.node, str(self.told().get("role"))),
+            )
         connection.execute(
             "INSERT INTO store_node (node, told, seen_at, joined_at) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (node) DO UPDATE SET told = excluded.told, seen_at = excluded.seen_at",

@@ -167,6 +167,11 @@ class Writer:
         self._thread.join()
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it was stopped."""
+        return self._is_closed
+
+    @property
     def queued(self) -> int:
         """Jobs that wait, about."""
         return self._queue.qsize()

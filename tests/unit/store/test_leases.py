@@ -29,7 +29,7 @@ class Two:
         return time.time_ns() // 1000 + self.ahead_us
 
     def presence(self, number: int, **more: Any) -> Presence:
-        return Presence(self.databases[number], lambda: {"number": number}, **more)
+        return Presence(self.databases[number], lambda: {"number": number, "role": "worker 1 of 2"}, **more)
 
 
 @pytest.fixture
@@ -145,3 +145,18 @@ def test_a_database_of_one_process_has_no_rows_and_does_everything(tmp_path: Pat
     assert nodes(database) == []
     presence.stop()
     database.close()
+
+
+def test_who_takes_the_place_of_one_that_was_killed_is_the_last_to_go(two: Two) -> None:
+    killed, next_one = two.presence(0, replaces=True), two.presence(1, replaces=True)
+    killed.look()
+    next_one.look()
+    assert [each.told["number"] for each in nodes(two.databases[0])] == [1]
+    assert two.databases[1].maintain(next_one.leave)
+
+
+def test_without_that_one_who_says_nothing_counts_as_here_for_a_while(two: Two) -> None:
+    silent, other = two.presence(0), two.presence(1)
+    silent.look()
+    other.look()
+    assert not two.databases[1].maintain(other.leave)
