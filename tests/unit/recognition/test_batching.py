@@ -257,9 +257,10 @@ def test_whoever_stops_waiting_is_not_waited_for(
             raise KeyboardInterrupt
         return waits(event, timeout)
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(threading.Event, "wait", interrupted)
-        session.run(images(2))
+        with pytest.raises(KeyboardInterrupt):
+            session.run(images(2))
     assert waiting(session) == 0
     (other,) = queued(session, pool, images(3))
     sums.let(2)
