@@ -117,6 +117,15 @@ class Load:
             threading.Thread(target=self._run, args=(work, random.Random(seed * 100 + at)), daemon=True)
             for at, work in enumerate(works)
         ]
+        # And one of each kind that keeps to a node: the others all come to wait at one that does not answer.
+        self._kept_to = threading.local()
+        self._threads += [
+            threading.Thread(
+                target=self._keep_to, args=(node, work, random.Random(seed * 100 + 50 + node)), daemon=True
+            )
+            for node in range(len(fleet.nodes))
+            for work in (self._enrol, self._search)
+        ]
 
     def start(self) -> None:
         """Begin; the collection has to be there."""
@@ -136,8 +145,12 @@ class Load:
             work(rng)
             time.sleep(rng.uniform(0.0, 0.02))
 
+    def _keep_to(self, node: int, work: Callable[[random.Random], None], rng: random.Random) -> None:
+        self._kept_to.node = node
+        self._run(work, rng)
+
     def _client(self, rng: random.Random) -> tuple[int, Any]:
-        at = rng.randrange(len(self._fleet.nodes))
+        at = getattr(self._kept_to, "node", rng.randrange(len(self._fleet.nodes)))
         node = self._fleet.nodes[at]
         return at, client_of(node, self._fleet.credentials)
 
